@@ -1,0 +1,30 @@
+"""Score a model on text files: bits per byte, perplexity, and what `xz -9` needs for the same text."""
+
+import json
+from argparse import ArgumentParser, Namespace
+
+from app.paths import starter_dir
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", help="text files, or JSON lines with a text field")
+    parser.add_argument("--model", default=str(starter_dir()), help="model or run folder (default: the starter)")
+    parser.add_argument("--quantization", default="auto", choices=("auto", "none", "int8"))
+    parser.add_argument("--json", action="store_true", help="end with one JSON object on a line of its own")
+
+
+def run(arguments: Namespace) -> int:
+    import core
+
+    model = core.load(arguments.model, quantization=arguments.quantization)
+    print(f"{model.name}, {model.num_parameters:,} parameters, {model.quantization}")
+    print(f"{'file':24} {'bytes':>11} {'tokens':>9} {'bits/byte':>10} {'xz -9':>7} {'perplexity':>11}")
+    results = core.evaluate(model, arguments.files)
+    for row in results:
+        print(
+            f"{row.file:24.24} {row.num_bytes:11,} {row.num_tokens:9,} {row.bits_per_byte:10.3f}"
+            f" {row.xz_bits_per_byte:7.3f} {row.perplexity:11.2f}"
+        )
+    if arguments.json:
+        print(json.dumps({"model": model.name, "results": [row.to_dict() for row in results]}, ensure_ascii=False))
+    return 0

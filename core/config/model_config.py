@@ -1,0 +1,166 @@
+"""The shape of a model, in the names of Hugging Face's `config.json`.
+
+`ModelConfig.from_hf` reads the config of Llama, Mistral, Qwen2 and Qwen3 folders; `to_hf` writes one
+that transformers, vLLM and llama.cpp's tools load. `PRESETS` are the shapes this product trains.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.config.schema import Config, option
+from core.errors import ModelError
+
+MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+ROPE_TYPES = ("default", "linear", "llama3", "yarn")
+ARCHITECTURES = {
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig(Config):
+    """Shape of a decoder-only Transformer."""
+
+    model_type: str = option("llama", "family that decides biases, q/k norm and the file layout", choices=MODEL_TYPES)
+    vocab_size: int = option(8192, "rows of the embedding", minimum=2, unit="tokens")
+    hidden_size: int = option(256, "width of the residual stream", minimum=1)
+    intermediate_size: int = option(704, "width inside the SwiGLU feed-forward", minimum=1)
+    num_hidden_layers: int = option(8, "decoder blocks", minimum=1)
+    num_attention_heads: int = option(8, "query heads", minimum=1)
+    num_key_value_heads: int = option(4, "key and value heads; fewer than query heads is GQA", minimum=1)
+    head_dim: int = option(32, "width of one head", minimum=2)
+    max_position_embeddings: int = option(1024, "longest context", minimum=1, unit="tokens")
+    rms_norm_eps: float = option(1e-5, "added to the mean square before the root", minimum=0)
+    rope_theta: float = option(10000.0, "base of the rotary frequencies", minimum=1)
+    rope_scaling: dict[str, Any] | None = option(None, "rope_type linear, llama3 or yarn with its parameters")
+    sliding_window: int | None = option(None, "attend to this many last tokens only", minimum=1, unit="tokens")
+    attention_bias: bool = option(False, "biases on q, k and v")
+    attention_out_bias: bool = option(False, "bias on the attention's output projection")
+    mlp_bias: bool = option(False, "biases in the feed-forward")
+    qk_norm: bool = option(False, "RMSNorm on each query and key head before RoPE")
+    tie_word_embeddings: bool = option(True, "the head shares the embedding's weights")
+    initializer_range: float = option(0.02, "standard deviation of fresh weights", minimum=0)
+    bos_token_id: int | None = option(None, "id that starts a text", minimum=0)
+    eos_token_id: int | None = option(None, "id that ends a text", minimum=0)
+    pad_token_id: int | None = option(None, "id that fills a batch", minimum=0)
+
+    def conflicts(self) -> list[str]:
+        problems = []
+        if self.num_attention_heads % self.num_key_value_heads:
+            problems.append(
+                f"num_attention_heads {self.num_attention_heads} is not a multiple of"
+                f" num_key_value_heads {self.num_key_value_heads}"
+            )
+        if self.head_dim % 2:
+            problems.append(f"head_dim {self.head_dim} is odd, RoPE rotates pairs")
+        if self.rope_scaling is not None and rope_type(self.rope_scaling) not in ROPE_TYPES:
+            problems.append(f"rope_scaling {rope_type(self.rope_scaling)!r} is not one of {', '.join(ROPE_TYPES)}")
+        return problems
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of distinct weights; a tied head counts once."""
+        q, kv = self.num_attention_heads * self.head_dim, self.num_key_value_heads * self.head_dim
+        attention = self.hidden_size * (2 * q + 2 * kv)
+        attention += (q + 2 * kv) * self.attention_bias + self.hidden_size * self.attention_out_bias
+        attention += 2 * self.head_dim * self.qk_norm
+        mlp = 3 * self.hidden_size * self.intermediate_size
+        mlp += (2 * self.intermediate_size + self.hidden_size) * self.mlp_bias
+        embeddings = self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
+        return self.num_hidden_layers * (attention + mlp + 2 * self.hidden_size) + embeddings + self.hidden_size
+
+    @classmethod
+    def from_hf(cls, values: Mapping[str, Any]) -> "ModelConfig":
+        """Read a Hugging Face `config.json`. Raises ModelError for a family we do not run."""
+        family = values.get("model_type")
+        if family not in MODEL_TYPES:
+            raise ModelError(
+                f"model_type {family!r} is not supported.", f"Use a model of one of: {', '.join(MODEL_TYPES)}."
+            )
+        if values.get("hidden_act", "silu") != "silu":
+            raise ModelError(f"hidden_act {values['hidden_act']!r} is not supported.", "Only silu is.")
+        names = {field.name for field in dataclasses.fields(cls)}
+        known = {key: value for key, value in values.items() if key in names}
+        missing = [key for key in _HF_REQUIRED if key not in known]
+        if missing:
+            raise ModelError(f"config.json lacks {', '.join(missing)}.", "Download the model folder again.")
+        known.update(_family_fields(family, values))
+        return cls.from_dict(known)
+
+    def to_hf(self) -> dict[str, Any]:
+        """The `config.json` of this shape."""
+        ours = {"qk_norm", "attention_out_bias", "attention_bias", "mlp_bias"}
+        values = {key: value for key, value in self.to_dict().items() if key not in ours and value is not None}
+        values |= {"architectures": [ARCHITECTURES[self.model_type]], "hidden_act": "silu"}
+        if self.model_type == "llama":
+            values |= {"attention_bias": self.attention_bias, "mlp_bias": self.mlp_bias}
+        if self.model_type == "qwen3":
+            values["attention_bias"] = self.attention_bias
+        if self.model_type.startswith("qwen"):
+            values["use_sliding_window"] = self.sliding_window is not None
+            values["max_window_layers"] = 0 if self.sliding_window else self.num_hidden_layers
+        return values
+
+
+_HF_REQUIRED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+
+
+def rope_type(rope_scaling: Mapping[str, Any]) -> str:
+    """`rope_type` in today's files, `type` in older ones."""
+    return str(rope_scaling.get("rope_type", rope_scaling.get("type", "default")))
+
+
+def _family_fields(family: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a family fixes or spells in its own way."""
+    heads = values["num_attention_heads"]
+    rope = dict(values.get("rope_parameters") or values.get("rope_scaling") or {})
+    theta = rope.pop("rope_theta", None) or values.get("rope_theta") or 10000.0
+    eos = values.get("eos_token_id")
+    bias = {"qwen2": True, "mistral": False}.get(family, bool(values.get("attention_bias", False)))
+    uses_window = family == "mistral" or bool(values.get("use_sliding_window", False))
+    if uses_window and family.startswith("qwen") and values.get("max_window_layers", 0) not in (0, None):
+        raise ModelError(
+            f"max_window_layers {values['max_window_layers']} mixes full and sliding attention.",
+            "Set use_sliding_window to false to run it with full attention.",
+        )
+    return {
+        "num_key_value_heads": values.get("num_key_value_heads") or heads,
+        "head_dim": values.get("head_dim") or values["hidden_size"] // heads,
+        "rope_theta": float(theta),
+        "rope_scaling": rope if rope and rope_type(rope) != "default" else None,
+        "sliding_window": values.get("sliding_window") if uses_window else None,
+        "attention_bias": bias,
+        "attention_out_bias": bias and family in ("llama", "qwen3"),
+        "mlp_bias": bool(values.get("mlp_bias", False)) if family == "llama" else False,
+        "qk_norm": family == "qwen3",
+        "tie_word_embeddings": bool(values.get("tie_word_embeddings", False)),
+        "eos_token_id": eos[0] if isinstance(eos, list) else eos,
+    }
+
+
+def _preset(hidden: int, ffn: int, layers: int, heads: tuple[int, int, int], **other: Any) -> ModelConfig:
+    query, key_value, head_dim = heads
+    return ModelConfig(
+        hidden_size=hidden,
+        intermediate_size=ffn,
+        num_hidden_layers=layers,
+        num_attention_heads=query,
+        num_key_value_heads=key_value,
+        head_dim=head_dim,
+        **other,
+    )
+
+
+PRESETS: dict[str, ModelConfig] = {
+    "tiny": _preset(64, 176, 2, (4, 2, 16), max_position_embeddings=256),
+    "starter": _preset(384, 1024, 6, (6, 2, 64)),
+    "25m": _preset(384, 1024, 12, (6, 2, 64), vocab_size=16384),
+    "100m": _preset(768, 2048, 12, (12, 4, 64), vocab_size=32768, max_position_embeddings=2048),
+    "350m": _preset(1024, 2816, 24, (16, 4, 64), vocab_size=65536, max_position_embeddings=2048),
+    "1b": _preset(1536, 6912, 24, (24, 4, 64), vocab_size=100_000, max_position_embeddings=2048),
+}

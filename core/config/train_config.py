@@ -1,0 +1,72 @@
+"""A training run: `TrainConfig`. Its JSON in the run folder is the run."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from core.config.model_config import PRESETS
+from core.config.schedule_config import ScheduleConfig
+from core.config.schema import REQUIRED, Config, option
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig(Config):
+    """One stage of training: which data, which model, for how long."""
+
+    stage: str = option("pt", "pt learns from text, sft from conversations", choices=("pt", "sft"))
+    data: str = option(REQUIRED, "folder that `prepare` wrote")
+    output: str = option(REQUIRED, "run folder to make")
+    base: str | None = option(None, "run or model folder to start from; none starts from fresh weights")
+    preset: str = option("starter", "shape of a fresh model", choices=tuple(PRESETS))
+    model: dict[str, Any] = option({}, "fields of the shape that differ from the preset")
+
+    max_steps: int | None = option(None, "optimiser steps; none follows from epochs", minimum=1, unit="steps")
+    epochs: float = option(1.0, "passes over the data when max_steps is not given", minimum=0)
+    max_seq_len: int = option(512, "length of one packed row", minimum=8, unit="tokens")
+    micro_batch_size: int = option(8, "rows in one forward pass", minimum=1, unit="rows")
+    global_batch_size: int = option(32, "rows in one optimiser step", minimum=1, unit="rows")
+
+    optimizer: str = option("adamw", "muon learns more from each token of a fresh model", choices=("adamw", "muon"))
+    muon_momentum: float = option(0.95, "decay of Muon's gradient average", minimum=0, maximum=1)
+    learning_rate: float = option(1e-3, "peak learning rate", minimum=0)
+    weight_decay: float = option(0.1, "AdamW decay, on matrices only", minimum=0)
+    adam_beta1: float = option(0.9, "decay of the gradient's average", minimum=0, maximum=1)
+    adam_beta2: float = option(0.95, "decay of the squared gradient's average", minimum=0, maximum=1)
+    max_grad_norm: float = option(1.0, "clip the gradient to this norm; 0 does not clip", minimum=0)
+    schedule: dict[str, Any] = option({}, "learning-rate schedule: kind, warmup_ratio, decay_ratio, min_ratio")
+
+    precision: str = option(
+        "auto",
+        "arithmetic of the forward pass; weights stay fp32. auto takes bf16 where it is faster",
+        choices=("auto", "fp32", "bf16"),
+    )
+    device: str = option("auto", "auto takes a GPU when there is one", choices=("auto", "cpu", "cuda", "mps"))
+    num_threads: int = option(0, "CPU threads; 0 is one per physical core", minimum=0)
+    seed: int = option(1, "of the weights and of the order of the data", minimum=0)
+
+    checkpoint_interval_s: float = option(300.0, "time between checkpoints", minimum=1, unit="s")
+    keep_checkpoints: int = option(2, "newest checkpoints to keep", minimum=1)
+    validation_interval: int = option(200, "steps between validations; 0 is only at the end", minimum=0)
+    validation_tokens: int = option(100_000, "most tokens of one validation", minimum=1, unit="tokens")
+    log_interval: int = option(10, "steps between metric rows", minimum=1)
+
+    def conflicts(self) -> list[str]:
+        problems = []
+        if self.global_batch_size % self.micro_batch_size:
+            below = self.global_batch_size // self.micro_batch_size * self.micro_batch_size
+            problems.append(
+                f"global_batch_size {self.global_batch_size} is not a multiple of micro_batch_size"
+                f" {self.micro_batch_size}: use {max(below, self.micro_batch_size)} or {below + self.micro_batch_size}"
+            )
+        if self.stage == "sft" and self.base is None:
+            problems.append("stage sft needs base, the run or model to fine-tune")
+        if self.max_steps is None and self.epochs == 0:
+            problems.append("epochs is 0 and max_steps is not given, nothing would be trained")
+        return problems
+
+    @property
+    def grad_accum_steps(self) -> int:
+        return self.global_batch_size // self.micro_batch_size
+
+    @property
+    def schedule_config(self) -> ScheduleConfig:
+        return ScheduleConfig.from_dict(self.schedule)

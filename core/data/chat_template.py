@@ -1,0 +1,196 @@
+"""Conversations to token ids, by the chat template of the checkpoint.
+
+Templates are Jinja source that comes with a model, so they run in an immutable sandbox with bounded
+input, output and loops. No text of a user can become a control token: wherever a message could spell
+one, a placeholder stands while the template runs; the rendered text is cut at the control tokens,
+which now come from the template alone, and only then are the placeholders turned back and encoded as
+plain text.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NoReturn
+
+import jinja2
+import jinja2.ext
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from core.data.tokenizer import CHATML, TURN_END, TURN_START, Tokenizer
+from core.errors import DataError, GenerationError, ModelError
+
+ROLES = ("system", "user", "assistant", "tool")
+MAX_TEMPLATE_CHARS = 200_000
+MAX_RENDERED_CHARS = 20_000_000
+# Private-use characters of plane 16, which no text in practice holds; see `_placeholders`.
+PLACEHOLDER_START = 0x10F000
+
+Message = Mapping[str, str]
+
+
+class ChatTemplate:
+    """Renders conversations of one tokenizer."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        """Raises ModelError when the checkpoint's template does not compile."""
+        self.tokenizer = tokenizer
+        self._template = _compile(tokenizer.chat_template)
+        controls = sorted(tokenizer.added_tokens, key=len, reverse=True)
+        self._control = re.compile("|".join(re.escape(token) for token in controls) or r"(?!)")
+        self._controls = controls
+
+    def encode(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> list[int]:
+        """Ids of a conversation. Raises GenerationError for a bad message, ModelError for a bad template."""
+        _check(messages)
+        hidden, placeholders = self._hide_controls(messages)
+        rendered = self._render(hidden, add_generation_prompt)
+        return [token_id for part in self._split(rendered, placeholders) for token_id in part]
+
+    def encode_with_mask(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+        """Ids of a whole conversation and a mask of 1 on what the assistant says and the end of its turns.
+
+        For ChatML the conversation is closed by the end-of-text token. Raises DataError when the
+        template does not render a conversation turn by turn, so that no mask can be found.
+        """
+        _check(messages)
+        if self.tokenizer.chat_template == CHATML:
+            return self._chatml_with_mask(messages)
+        ids: list[int] = []
+        mask: list[int] = []
+        for count, message in enumerate(messages, start=1):
+            is_reply = message["role"] == "assistant"
+            if is_reply:
+                opened = self.encode(messages[: count - 1], add_generation_prompt=True)
+                _extend(ids, mask, opened, 0)
+            _extend(ids, mask, self.encode(messages[:count], add_generation_prompt=False), int(is_reply))
+        return ids, mask
+
+    def _chatml_with_mask(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+        """What the ChatML template gives, without running it."""
+        encode, added = self.tokenizer.encode, self.tokenizer.added_tokens
+        newline = encode("\n")
+        ids: list[int] = []
+        mask: list[int] = []
+        for message in messages:
+            is_reply = int(message["role"] == "assistant")
+            header = [added[TURN_START], *encode(f"{message['role']}\n")]
+            body = [*encode(message["content"]), added[TURN_END]]
+            ids += [*header, *body, *newline]
+            mask += [0] * len(header) + [is_reply] * len(body) + [0] * len(newline)
+        return [*ids, self.tokenizer.eos_id], [*mask, 1]
+
+    def _render(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+        parts, size = [], 0
+        try:
+            stream = self._template.generate(
+                messages=list(messages),
+                add_generation_prompt=add_generation_prompt,
+                bos_token=self._token_text(self.tokenizer.bos_id),
+                eos_token=self._token_text(self.tokenizer.eos_id),
+            )
+            for part in stream:
+                size += len(part)
+                if size > MAX_RENDERED_CHARS:
+                    raise ModelError(f"The chat template writes over {MAX_RENDERED_CHARS:,} characters.", _BAD_TEMPLATE)
+                parts.append(part)
+        except (jinja2.TemplateError, TypeError, ValueError, OverflowError, RecursionError, MemoryError) as exc:
+            raise ModelError(f"The chat template fails on this conversation: {exc}.", _BAD_TEMPLATE) from exc
+        return "".join(parts)
+
+    def _token_text(self, token_id: int | None) -> str:
+        return next((token for token, other in self.tokenizer.added_tokens.items() if other == token_id), "")
+
+    def _hide_controls(self, messages: Sequence[Message]) -> tuple[list[Message], dict[str, str]]:
+        """Messages with placeholders for every spelling of a control token, whole or begun at an edge."""
+        texts = "".join(message["content"] for message in messages)
+        fresh = _placeholders(texts)
+        placeholders: dict[str, str] = {}
+
+        def hide(text: str) -> str:
+            if text not in placeholders:
+                placeholders[text] = next(fresh)
+            return placeholders[text]
+
+        hidden = []
+        for message in messages:
+            content = self._control.sub(lambda match: hide(match[0]), message["content"])
+            begun = max((_overlap(content, token, len(token) - 1) for token in self._controls), default=0)
+            if begun:
+                content = content[:-begun] + hide(content[-begun:])
+            ended = max((_overlap(token, content, len(token) - 1) for token in self._controls), default=0)
+            if ended:
+                content = hide(content[:ended]) + content[ended:]
+            hidden.append({**message, "content": content})
+        return hidden, {placeholder: text for text, placeholder in placeholders.items()}
+
+    def _split(self, rendered: str, placeholders: Mapping[str, str]) -> Iterator[list[int]]:
+        """Control tokens as ids, the plain spans between them encoded with their placeholders undone."""
+        undo = str.maketrans(dict(placeholders))
+        end = 0
+        for match in self._control.finditer(rendered):
+            yield self._encode_plain(rendered[end : match.start()], undo)
+            yield [self.tokenizer.added_tokens[match[0]]]
+            end = match.end()
+        yield self._encode_plain(rendered[end:], undo)
+
+    def _encode_plain(self, span: str, undo: dict[int, str]) -> list[int]:
+        return self.tokenizer.encode(span.translate(undo)) if span else []
+
+
+_BAD_TEMPLATE = "Choose another version of the model, or remove chat_template from its tokenizer_config.json."
+
+
+def _extend(ids: list[int], mask: list[int], longer: list[int], value: int) -> None:
+    """Let `ids` grow to `longer`, which must continue it."""
+    if longer[: len(ids)] != ids:
+        raise DataError(
+            "This chat template rewrites earlier turns, so the assistant's tokens cannot be found.",
+            "Train with a ChatML tokenizer.",
+        )
+    mask += [value] * (len(longer) - len(ids))
+    ids[:] = longer
+
+
+def _overlap(left: str, right: str, longest: int) -> int:
+    """Length, at most `longest`, of the longest end of `left` that begins `right`."""
+    sizes = range(min(longest, len(left), len(right)), 0, -1)
+    return next((size for size in sizes if left.endswith(right[:size])), 0)
+
+
+def _placeholders(texts: str) -> Iterator[str]:
+    """Private-use characters that do not occur in the conversation."""
+    used = set(texts)
+    return (chr(code) for code in range(PLACEHOLDER_START, 0x10FFFE) if chr(code) not in used)
+
+
+def _check(messages: Sequence[Message]) -> None:
+    if not messages:
+        raise GenerationError("The conversation is empty.", "Give at least one message.")
+    for number, message in enumerate(messages, start=1):
+        role, content = message.get("role"), message.get("content")
+        if role not in ROLES:
+            raise GenerationError(f"Message {number} has the role {role!r}.", f"Use one of {', '.join(ROLES)}.")
+        if not isinstance(content, str):
+            raise GenerationError(f"Message {number} has no text as content.", "Give content as a string.")
+
+
+def _compile(source: str) -> jinja2.Template:
+    if len(source) > MAX_TEMPLATE_CHARS:
+        raise ModelError(f"The chat template is {len(source):,} characters, over {MAX_TEMPLATE_CHARS:,}.", _BAD_TEMPLATE)
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols], undefined=jinja2.ChainableUndefined
+    )
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = _strftime_now
+    try:
+        return environment.from_string(source)
+    except (jinja2.TemplateError, RecursionError) as exc:
+        raise ModelError(f"The chat template does not compile: {exc}.", _BAD_TEMPLATE) from exc
+
+
+def _raise_exception(message: Any) -> NoReturn:
+    raise jinja2.TemplateError(str(message))
+
+
+def _strftime_now(form: str) -> str:
+    return datetime.now().strftime(form)

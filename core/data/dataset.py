@@ -1,0 +1,175 @@
+"""Rows of a fixed length, packed from the documents of a token data set.
+
+Everything here is a pure function of (seed, epoch, index), so a run resumes from one integer.
+Pre-training joins all documents of an epoch into one stream and cuts it; conversations are packed
+whole. Each pre-training document begins with `start_id`, so its first token is predicted too.
+
+    documents  a a a a a | b b | c c c c          max_seq_len 4
+    stream     s a a a | a a s b | b s c c | c c
+    document   0 0 0 0 | 0 0 1 1 | 1 2 2 2 | …    position_ids restart with each document
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core.data.mmap_file import MmapFileHandler
+from core.errors import DataError
+
+IGNORED = -100
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """B rows of T tokens. `labels` is the next token, or IGNORED where no loss is taken."""
+
+    input_ids: Tensor  # (B, T) int64
+    labels: Tensor  # (B, T) int64
+    position_ids: Tensor  # (B, T) int64, from 0 in each document's part of the row
+    document_ids: Tensor  # (B, T) int64, which document of the row
+
+    def to(self, device: torch.device) -> "Batch":
+        parts = (self.input_ids, self.labels, self.position_ids, self.document_ids)
+        return Batch(*(part.to(device, non_blocking=True) for part in parts))
+
+    @property
+    def num_loss_tokens(self) -> int:
+        return int((self.labels != IGNORED).sum())
+
+
+class PackedDataset:
+    """One split of a token data set as rows of `max_seq_len` tokens."""
+
+    def __init__(
+        self, handler: MmapFileHandler, split: str, *, max_seq_len: int, start_id: int, seed: int | None
+    ) -> None:
+        """`seed` None keeps the documents in their order on disk (validation)."""
+        self.handler, self.split, self.max_seq_len, self.start_id, self.seed = (
+            handler,
+            split,
+            max_seq_len,
+            start_id,
+            seed,
+        )
+        self.is_stream = handler.kind == "pt"
+        self.lengths = handler.lengths(split)
+        if not len(self.lengths):
+            raise DataError(f"The {split} split is empty.", "Run `prepare` on more text.")
+
+    @property
+    def num_truncated(self) -> int:
+        """Conversations longer than a row, which lose their end."""
+        return 0 if self.is_stream else int((self.lengths > self.max_seq_len + 1).sum())
+
+    def num_rows(self, epoch: int) -> int:
+        return len(self._epoch(epoch).row_order)
+
+    def row(self, epoch: int, index: int) -> tuple[Ids, Ids, Ids, Ids]:
+        """input_ids, labels, position_ids, document_ids of one row, each (T,)."""
+        plan = self._epoch(epoch)
+        row = int(plan.row_order[index])
+        pieces = self._stream_pieces(plan, row) if self.is_stream else self._conversations(plan, row)
+        return self._join(pieces)
+
+    def batch(self, places: list[tuple[int, int]]) -> Batch:
+        """The rows at these (epoch, index) places."""
+        rows = [self.row(epoch, index) for epoch, index in places]
+        return Batch(*(torch.from_numpy(np.stack(parts)) for parts in zip(*rows, strict=True)))
+
+    def _epoch(self, epoch: int) -> "_EpochPlan":
+        return _plan_epoch(self, epoch)
+
+    def _stream_pieces(self, plan: "_EpochPlan", row: int) -> list["_Piece"]:
+        """The parts of documents inside stream positions [row·T, row·T + T]."""
+        first, last = row * self.max_seq_len, (row + 1) * self.max_seq_len + 1
+        pieces = []
+        document = int(np.searchsorted(plan.starts, first, side="right")) - 1
+        while document < len(plan.order) and plan.starts[document] < last:
+            begin = max(first - int(plan.starts[document]), 0)
+            end = min(last - int(plan.starts[document]), int(self.lengths[plan.order[document]]) + 1)
+            tokens = self.handler.tokens(self.split, int(plan.order[document]))
+            body = tokens[max(begin - 1, 0) : end - 1].astype(np.int64)
+            ids = np.concatenate(([self.start_id], body)) if begin == 0 else body
+            pieces.append(_Piece(ids, np.ones(len(ids), dtype=bool)))
+            document += 1
+        return pieces
+
+    def _conversations(self, plan: "_EpochPlan", row: int) -> list["_Piece"]:
+        pieces = []
+        for document in plan.order[plan.starts[row] : plan.starts[row + 1]]:
+            ids = self.handler.tokens(self.split, int(document))[: self.max_seq_len + 1].astype(np.int64)
+            mask = self.handler.loss_mask(self.split, int(document))
+            assert mask is not None, "conversations carry a loss mask"
+            pieces.append(_Piece(ids, mask[: len(ids)].astype(bool)))
+        return pieces
+
+    def _join(self, pieces: list["_Piece"]) -> tuple[Ids, Ids, Ids, Ids]:
+        """Shift each piece by one for its labels and fill the row up.
+
+        A piece of n tokens gives n - 1 predictions. In a stream the last token of a finished
+        document stays as an input without a label, so that stream positions and row places agree.
+        """
+        size = self.max_seq_len
+        ids, positions = np.full(size, self.start_id, dtype=np.int64), np.zeros(size, dtype=np.int64)
+        labels, documents = np.full(size, IGNORED, dtype=np.int64), np.full(size, len(pieces), dtype=np.int64)
+        place = 0
+        for number, piece in enumerate(pieces):
+            keep = len(piece.ids) if self.is_stream else len(piece.ids) - 1
+            keep = min(keep, size - place)
+            span = slice(place, place + keep)
+            ids[span] = piece.ids[:keep]
+            positions[span] = np.arange(keep)
+            documents[span] = number
+            targets = np.where(piece.mask, piece.ids, IGNORED)[1 : keep + 1]
+            labels[place : place + len(targets)] = targets
+            place += keep
+        return ids, labels, positions, documents
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    ids: Ids  # (n,)
+    mask: NDArray[np.bool_]  # (n,), true where the token may be a label
+
+
+@dataclass(frozen=True, slots=True)
+class _EpochPlan:
+    order: Ids  # documents in this epoch's order
+    starts: Ids  # stream: first position of each document; conversations: first document of each row
+    row_order: Ids
+
+
+@lru_cache(maxsize=4)
+def _plan_epoch(dataset: PackedDataset, epoch: int) -> _EpochPlan:
+    count = len(dataset.lengths)
+    order = np.arange(count) if dataset.seed is None else _shuffled(count, dataset.seed, epoch, 0)
+    lengths = dataset.lengths[order]
+    if dataset.is_stream:
+        ends = np.cumsum(lengths + 1)
+        starts = ends - (lengths + 1)
+        num_rows = max(int(ends[-1] - 1) // dataset.max_seq_len, 1)
+    else:
+        starts = _row_starts(np.minimum(lengths - 1, dataset.max_seq_len), dataset.max_seq_len)
+        num_rows = len(starts) - 1
+    rows = np.arange(num_rows) if dataset.seed is None else _shuffled(num_rows, dataset.seed, epoch, 1)
+    return _EpochPlan(order, starts, rows)
+
+
+def _row_starts(lengths: Ids, size: int) -> Ids:
+    """First document of each row when conversations are put one after the other, and the end."""
+    starts, used = [0], 0
+    for i, length in enumerate(lengths.tolist()):
+        if used + length > size and used:
+            starts.append(i)
+            used = 0
+        used += length
+    return np.array([*starts, len(lengths)], dtype=np.int64)
+
+
+def _shuffled(count: int, seed: int, epoch: int, stream: int) -> Ids:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, epoch, stream)))).permutation(count)

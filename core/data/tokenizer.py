@@ -1,0 +1,266 @@
+"""Text to token ids and back, for our SentencePiece tokenizers and for others' `tokenizer.json`.
+
+`encode` never yields a control token, whatever the text says; they enter only by `added_tokens`, which
+the chat template uses. `decode(encode(text)) == text` for text without lone surrogates, which become
+U+FFFD. Ours are saved as `tokenizer.model` and as an equal `tokenizer.json`, which transformers, vLLM
+and llama.cpp read.
+"""
+
+import codecs
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import sentencepiece
+
+from core.data.tokenizer_backends import (
+    SPACE_MARK,
+    Backend,
+    HuggingFaceBackend,
+    SentencePieceBackend,
+    tokenizer_json,
+)
+from core.errors import DataError, ModelError
+from core.files import write_atomic
+
+SENTENCEPIECE_FILE = "tokenizer.model"
+JSON_FILE = "tokenizer.json"
+SETTINGS_FILE = "tokenizer_config.json"
+MAX_FILE_BYTES = 64 * 2**20
+
+UNK, BOS, EOS, PAD = "<unk>", "<s>", "</s>", "<pad>"
+TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
+CONTROL_TOKENS = (
+    TURN_START,
+    TURN_END,
+    "<think>",
+    "</think>",
+    "<tool_call>",
+    "</tool_call>",
+    *(f"<|reserved_{number}|>" for number in range(6)),
+)
+CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+# Ends of a turn in the templates of the families we load.
+TURN_ENDS = (TURN_END, "<|eot_id|>", "<|end|>", "<|endoftext|>", "<end_of_turn>", "<｜im▁end｜>")
+
+
+class Tokenizer:
+    """Encodes and decodes text, and knows the tokens that steer a model."""
+
+    def __init__(self, backend: Backend, *, added_tokens: dict[str, int], settings: dict[str, Any]) -> None:
+        """`settings` are the fields of `tokenizer_config.json`; see `load` and `train`."""
+        self._backend = backend
+        self._settings = settings
+        self.added_tokens = added_tokens
+        self.vocab_size = max(backend.vocab_size, 1 + max(added_tokens.values(), default=0))
+        self.bos_id = self._special("bos_token")
+        self.pad_id = self._special("pad_token")
+        eos_id = self._special("eos_token")
+        if eos_id is None:
+            raise ModelError("The tokenizer names no eos_token.", f"Add eos_token to {SETTINGS_FILE}.")
+        self.eos_id = eos_id
+        self.chat_template: str = _chat_template(settings)
+        self.stop_ids = frozenset(
+            {eos_id, *settings.get("stop_ids", ()), *(added_tokens[end] for end in TURN_ENDS if end in added_tokens)}
+        )
+        self._files: dict[str, bytes] = {}
+
+    @classmethod
+    def train(
+        cls, texts: Iterable[str], *, vocab_size: int, num_threads: int = 2, character_coverage: float = 0.9995
+    ) -> "Tokenizer":
+        """Learn a BPE vocabulary. Raises DataError when there is too little text for it.
+
+        Characters beyond `character_coverage` of the text are spelt in bytes: with few pieces and
+        Chinese text, a lower coverage leaves more of them for words.
+        """
+        model = io.BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=(text.replace(SPACE_MARK, " ") for text in texts),
+                model_writer=model,
+                model_type="bpe",
+                vocab_size=vocab_size,
+                num_threads=num_threads,
+                character_coverage=character_coverage,
+                byte_fallback=True,
+                normalization_rule_name="identity",
+                add_dummy_prefix=False,
+                remove_extra_whitespaces=False,
+                allow_whitespace_only_pieces=True,
+                split_digits=True,
+                max_sentence_length=1 << 20,
+                unk_id=0,
+                bos_id=1,
+                eos_id=2,
+                pad_id=3,
+                control_symbols=list(CONTROL_TOKENS),
+                minloglevel=2,
+            )
+        except (RuntimeError, OSError) as exc:
+            raise DataError(
+                f"A vocabulary of {vocab_size} could not be learnt: {str(exc).splitlines()[-1]}",
+                "Give more text or a smaller vocabulary.",
+            ) from exc
+        return cls._from_sentencepiece(model.getvalue(), _own_settings())
+
+    @classmethod
+    def load(cls, folder: Path) -> "Tokenizer":
+        """Read the tokenizer of a model folder. Raises ModelError."""
+        settings = _read_settings(folder)
+        if settings.get("astrai_sentencepiece") and (folder / SENTENCEPIECE_FILE).exists():
+            return cls._from_sentencepiece(_read(folder / SENTENCEPIECE_FILE), settings)
+        source = _read(folder / JSON_FILE)
+        backend = HuggingFaceBackend(source.decode("utf-8", "replace"))
+        added = {token["content"]: token["id"] for token in json.loads(source).get("added_tokens", [])}
+        tokenizer = cls(backend, added_tokens=added, settings=settings)
+        tokenizer._files = {JSON_FILE: source}
+        return tokenizer
+
+    @classmethod
+    def _from_sentencepiece(cls, model: bytes, settings: dict[str, Any]) -> "Tokenizer":
+        backend = SentencePieceBackend(model)
+        ids = {piece: number for number, (piece, _) in enumerate(backend.pieces())}
+        control = (UNK, BOS, EOS, PAD, *CONTROL_TOKENS)
+        missing = [token for token in control if token not in ids]
+        if missing:
+            raise ModelError(f"{SENTENCEPIECE_FILE} lacks {', '.join(missing)}.", "Use a tokenizer trained here.")
+        added = {token: ids[token] for token in control}
+        tokenizer = cls(backend, added_tokens=added, settings=settings)
+        as_json = json.dumps(tokenizer_json(backend, added), ensure_ascii=False)
+        tokenizer._files = {SENTENCEPIECE_FILE: model, JSON_FILE: as_json.encode()}
+        return tokenizer
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer's files into a model folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = json.dumps(self._settings, ensure_ascii=False, indent=2).encode()
+        for name, content in {**self._files, SETTINGS_FILE: settings}.items():
+            _write(folder / name, content)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of plain text; never a control token."""
+        return self._backend.encode(text.encode("utf-8", "replace").decode() if _has_surrogates(text) else text)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [self.encode(text) for text in texts]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids. Control tokens are left out; broken UTF-8 becomes U+FFFD."""
+        decoder = self.stream_decoder()
+        return "".join([decoder.push(token_id) for token_id in ids]) + decoder.flush()
+
+    def stream_decoder(self) -> "StreamDecoder":
+        """A decoder that takes one id at a time and never gives half a character."""
+        return StreamDecoder(self._backend, frozenset(self.added_tokens.values()))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what decides the ids."""
+        digest = hashlib.sha256()
+        for name in sorted(self._files):
+            digest.update(hashlib.sha256(self._files[name]).digest())
+        return digest.hexdigest()
+
+    def _special(self, name: str) -> int | None:
+        token = self._settings.get(name)
+        token = token.get("content") if isinstance(token, dict) else token
+        return self.added_tokens.get(token) if isinstance(token, str) else None
+
+
+class StreamDecoder:
+    """Joins the bytes of tokens and gives out whole characters."""
+
+    def __init__(self, backend: Backend, control_ids: frozenset[int]) -> None:
+        self._backend, self._control_ids = backend, control_ids
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._strips_space = backend.strips_first_space
+
+    def push(self, token_id: int) -> str:
+        """Text that this id completes; empty while a character is incomplete."""
+        if token_id in self._control_ids:
+            return ""
+        return self._strip(self._utf8.decode(self._backend.token_bytes(token_id)))
+
+    def flush(self) -> str:
+        """What is left at the end: U+FFFD for an unfinished character."""
+        return self._strip(self._utf8.decode(b"", final=True))
+
+    def _strip(self, text: str) -> str:
+        if self._strips_space and text:
+            self._strips_space = False
+            return text.removeprefix(" ")
+        return text
+
+
+def _own_settings() -> dict[str, Any]:
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "astrai_sentencepiece": True,
+        "bos_token": BOS,
+        "eos_token": EOS,
+        "unk_token": UNK,
+        "pad_token": PAD,
+        "clean_up_tokenization_spaces": False,
+        "chat_template": CHATML,
+    }
+
+
+def _chat_template(settings: dict[str, Any]) -> str:
+    """The default template; a list of named ones is an older spelling."""
+    template = settings.get("chat_template") or CHATML
+    if isinstance(template, list):
+        named = {entry.get("name"): entry.get("template") for entry in template}
+        template = named.get("default") or CHATML
+    return str(template)
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    """`tokenizer_config.json` in either spelling, with the stop ids of `generation_config.json`."""
+    settings = _read_json(folder / SETTINGS_FILE)
+    settings |= {key: value for key, value in settings.get("special_tokens", {}).items() if key not in settings}
+    if not settings.get("chat_template") and (folder / "chat_template.jinja").exists():
+        settings["chat_template"] = _read(folder / "chat_template.jinja").decode("utf-8", "replace")
+    eos = _read_json(folder / "generation_config.json").get("eos_token_id")
+    if isinstance(eos, list):
+        settings["stop_ids"] = [token_id for token_id in eos if isinstance(token_id, int)]
+    return settings
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        value = json.loads(_read(path))
+    except (ValueError, RecursionError) as exc:
+        raise ModelError(f"{path} is not readable JSON: {exc}.", "Download the model folder again.") from exc
+    return value if isinstance(value, dict) else {}
+
+
+def _read(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise ModelError(f"{path.name} is {size:,} bytes, over {MAX_FILE_BYTES:,}.", "This is not a tokenizer.")
+        return path.read_bytes()
+    except OSError as exc:
+        raise ModelError(f"{path} cannot be read: {exc}.", "Choose a folder that holds a whole model.") from exc
+
+
+def _write(path: Path, content: bytes) -> None:
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    write_atomic(path, write)
+
+
+def _has_surrogates(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text)

@@ -1,0 +1,46 @@
+"""Every error a user can meet, each with the remedy.
+
+AssistantError
+├── ConfigError        a setting that is unknown, out of range or in conflict with another
+├── DataError          a file or row that cannot be read or used
+├── ModelError         a model folder that is missing something, has wrong shapes or is unsafe
+├── GenerationError    a request that the engine cannot serve (context too long, bad sampling)
+├── TrainingError      a run that cannot start, go on or resume
+└── SetupError         a library, file or permission that this machine lacks
+"""
+
+
+class AssistantError(Exception):
+    """What went wrong, with the real numbers, and what to do about it."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}"
+
+
+class ConfigError(AssistantError):
+    """A setting is unknown, out of range or in conflict with another."""
+
+
+class DataError(AssistantError):
+    """A file or row cannot be read or used."""
+
+
+class ModelError(AssistantError):
+    """A model folder is missing something, has wrong shapes or is unsafe."""
+
+
+class GenerationError(AssistantError):
+    """The engine cannot serve this request."""
+
+
+class TrainingError(AssistantError):
+    """A run cannot start, go on or resume."""
+
+
+class SetupError(AssistantError):
+    """This machine lacks a library, a file or a permission."""

@@ -1,0 +1,101 @@
+"""How well a model predicts text: bits per byte and perplexity on files.
+
+Bits per byte do not depend on the tokenizer, so models with different vocabularies compare; `xz` on
+the same text is the yardstick that everybody has.
+"""
+
+import json
+import lzma
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from core.errors import DataError
+from core.inference.generator import LanguageModel
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Scores of one file. `xz_bits_per_byte` is what `xz -9` needs for the same text."""
+
+    file: str
+    num_bytes: int
+    num_tokens: int
+    bits_per_byte: float
+    perplexity: float
+    bytes_per_token: float
+    xz_bits_per_byte: float
+
+    def to_dict(self) -> dict[str, str | int | float]:
+        return asdict(self)
+
+
+def evaluate(model: LanguageModel, files: Sequence[str | Path]) -> list[Evaluation]:
+    """Score text files (`.txt`, `.md`, or `.jsonl` with a `text` field), every token once.
+
+    Raises DataError for a file without text.
+    """
+    return [_evaluate_file(model, Path(file)) for file in files]
+
+
+def _evaluate_file(model: LanguageModel, path: Path) -> Evaluation:
+    texts = [text for text in read_texts(path) if text]
+    if not texts:
+        raise DataError(f"{path} holds no text.", "Give a text file, or JSON lines with a text field.")
+    nats, num_tokens = 0.0, 0
+    for text in texts:
+        text_nats, count = text_nats_of(model, text)
+        nats, num_tokens = nats + text_nats, num_tokens + count
+    raw = "\n".join(texts).encode()
+    num_bytes = sum(len(text.encode()) for text in texts)
+    return Evaluation(
+        file=path.name,
+        num_bytes=num_bytes,
+        num_tokens=num_tokens,
+        bits_per_byte=nats / math.log(2) / num_bytes,
+        perplexity=math.exp(nats / num_tokens),
+        bytes_per_token=num_bytes / num_tokens,
+        xz_bits_per_byte=8 * len(lzma.compress(raw, preset=9)) / len(raw),
+    )
+
+
+@torch.inference_mode()
+def text_nats_of(model: LanguageModel, text: str) -> tuple[float, int]:
+    """Total -log p of a text's tokens and its end, and their number.
+
+    Long texts are read in windows of the model's context, each starting half a window before the
+    first token that it scores.
+    """
+    tokenizer = model.tokenizer
+    start = tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id
+    ids = [start, *tokenizer.encode(text), tokenizer.eos_id]
+    size = model.max_seq_len
+    total, scored = 0.0, 1
+    while scored < len(ids):
+        begin = 0 if scored == 1 else max(scored - size // 2, 0)
+        window = torch.tensor([ids[begin : begin + size + 1]], device=model.engine.device)
+        logits = model.model(window[:, :-1])[0].float()  # (T, V)
+        losses = torch.nn.functional.cross_entropy(logits, window[0, 1:], reduction="none")
+        total += losses[scored - begin - 1 :].sum().item()
+        scored = begin + window.shape[1]
+    return total, len(ids) - 1
+
+
+def read_texts(path: Path) -> Iterator[str]:
+    """The texts of a file. Raises DataError for one that cannot be read."""
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise DataError(f"{path} cannot be read as UTF-8 text: {exc}.", "Give a text file.") from exc
+    if path.suffix != ".jsonl":
+        yield content
+        return
+    for number, line in enumerate(content.splitlines(), start=1):
+        try:
+            text = json.loads(line)["text"]
+        except (ValueError, KeyError, TypeError) as exc:
+            raise DataError(f"{path}, line {number} has no text field.", "Give JSON lines with one.") from exc
+        yield text

@@ -1,0 +1,49 @@
+"""From logits to the next token: pure functions, in Hugging Face's order.
+
+Penalty, temperature, top-k, top-p, min-p, then one draw. Legend: V vocab.
+"""
+
+import torch
+from torch import Tensor
+
+from core.config.param_config import SamplingConfig
+
+
+def next_token(logits: Tensor, seen: Tensor, sampling: SamplingConfig, generator: torch.Generator) -> int:
+    """Choose a token from logits (V,); `seen` (V,) bool marks tokens of the prompt and the reply."""
+    logits = logits.float()
+    if sampling.repetition_penalty != 1.0:
+        logits = penalize(logits, seen, sampling.repetition_penalty)
+    if sampling.temperature == 0:
+        return int(logits.argmax())
+    probabilities = filtered_probabilities(logits, sampling)
+    return int(torch.multinomial(probabilities, 1, generator=generator))
+
+
+def penalize(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    """Divide positive and multiply negative logits of seen tokens (Keskar et al. 2019)."""
+    lowered = torch.where(logits > 0, logits / penalty, logits * penalty)
+    return torch.where(seen, lowered, logits)
+
+
+def filtered_probabilities(logits: Tensor, sampling: SamplingConfig) -> Tensor:
+    """Probabilities (V,) after temperature, top-k, top-p (Holtzman et al. 2019) and min-p."""
+    logits = logits / sampling.temperature
+    if 0 < sampling.top_k < len(logits):
+        kept = torch.topk(logits, sampling.top_k).indices
+        logits = torch.full_like(logits, -torch.inf).index_copy(0, kept, logits[kept])
+    probabilities = torch.softmax(logits, dim=-1)
+    if sampling.top_p < 1:
+        probabilities = keep_nucleus(probabilities, sampling.top_p)
+    if sampling.min_p > 0:
+        floor = sampling.min_p * probabilities.max()
+        probabilities = torch.where(probabilities >= floor, probabilities, 0.0)
+    return probabilities / probabilities.sum()
+
+
+def keep_nucleus(probabilities: Tensor, top_p: float) -> Tensor:
+    """Zero all but the smallest set of likeliest tokens whose total reaches top_p; at least one stays."""
+    ordered, indices = probabilities.sort(descending=True)
+    before = ordered.cumsum(dim=-1) - ordered
+    ordered = torch.where(before < max(top_p, 1e-9), ordered, 0.0)
+    return torch.zeros_like(probabilities).index_copy(0, indices, ordered)

@@ -1,0 +1,195 @@
+"""Model folders in the Hugging Face layout: `config.json` and safetensors, whole or in shards.
+
+Weights are mapped, not read: a model opens in the time its pages are touched. Only safetensors are
+opened; a pickle is refused.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from core.config.model_config import ModelConfig
+from core.data.tokenizer import Tokenizer
+from core.errors import ModelError
+from core.files import write_atomic, write_json
+from core.model.quantize import prepare_for_quantized_
+from core.model.transformer import Transformer
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+CONFIG = "config.json"
+MAX_JSON_BYTES = 64 * 2**20
+# Written by older transformers beside the weights; recomputed from the config here.
+DERIVED_SUFFIX = "rotary_emb.inv_freq"
+
+
+def load_config(folder: Path) -> ModelConfig:
+    """The shape of the model in a folder. Raises ModelError."""
+    return ModelConfig.from_hf(read_json(folder / CONFIG))
+
+
+def quantization_bits(folder: Path) -> int | None:
+    """Bits per weight if the folder holds our own quantised weights, else None. Raises ModelError."""
+    settings = read_json(folder / CONFIG).get("quantization_config")
+    if settings is None:
+        return None
+    if settings.get("quant_method") != "astrai":
+        raise ModelError(
+            f"{folder.name} is quantised as {settings.get('quant_method')!r}, which is not supported.",
+            "Use the unquantised model; it is quantised here on loading.",
+        )
+    return int(settings["bits"])
+
+
+def load_model(
+    folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+) -> Transformer:
+    """Open a model folder. Float weights become `dtype`; None keeps what is stored.
+
+    Raises ModelError naming every missing, unknown or wrongly shaped tensor.
+    """
+    with torch.device("meta"):
+        model = Transformer(load_config(folder))
+        bits = quantization_bits(folder)
+        if bits is not None:
+            prepare_for_quantized_(model, bits)
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    if model.config.tie_word_embeddings:
+        expected = {name: shape for name, shape in expected.items() if not name.startswith("lm_head.")}
+    weights = dict(_read_tensors(folder))
+    if model.config.tie_word_embeddings:
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith("lm_head.")}
+    _check(folder, expected, weights)
+    converted = {
+        name: tensor.to(device, dtype if tensor.is_floating_point() else None) for name, tensor in weights.items()
+    }
+    model.load_state_dict(converted, strict=False, assign=True)
+    if model.config.tie_word_embeddings:
+        model.tie_head()
+    return model.eval()
+
+
+def save_model(
+    model: Transformer,
+    folder: Path,
+    *,
+    tokenizer: Tokenizer | None = None,
+    extra: dict[str, Any] | None = None,
+    max_shard_bytes: int = 4 * 2**30,
+) -> None:
+    """Write a model folder that transformers loads too. `extra` is added to `config.json`.
+
+    `config.json` is written last: a folder that has one is whole.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    if model.config.tie_word_embeddings:
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("lm_head.")}
+    _write_tensors(tensors, folder, max_shard_bytes)
+    if tokenizer is not None:
+        tokenizer.save(folder)
+    dtype = str(model.model.norm.weight.dtype).removeprefix("torch.")
+    write_json(folder / CONFIG, {**model.config.to_hf(), "dtype": dtype, **(extra or {})})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one of a model folder's JSON files, of bounded size. Raises ModelError."""
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise ModelError(f"{path.name} is {path.stat().st_size:,} bytes.", "This is not a model folder.")
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise ModelError(f"{path.parent} has no {path.name}.", "Choose a folder that holds a model.") from exc
+    except (OSError, ValueError, RecursionError) as exc:
+        raise ModelError(f"{path} is not readable JSON: {exc}.", "Download the model folder again.") from exc
+    if not isinstance(value, dict):
+        raise ModelError(f"{path} does not hold a JSON object.", "Download the model folder again.")
+    return value
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model folder. Raises ModelError if one is missing or none is there."""
+    if (folder / INDEX).exists():
+        weight_map = read_json(folder / INDEX).get("weight_map", {})
+        names = sorted({str(name) for name in weight_map.values()})
+        outside = [name for name in names if Path(name).name != name]
+        if outside:
+            raise ModelError(f"{INDEX} points outside its folder: {outside[0]}.", "Do not use this model.")
+        missing = [name for name in names if not (folder / name).exists()]
+        if missing or not names:
+            raise ModelError(
+                f"{folder} lacks {len(missing)} of {len(names)} weight files: {', '.join(missing)}.",
+                "Download the missing files.",
+            )
+        return [folder / name for name in names]
+    if (folder / WEIGHTS).exists():
+        return [folder / WEIGHTS]
+    pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
+    if pickles:
+        raise ModelError(
+            f"{folder} has its weights as a pickle ({pickles[0]}), which can run code.",
+            "Use a version of the model in safetensors.",
+        )
+    raise ModelError(f"{folder} has no {WEIGHTS}.", "Choose a folder that holds a model.")
+
+
+def _read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
+    for path in weight_files(folder):
+        try:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 - not a mapping
+                    if not name.endswith(DERIVED_SUFFIX):
+                        yield name, file.get_tensor(name)
+        except SafetensorError as exc:
+            raise ModelError(
+                f"{path} ({path.stat().st_size:,} bytes) is not a whole safetensors file: {exc}.",
+                "Download it again.",
+            ) from exc
+
+
+def _check(folder: Path, expected: dict[str, torch.Size], weights: dict[str, Tensor]) -> None:
+    problems = [f"{name} is missing" for name in expected if name not in weights]
+    problems += [f"{name} is unknown" for name in weights if name not in expected]
+    problems += [
+        f"{name} is {list(weights[name].shape)}, config.json says {list(shape)}"
+        for name, shape in expected.items()
+        if name in weights and weights[name].shape != shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
+        raise ModelError(
+            f"The weights of {folder.name} do not fit its config.json: {'; '.join(problems[:4])}{more}.",
+            "Download the model folder again.",
+        )
+
+
+def _write_tensors(tensors: dict[str, Tensor], folder: Path, max_shard_bytes: int) -> None:
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        if shards[-1] and size + tensor.nbytes > max_shard_bytes:
+            shards.append({})
+            size = 0
+        shards[-1][name] = tensor
+        size += tensor.nbytes
+    if len(shards) == 1:
+        _write_file(shards[0], folder / WEIGHTS)
+        (folder / INDEX).unlink(missing_ok=True)
+        return
+    names = [f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
+    for name, shard in zip(names, shards, strict=True):
+        _write_file(shard, folder / name)
+    weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+    (folder / WEIGHTS).unlink(missing_ok=True)
+
+
+def _write_file(tensors: dict[str, Tensor], path: Path) -> None:
+    write_atomic(path, lambda temporary: save_file(tensors, temporary, metadata={"format": "pt"}))

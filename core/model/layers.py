@@ -1,0 +1,119 @@
+"""The parts of a decoder block, with Hugging Face's module names, so weights load by name.
+
+Legend: B batch, T new tokens, S all tokens so far, C hidden, H query heads, K kv heads, D head dim.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from core.config.model_config import ModelConfig
+from core.model.kv_cache import KVCache
+from core.model.rope import apply_rotary
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight over the last dimension, the mean square in fp32 (Zhang & Sennrich 2019)."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_autocast_enabled(x.device.type):
+            return F.rms_norm(x.float(), (x.shape[-1],), self.weight, self.eps)
+        return F.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionInput:
+    """What every layer's attention shares in one forward pass."""
+
+    cos: Tensor  # (B or 1, 1, T, D)
+    sin: Tensor
+    mask: Tensor | None  # (B or 1, 1, T, S) of bool, true where attended; None is causal
+    kv_cache: KVCache | None
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with rotary positions."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.heads, self.kv_heads, self.head_dim = (
+            config.num_attention_heads,
+            config.num_key_value_heads,
+            config.head_dim,
+        )
+        q, kv, bias = self.heads * self.head_dim, self.kv_heads * self.head_dim, config.attention_bias
+        self.q_proj = nn.Linear(config.hidden_size, q, bias=bias)
+        self.k_proj = nn.Linear(config.hidden_size, kv, bias=bias)
+        self.v_proj = nn.Linear(config.hidden_size, kv, bias=bias)
+        self.o_proj = nn.Linear(q, config.hidden_size, bias=config.attention_out_bias)
+        if config.qk_norm:
+            self.q_norm = RMSNorm(self.head_dim, config.rms_norm_eps)
+            self.k_norm = RMSNorm(self.head_dim, config.rms_norm_eps)
+        self.qk_norm = config.qk_norm
+
+    def forward(self, x: Tensor, shared: AttentionInput) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        batch, time, _ = x.shape
+        q = self.q_proj(x).view(batch, time, self.heads, self.head_dim)
+        k = self.k_proj(x).view(batch, time, self.kv_heads, self.head_dim)
+        v = self.v_proj(x).view(batch, time, self.kv_heads, self.head_dim).transpose(1, 2)
+        if self.qk_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q = apply_rotary(q.transpose(1, 2), shared.cos, shared.sin).to(v.dtype)  # (B, H, T, D)
+        k = apply_rotary(k.transpose(1, 2), shared.cos, shared.sin).to(v.dtype)  # (B, K, T, D)
+        if shared.kv_cache is not None:
+            k, v = shared.kv_cache.update(self.layer, k, v)  # (B, K, S, D)
+        y = attend(q, k.to(q.dtype), v.to(q.dtype), shared.mask)
+        return self.o_proj(y.transpose(1, 2).reshape(batch, time, -1))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """softmax(q kᵀ / √D) v with K kv heads shared by H query heads -> (B, H, T, D).
+
+    Without a mask it is causal when T = S, and sees everything when T = 1.
+    """
+    groups = q.shape[1] // k.shape[1]
+    if q.shape[2] == 1 and groups > 1 and mask is None:
+        # One query: the heads of a group become rows of one matrix, so k and v are read once.
+        batch, heads, _, dim = q.shape
+        grouped = q.view(batch, k.shape[1], groups, dim)
+        return F.scaled_dot_product_attention(grouped, k, v).reshape(batch, heads, 1, dim)
+    is_causal = mask is None and q.shape[2] > 1
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=is_causal, enable_gqa=groups > 1)
+
+
+class MLP(nn.Module):
+    """SwiGLU: down(silu(gate(x)) * up(x)) (Shazeer 2020)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        hidden, inner, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
+        self.gate_proj = nn.Linear(hidden, inner, bias=bias)
+        self.up_proj = nn.Linear(hidden, inner, bias=bias)
+        self.down_proj = nn.Linear(inner, hidden, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Block(nn.Module):
+    """Pre-norm: x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.self_attn = Attention(config, layer)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = MLP(config)
+
+    def forward(self, x: Tensor, shared: AttentionInput) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), shared)
+        return x + self.mlp(self.post_attention_layernorm(x))

@@ -1,0 +1,131 @@
+"""The decoder-only Transformer of Llama, Mistral, Qwen2 and Qwen3.
+
+One class runs them all; `ModelConfig` says where they differ. Module names are Hugging Face's, so a
+state dict is a checkpoint. Legend: B batch, T new tokens, S all tokens so far, C hidden, V vocab.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from core.config.model_config import ModelConfig
+from core.errors import GenerationError
+from core.model.kv_cache import KVCache
+from core.model.layers import AttentionInput, Block, RMSNorm
+from core.model.rope import rotary_table
+
+
+class Decoder(nn.Module):
+    """Embedding, blocks and final norm: Hugging Face's `model.` prefix."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+
+class Transformer(nn.Module):
+    """A causal language model: token ids in, logits of the next token out."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = Decoder(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        if config.tie_word_embeddings:
+            self.tie_head()
+        self._rotary: tuple[Tensor, Tensor] | None = None
+
+    def tie_head(self) -> None:
+        """Let the head read the embedding's weights, and their scales if they are quantised."""
+        for name in ("weight", "weight_scale"):
+            if hasattr(self.model.embed_tokens, name):
+                setattr(self.lm_head, name, getattr(self.model.embed_tokens, name))
+
+    def init_weights(self, seed: int) -> None:
+        """Fresh weights: N(0, initializer_range), the residual outputs smaller by 1/√(2L) (GPT-2)."""
+        generator = torch.Generator().manual_seed(seed)
+        residual = self.config.initializer_range / math.sqrt(2 * self.config.num_hidden_layers)
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 1:
+                nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 1.0)
+                continue
+            is_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+            std = residual if is_residual else self.config.initializer_range
+            nn.init.normal_(parameter, std=std, generator=generator)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        *,
+        position_ids: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        kv_cache: KVCache | None = None,
+        last_only: bool = False,
+    ) -> Tensor:
+        """Logits (B, T, V), or (B, 1, V) of the last token, for input_ids (B, T).
+
+        position_ids (B, T) default to counting on from the cache. With document_ids (B, T) a token
+        attends only within its own document. Raises GenerationError past max_position_embeddings.
+        """
+        x = self.hidden(input_ids, position_ids=position_ids, document_ids=document_ids, kv_cache=kv_cache)
+        return self.lm_head(x[:, -1:] if last_only else x)
+
+    def hidden(
+        self,
+        input_ids: Tensor,
+        *,
+        position_ids: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        kv_cache: KVCache | None = None,
+    ) -> Tensor:
+        """The normalised hidden states (B, T, C) that the head reads."""
+        past = kv_cache.length if kv_cache else 0
+        time = input_ids.shape[1]
+        shared = AttentionInput(
+            *self._cos_sin(past, time, position_ids, input_ids.device),
+            mask=self._mask(past, time, document_ids, input_ids.device),
+            kv_cache=kv_cache,
+        )
+        x = self.model.embed_tokens(input_ids)  # (B, T, C)
+        for block in self.model.layers:
+            x = block(x, shared)
+        if kv_cache is not None:
+            kv_cache.advance(time)
+        return self.model.norm(x)
+
+    def _cos_sin(
+        self, past: int, time: int, position_ids: Tensor | None, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """Cosines and sines (B or 1, 1, T, D) of the new tokens' positions."""
+        limit = self.config.max_position_embeddings
+        if position_ids is None and past + time > limit:
+            raise GenerationError(
+                f"{past + time} tokens do not fit the model's context of {limit}.",
+                "Shorten the conversation or start a new one.",
+            )
+        if self._rotary is None or self._rotary[0].device != device:
+            self._rotary = rotary_table(self.config, limit, device=device)
+        cos, sin = self._rotary
+        if position_ids is None:
+            return cos[None, None, past : past + time], sin[None, None, past : past + time]
+        return cos[position_ids][:, None], sin[position_ids][:, None]
+
+    def _mask(self, past: int, time: int, document_ids: Tensor | None, device: torch.device) -> Tensor | None:
+        """(B or 1, 1, T, S) of bool, or None where plain causal attention is right."""
+        window = self.config.sliding_window
+        needs_window = window is not None and past + time > window
+        if document_ids is None and not needs_window and (past == 0 or time == 1):
+            return None
+        query = torch.arange(past, past + time, device=device)[:, None]
+        key = torch.arange(past + time, device=device)[None, :]
+        mask = key <= query
+        if window is not None:
+            mask &= key > query - window
+        mask = mask[None, None]
+        if document_ids is not None:
+            assert past == 0, "document_ids are for training, which has no cache"
+            mask = mask & (document_ids[:, None, :, None] == document_ids[:, None, None, :])
+        return mask

@@ -1,0 +1,45 @@
+"""Numbers of a run: `metrics.jsonl` rows, and what a loss in nats means in bits per byte."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from core.data.mmap_file import MmapFileHandler
+
+
+class MetricsWriter:
+    """Appends one JSON row per call, whole lines only, so a reader never meets half a row."""
+
+    def __init__(self, path: Path, attempt: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _end_torn_line(path)
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._attempt = attempt
+
+    def write(self, step: int, **values: Any) -> None:
+        row = {"attempt": self._attempt, "step": step, **values}
+        self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def bits_per_byte(loss_sum: float, num_bytes: float) -> float:
+    """Bits needed per byte of text: loss_sum nats over the tokens that encode num_bytes."""
+    return loss_sum / math.log(2) / num_bytes
+
+
+def bytes_per_token(handler: MmapFileHandler, split: str) -> float:
+    """UTF-8 bytes of text per token of a split, its end tokens counted."""
+    return handler.num_bytes(split) / handler.num_tokens(split)
+
+
+def _end_torn_line(path: Path) -> None:
+    """A crash may have cut the last row: end its line, so that the next row stands alone."""
+    if not path.exists() or not path.stat().st_size:
+        return
+    with path.open("rb+") as file:
+        file.seek(-1, 2)
+        if file.read(1) != b"\n":
+            file.write(b"\n")

@@ -1,0 +1,146 @@
+"""A run on disk: its config, its metrics and its checkpoints.
+
+    run/config.json                     the TrainConfig
+    run/metrics.jsonl                   one row per logged step, keyed by (attempt, step)
+    run/checkpoints/step-00000400/      a model folder, optimizer.safetensors, state.json, manifest.json
+    run/model/                          the result, a model folder
+
+A checkpoint is written under a temporary name, flushed, hashed into its manifest and renamed. The
+newest one whose hashes agree is what a resume takes.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch.optim import Optimizer
+
+from core.data.tokenizer import Tokenizer
+from core.errors import TrainingError
+from core.files import sha256_file, sync, write_json
+from core.model.checkpoint import save_model
+from core.model.transformer import Transformer
+from core.trainer.optimizer import load_optimizer_tensors, optimizer_tensors
+
+OPTIMIZER = "optimizer.safetensors"
+RNG_STATE = "rng_state"
+STATE = "state.json"
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths of one run."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.jsonl"
+
+    @property
+    def model(self) -> Path:
+        return self.root / "model"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    def checkpoint_folders(self) -> list[Path]:
+        """Newest first."""
+        return sorted(self.checkpoints.glob("step-*"), reverse=True)
+
+    def newest_checkpoint(self) -> Path | None:
+        """The newest checkpoint whose files are whole, or None."""
+        return next((folder for folder in self.checkpoint_folders() if is_whole(folder)), None)
+
+    def last_attempt(self) -> int:
+        """Number of the last attempt in the metrics, 0 when there is none."""
+        return max((row["attempt"] for row in read_metrics(self.metrics)), default=0)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Rows of `metrics.jsonl`; a line that a crash cut short is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def model_folder(base: Path) -> Path:
+    """The model inside a run folder, or the folder itself."""
+    return base / "model" if (base / "model").is_dir() else base
+
+
+def save_checkpoint(
+    run: RunFolder,
+    model: Transformer,
+    optimizers: list[Optimizer],
+    tokenizer: Tokenizer,
+    *,
+    state: dict[str, Any],
+    keep: int,
+) -> Path:
+    """Write one generation and drop those beyond the newest `keep`. Raises TrainingError on a full disk."""
+    final = run.checkpoints / f"step-{state['step']:08d}"
+    temporary = run.checkpoints / f".{final.name}.tmp"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        save_model(model, temporary, tokenizer=tokenizer)
+        tensors = {**optimizer_tensors(model, optimizers), RNG_STATE: torch.get_rng_state()}
+        save_file(tensors, temporary / OPTIMIZER)
+        write_json(temporary / STATE, state)
+        files = [path for path in sorted(temporary.iterdir()) if path.is_file()]
+        for path in files:
+            sync(path)
+        write_json(temporary / MANIFEST, {path.name: sha256_file(path) for path in files})
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(temporary, final)
+        sync(run.checkpoints)
+    except OSError as exc:
+        shutil.rmtree(temporary, ignore_errors=True)
+        free = shutil.disk_usage(run.root).free
+        raise TrainingError(
+            f"The checkpoint of step {state['step']} could not be written: {exc} ({free / 1e6:.0f} MB free).",
+            "Free some space; earlier checkpoints are untouched and the run resumes with --resume.",
+        ) from exc
+    for old in run.checkpoint_folders()[keep:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether every file that the manifest names has its hash."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return all(sha256_file(folder / name) == digest for name, digest in manifest.items())
+    except (OSError, ValueError):
+        return False
+
+
+def load_optimizers(folder: Path, model: Transformer, optimizers: list[Optimizer]) -> None:
+    """Restore the optimisers' averages and torch's random state."""
+    tensors = load_file(folder / OPTIMIZER)
+    torch.set_rng_state(tensors.pop(RNG_STATE))
+    load_optimizer_tensors(model, optimizers, tensors)
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """The step and counters of a checkpoint."""
+    state: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    return state
+

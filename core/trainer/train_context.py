@@ -1,0 +1,161 @@
+"""Everything a run holds while it trains: `TrainContext`, and how it is built from a config."""
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+from torch.optim import Optimizer
+
+from core.config.model_config import PRESETS, ModelConfig
+from core.config.train_config import TrainConfig
+from core.data.dataset import PackedDataset
+from core.data.mmap_file import MmapFileHandler
+from core.data.sampler import RowSampler
+from core.data.tokenizer import Tokenizer
+from core.errors import ConfigError, DataError, TrainingError
+from core.model.checkpoint import load_model
+from core.model.transformer import Transformer
+from core.trainer.optimizer import build_optimizers
+from core.trainer.precision import resolve_precision
+from core.trainer.run_folder import RunFolder, load_optimizers, model_folder, read_state
+from core.trainer.strategy import STRATEGIES, Strategy
+
+
+@dataclass(slots=True)
+class TrainContext:
+    """The parts of one run. `step` counts finished optimiser steps."""
+
+    config: TrainConfig
+    run: RunFolder
+    device: torch.device
+    dtype: torch.dtype
+    model: Transformer
+    tokenizer: Tokenizer
+    optimizers: list[Optimizer]
+    strategy: Strategy
+    train_rows: PackedDataset
+    validation_rows: PackedDataset | None
+    sampler: RowSampler
+    num_steps: int
+    attempt: int
+    step: int = 0
+    tokens: int = 0
+    train_s: float = 0.0
+
+    @property
+    def is_done(self) -> bool:
+        return self.step >= self.num_steps
+
+    def state(self) -> dict[str, int | float | str]:
+        """What a checkpoint keeps beside weights and optimiser."""
+        return {
+            "step": self.step,
+            "tokens": self.tokens,
+            "train_s": self.train_s,
+            "num_steps": self.num_steps,
+            "num_threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "machine": platform.machine(),
+        }
+
+
+def build_context(config: TrainConfig, *, resume: bool) -> TrainContext:
+    """Build a run's parts, fresh or from its newest whole checkpoint.
+
+    Raises ConfigError, DataError, ModelError or TrainingError before anything is written.
+    """
+    run = RunFolder(Path(config.output))
+    device = resolve_device(config.device)
+    if device.type == "cpu":
+        torch.set_num_threads(config.num_threads or psutil.cpu_count(logical=False) or 1)
+    torch.manual_seed(config.seed)
+    strategy = STRATEGIES[config.stage]()
+    handler = MmapFileHandler(Path(config.data))
+    if handler.kind != strategy.dataset_kind:
+        raise DataError(
+            f"{config.data} holds {handler.kind} data, stage {config.stage} needs {strategy.dataset_kind}.",
+            f"Prepare it with --kind {strategy.dataset_kind}.",
+        )
+    tokenizer = Tokenizer.load(Path(config.data) / "tokenizer")
+    checkpoint = _checkpoint_to_resume(run) if resume else None
+    model = _build_model(config, tokenizer, checkpoint).to(device)
+    optimizers = build_optimizers(model, config, device)
+    start_id = tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id
+    rows = PackedDataset(handler, "train", max_seq_len=config.max_seq_len, start_id=start_id, seed=config.seed)
+    sampler = RowSampler(rows.num_rows, config.global_batch_size)
+    context = TrainContext(
+        config=config,
+        run=run,
+        device=device,
+        dtype=resolve_precision(config.precision, device),
+        model=model,
+        tokenizer=tokenizer,
+        optimizers=optimizers,
+        strategy=strategy,
+        train_rows=rows,
+        validation_rows=_validation_rows(handler, config, start_id),
+        sampler=sampler,
+        num_steps=config.max_steps or sampler.steps_in(config.epochs),
+        attempt=run.last_attempt() + 1,
+    )
+    if checkpoint is not None:
+        load_optimizers(checkpoint, model, optimizers)
+        state = read_state(checkpoint)
+        context.step, context.tokens, context.train_s = state["step"], state["tokens"], state["train_s"]
+    return context
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device to train on. Raises ConfigError for one this machine lacks."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
+    if not available[name]:
+        raise ConfigError(f"device {name} is not available here.", "Use auto or cpu.")
+    return torch.device(name)
+
+
+def _checkpoint_to_resume(run: RunFolder) -> Path:
+    checkpoint = run.newest_checkpoint()
+    if checkpoint is None:
+        raise TrainingError(
+            f"{run.root} has no whole checkpoint among {len(run.checkpoint_folders())}.",
+            "Start it again without --resume into another folder.",
+        )
+    return checkpoint
+
+
+def _build_model(config: TrainConfig, tokenizer: Tokenizer, checkpoint: Path | None) -> Transformer:
+    """Weights of the checkpoint, of `base`, or fresh ones, in fp32."""
+    source = checkpoint or (model_folder(Path(config.base)) if config.base else None)
+    if source is not None:
+        model = load_model(source, dtype=torch.float32).train()
+    else:
+        model = Transformer(_fresh_shape(config, tokenizer)).train()
+        model.init_weights(config.seed)
+    shape = model.config
+    if shape.vocab_size < tokenizer.vocab_size:
+        raise ConfigError(
+            f"The model has {shape.vocab_size} embeddings, the data's tokenizer {tokenizer.vocab_size} ids.",
+            "Prepare the data with the model's own tokenizer.",
+        )
+    if shape.max_position_embeddings < config.max_seq_len:
+        raise ConfigError(
+            f"max_seq_len {config.max_seq_len} exceeds the model's context of {shape.max_position_embeddings}.",
+            f"Set max_seq_len to {shape.max_position_embeddings} or less.",
+        )
+    return model
+
+
+def _fresh_shape(config: TrainConfig, tokenizer: Tokenizer) -> ModelConfig:
+    ids = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
+    preset = PRESETS[config.preset].to_dict()
+    return ModelConfig.from_dict({**preset, "vocab_size": tokenizer.vocab_size, **ids, **config.model})
+
+
+def _validation_rows(handler: MmapFileHandler, config: TrainConfig, start_id: int) -> PackedDataset | None:
+    if "validation" not in handler.splits or not handler.num_documents("validation"):
+        return None
+    return PackedDataset(handler, "validation", max_seq_len=config.max_seq_len, start_id=start_id, seed=None)

@@ -1,0 +1,118 @@
+"""The one training loop, for every stage.
+
+A strategy gives a loss sum and a weight per micro batch; the step divides once by the weight of all
+its micro batches, clips, sets the scheduled learning rate and updates. Everything else is callbacks.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from core.config.train_config import TrainConfig
+from core.data.dataset import Batch
+from core.errors import TrainingError
+from core.files import write_json
+from core.model.checkpoint import save_model
+from core.trainer.callbacks import (
+    Callback,
+    CheckpointCallback,
+    MetricsCallback,
+    ProgressReporter,
+    StepResult,
+    StopSignal,
+    ValidationCallback,
+)
+from core.trainer.metrics import MetricsWriter
+from core.trainer.run_folder import RunFolder
+from core.trainer.schedule import learning_rate_factor
+from core.trainer.train_context import TrainContext, build_context
+
+
+def train(config: TrainConfig, *, resume: bool = False, report: ProgressReporter | None = None) -> Path:
+    """Run or resume one stage; returns the folder of the trained model.
+
+    Raises ConfigError, DataError, ModelError or TrainingError, each before weights change or with a
+    checkpoint on disk. A run stopped by a signal ends with a checkpoint and returns its model too.
+    """
+    run = RunFolder(Path(config.output))
+    if run.config.exists() and not resume:
+        raise TrainingError(f"{run.root} already holds a run.", "Resume it with --resume, or choose another --output.")
+    context = build_context(config, resume=resume)
+    run.root.mkdir(parents=True, exist_ok=True)
+    write_json(run.config, config.to_dict())
+    writer = MetricsWriter(run.metrics, context.attempt)
+    callbacks = [ValidationCallback(writer, report), CheckpointCallback(), MetricsCallback(writer, report)]
+    with StopSignal() as stop:
+        Trainer(context, callbacks).run(stop)
+    save_model(context.model, run.model, tokenizer=context.tokenizer, extra={"astrai": _origin(context)})
+    return run.model
+
+
+class Trainer:
+    """Runs a context's remaining steps."""
+
+    def __init__(self, context: TrainContext, callbacks: Sequence[Callback]) -> None:
+        self.context = context
+        self.callbacks = callbacks
+        self._schedule = context.config.schedule_config
+
+    def run(self, stop: StopSignal) -> None:
+        """Step until done or stopped, then let every callback finish."""
+        while not self.context.is_done and not stop.is_set:
+            result = self.step()
+            for callback in self.callbacks:
+                callback.after_step(self.context, result)
+        for callback in self.callbacks:
+            callback.at_end(self.context)
+
+    def step(self) -> StepResult:
+        """One optimiser step over `global_batch_size` rows."""
+        context, config = self.context, self.context.config
+        start = time.perf_counter()
+        batches = self._micro_batches()
+        weight = sum(batch.num_loss_tokens for batch in batches)
+        if not weight:
+            raise TrainingError(f"Step {context.step} has no token to learn from.", "Check the data's loss masks.")
+        loss = sum(self._accumulate(batch, weight) for batch in batches)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"The loss of step {context.step} is {loss}.",
+                f"Lower learning_rate (now {config.learning_rate}) or use precision fp32, then --resume.",
+            )
+        limit = config.max_grad_norm or math.inf
+        grad_norm = torch.nn.utils.clip_grad_norm_(context.model.parameters(), limit).item()
+        rate = config.learning_rate * learning_rate_factor(context.step, context.num_steps, self._schedule)
+        for optimizer in context.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        seconds = time.perf_counter() - start
+        context.step += 1
+        context.tokens += weight
+        context.train_s += seconds
+        return StepResult(loss, grad_norm, rate, weight, seconds)
+
+    def _micro_batches(self) -> list[Batch]:
+        context, size = self.context, self.context.config.micro_batch_size
+        places = context.sampler.step_rows(context.step)
+        return [
+            context.train_rows.batch(places[first : first + size]).to(context.device)
+            for first in range(0, len(places), size)
+        ]
+
+    def _accumulate(self, batch: Batch, weight: int) -> float:
+        """Add this micro batch's share of the gradient; returns its share of the loss."""
+        context = self.context
+        with torch.autocast(context.device.type, context.dtype, enabled=context.dtype != torch.float32):
+            share = context.strategy.loss(context.model, batch).loss_sum / weight
+        share.backward()  # type: ignore[no-untyped-call]
+        return share.item()
+
+
+def _origin(context: TrainContext) -> dict[str, object]:
+    """Where a trained model comes from, kept in its config.json."""
+    return {"stage": context.config.stage, "steps": context.step, "tokens": context.tokens, "base": context.config.base}

@@ -1,0 +1,75 @@
+"""Invariants of the Transformer and its cache."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from core.config.model_config import PRESETS
+from core.errors import GenerationError
+from core.model.kv_cache import KVCache
+from core.model.transformer import Transformer
+
+
+@pytest.fixture(scope="module")
+def model() -> Transformer:
+    config = dataclasses.replace(PRESETS["tiny"], vocab_size=101, initializer_range=0.2)
+    model = Transformer(config).eval()
+    model.init_weights(seed=0)
+    return model
+
+
+def test_astrai_1b_shape_has_the_published_parameter_counts() -> None:
+    tied = PRESETS["1b"]
+    assert tied.num_parameters == 1_050_207_744
+    assert dataclasses.replace(tied, tie_word_embeddings=False).num_parameters == 1_203_807_744
+
+
+@torch.no_grad()
+def test_last_only_gives_the_last_positions_logits(model: Transformer) -> None:
+    input_ids = torch.arange(24).view(2, 12)
+    torch.testing.assert_close(model(input_ids, last_only=True), model(input_ids)[:, -1:])
+
+
+@torch.no_grad()
+def test_truncated_cache_continues_like_a_fresh_one(model: Transformer) -> None:
+    input_ids = torch.arange(20)[None]
+    cache = KVCache(model.config, 1, 32)
+    model(input_ids[:, :15], kv_cache=cache)
+    cache.truncate(6)
+    logits = model(input_ids[:, 6:], kv_cache=cache)
+    torch.testing.assert_close(logits, model(input_ids)[:, 6:], atol=1e-5, rtol=1e-5)
+
+
+def test_context_overflow_names_both_numbers(model: Transformer) -> None:
+    too_long = torch.zeros(1, 257, dtype=torch.long)
+    with pytest.raises(GenerationError, match=r"257 tokens .* context of 256"):
+        model(too_long)
+
+
+def test_full_cache_names_both_numbers(model: Transformer) -> None:
+    with pytest.raises(GenerationError, match=r"9 tokens .* context of 8"):
+        model(torch.zeros(1, 9, dtype=torch.long), kv_cache=KVCache(model.config, 1, 8))
+
+
+def test_document_two_does_not_see_document_one(model: Transformer) -> None:
+    document_ids = torch.tensor([[0] * 6 + [1] * 6])
+    position_ids = torch.arange(6).repeat(2)[None]
+    first, second = torch.arange(12)[None], torch.arange(12)[None].clone()
+    second[0, 2] = 99
+    with torch.no_grad():
+        a = model(first, position_ids=position_ids, document_ids=document_ids)
+        b = model(second, position_ids=position_ids, document_ids=document_ids)
+    assert torch.equal(a[:, 6:], b[:, 6:])
+    assert not torch.equal(a[:, 2:6], b[:, 2:6])
+
+
+@torch.no_grad()
+def test_packed_documents_score_like_separate_ones(model: Transformer) -> None:
+    left, right = torch.arange(7)[None], torch.arange(40, 49)[None]
+    packed = model(
+        torch.cat((left, right), dim=1),
+        position_ids=torch.cat((torch.arange(7), torch.arange(9)))[None],
+        document_ids=torch.tensor([[0] * 7 + [1] * 9]),
+    )
+    torch.testing.assert_close(packed, torch.cat((model(left), model(right)), dim=1), atol=1e-5, rtol=1e-5)
