@@ -1,0 +1,143 @@
+"""The lock on the door: pure ASGI, outside every route, Gradio's own among them.
+
+A web page on the internet can make the browser send requests to this machine, under a name of its own
+(DNS rebinding) or as a form (CSRF). So: the Host must be exactly ours, a foreign Origin is refused,
+and every request needs the cookie that the one-time login link gives. The link answers with a page
+that moves on by itself: after a redirect from another site a SameSite=Strict cookie would not be sent.
+"""
+
+import hmac
+import re
+import secrets
+from collections.abc import Iterable
+from http.cookies import SimpleCookie
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.i18n import CHINESE, ENGLISH, t
+
+# Gradio's page has inline scripts and builds functions from strings, so this policy cannot forbid
+# script; its job is egress: nothing is loaded from or sent to anywhere but this server.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "connect-src 'self'; img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; "
+    "worker-src 'self' blob:; frame-src 'none'; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "x-accel-buffering": "no",
+}
+# Routes of Gradio that make the server fetch an address, or open what nobody needs here.
+BLOCKED = re.compile(r"/(proxy=|file=\s*https?:|stream/|monitoring|vibe|custom_component)", re.IGNORECASE)
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+OPEN_PATHS = ("/health",)
+
+
+class Guard:
+    """Lets only this machine's own browser, with its cookie, through to `app`."""
+
+    def __init__(self, app: ASGIApp, *, port: int, secret: str) -> None:
+        self.app = app
+        self.origins = frozenset(f"http://{host}:{port}" for host in ("127.0.0.1", "localhost", "[::1]"))
+        self._hosts = frozenset(origin.removeprefix("http://") for origin in self.origins)
+        self._cookie = f"astrai_{port}"
+        self._secret = secret
+        self._login_token: str | None = secrets.token_urlsafe(32)
+        self.login_path = f"/login?token={self._login_token}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        refusal = self._refusal(scope)
+        if refusal is None:
+            await self.app(scope, receive, _with_headers(send))
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await refusal(scope, receive, _with_headers(send))
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        """The answer to a request that must not pass, or None."""
+        headers = Headers(scope=scope)
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
+            return PlainTextResponse("This address is not served here.", 421)
+        if not self._is_own_page(headers, scope.get("method", "GET"), is_websocket=scope["type"] == "websocket"):
+            return PlainTextResponse("Requests from other sites are refused.", 403)
+        path = scope["path"]
+        if BLOCKED.search(path):
+            return PlainTextResponse("This route is closed.", 403)
+        if path == "/login" and scope["type"] == "http":
+            return self._login(scope, headers)
+        if path in OPEN_PATHS or self._has_cookie(headers):
+            return None
+        return _page(t("locked", _language(headers)), status=401)
+
+    def _is_own_page(self, headers: Headers, method: str, *, is_websocket: bool) -> bool:
+        origins = headers.getlist("origin")
+        if any(origin.lower() not in self.origins for origin in origins):
+            return False
+        if method in SAFE_METHODS and not is_websocket:
+            return True
+        return headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
+
+    def _login(self, scope: Scope, headers: Headers) -> Response:
+        """Trade the one-time token for the cookie."""
+        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        if self._login_token is None or not hmac.compare_digest(given.encode(), self._login_token.encode()):
+            if self._has_cookie(headers):
+                return _page(t("opening", _language(headers)), moves_to="/")
+            return _page(t("locked", _language(headers)), status=401)
+        self._login_token = None
+        page = _page(t("opening", _language(headers)), moves_to="/")
+        page.set_cookie(self._cookie, self._secret, httponly=True, samesite="strict", path="/", max_age=30 * 86400)
+        return page
+
+    def _has_cookie(self, headers: Headers) -> bool:
+        values = (morsel.value for cookie in _cookies(headers) for morsel in [cookie.get(self._cookie)] if morsel)
+        return any(hmac.compare_digest(value.encode(), self._secret.encode()) for value in values)
+
+
+def session_secret(path: Path) -> str:
+    """This installation's cookie secret, made on first use and readable by its owner alone."""
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(32), encoding="utf-8")
+    return path.read_text(encoding="utf-8")
+
+
+def _cookies(headers: Headers) -> Iterable[SimpleCookie]:
+    return (SimpleCookie(value) for value in headers.getlist("cookie"))
+
+
+def _with_headers(send: Send) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers[name] = value
+        await send(message)
+
+    return send_with_headers
+
+
+def _language(headers: Headers) -> str:
+    return CHINESE if headers.get("accept-language", "").lower().startswith("zh") else ENGLISH
+
+
+def _page(text: str, *, status: int = 200, moves_to: str | None = None) -> Response:
+    move = f'<meta http-equiv="refresh" content="0;url={moves_to}">' if moves_to else ""
+    style = "font:18px/1.6 system-ui,sans-serif;max-width:34rem;margin:20vh auto;padding:0 1.5rem;color-scheme:light dark"
+    return HTMLResponse(
+        f'<!doctype html><meta charset="utf-8"><title>AstrAI</title>{move}<body style="{style}"><p>{text}</p>', status
+    )

@@ -1,0 +1,73 @@
+"""Every text of the page, in English and Chinese."""
+
+ENGLISH, CHINESE = "en", "zh"
+LANGUAGES = {ENGLISH: "English", CHINESE: "中文"}
+
+TEXTS: dict[str, dict[str, str]] = {
+    "subtitle": {"en": "runs on this machine only", "zh": "只在这台电脑上运行"},
+    "model": {"en": "Model", "zh": "模型"},
+    "language": {"en": "Language", "zh": "语言"},
+    "new_chat": {"en": "New chat", "zh": "新对话"},
+    "theme": {"en": "Light / dark", "zh": "浅色 / 深色"},
+    "composer": {"en": "Message AstrAI", "zh": "给 AstrAI 发消息"},
+    "chat": {"en": "Conversation", "zh": "对话"},
+    "sampling": {"en": "Answer settings", "zh": "回答设置"},
+    "temperature": {"en": "Temperature: 0 takes the likeliest word", "zh": "温度：0 总取最可能的词"},
+    "top_p": {"en": "Top-p: keep the likeliest words up to this total", "zh": "Top-p：保留总概率不超过此值的词"},
+    "max_new_tokens": {"en": "Longest answer, in tokens", "zh": "最长回答（词元）"},
+    "seed": {"en": "Seed: same seed, same answer; empty is random", "zh": "种子：种子相同则回答相同；留空为随机"},
+    "loading": {"en": "Loading the model {name} …", "zh": "正在加载模型 {name} …"},
+    "ready": {"en": "{name} · {parameters} parameters · {quantization} · ready", "zh": "{name} · {parameters} 参数 · {quantization} · 就绪"},
+    "stats": {
+        "en": "{speed:.0f} tokens/s · first after {first:.2f} s · {context} of {limit} tokens of context",
+        "zh": "{speed:.0f} 词元/秒 · 首词 {first:.2f} 秒 · 上下文 {context} / {limit} 词元",
+    },
+    "stopped": {"en": "stopped", "zh": "已停止"},
+    "cut": {"en": "cut at the longest answer", "zh": "已达最长回答"},
+    "welcome_starter": {
+        "en": (
+            "## How can I help?\n\nThis is the **starter**, a very small model that ships with AstrAI. It can chat a"
+            " little, translate short sentences and tell small stories. It gets facts wrong: choose a larger"
+            " model above for real work."
+        ),
+        "zh": (
+            "## 有什么可以帮您？\n\n这是随 AstrAI 附带的**入门模型**，非常小。它可以简单聊天、翻译短句、讲小故事，"
+            "但常常弄错事实：真正的工作请在上方选择更大的模型。"
+        ),
+    },
+    "welcome": {"en": "## How can I help?", "zh": "## 有什么可以帮您？"},
+    "example_1": {"en": "Hello! Who are you?", "zh": "你好！你是谁？"},
+    "example_2": {"en": "Tell me a short story about a cat.", "zh": "讲一个关于小猫的短故事。"},
+    "example_3": {"en": "Translate into Chinese: I like this book.", "zh": "翻译成英文：我喜欢这本书。"},
+    "example_4": {"en": "How do I cook scrambled eggs?", "zh": "西红柿炒鸡蛋怎么做？"},
+    "unexpected": {
+        "en": "Something unexpected went wrong. The details are in the log file.",
+        "zh": "出现了意外错误，详情见日志文件。",
+    },
+    "no_model": {
+        "en": "There is no model yet. Put a model folder into {folder}, or train one.",
+        "zh": "还没有模型。请把模型文件夹放入 {folder}，或训练一个。",
+    },
+    "locked": {
+        "en": "This page opens with the link that AstrAI printed when it started. Start it again for a new link.",
+        "zh": "请用 AstrAI 启动时显示的链接打开此页面；重新启动可获得新链接。",
+    },
+    "opening": {"en": "Opening AstrAI …", "zh": "正在打开 AstrAI …"},
+}
+
+
+def t(key: str, language: str, **values: object) -> str:
+    """The text of `key` in a language, with its places filled."""
+    text = TEXTS[key][language]
+    return text.format(**values) if values else text
+
+
+def preferred_language(accept_language: str) -> str:
+    """Chinese when the browser asks for it before English, by its Accept-Language header."""
+    for part in accept_language.lower().split(","):
+        tag = part.split(";")[0].strip()
+        if tag.startswith("zh"):
+            return CHINESE
+        if tag.startswith("en"):
+            return ENGLISH
+    return ENGLISH

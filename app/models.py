@@ -1,0 +1,104 @@
+"""The models that can be chosen, and the one that is loaded.
+
+Loading imports torch, which takes seconds; it happens in a thread, so the page is there meanwhile.
+"""
+
+import logging
+import threading
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.paths import models_dir, runs_dir, starter_dir
+from core.errors import AssistantError, ModelError
+
+if TYPE_CHECKING:
+    from core.inference.generator import LanguageModel
+
+logger = logging.getLogger(__name__)
+
+
+class ModelState(Enum):
+    EMPTY = "empty"
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """A folder that holds a model."""
+
+    name: str
+    path: Path
+
+    @property
+    def is_starter(self) -> bool:
+        return self.path == starter_dir()
+
+
+class ModelHolder:
+    """Keeps at most one model in memory."""
+
+    def __init__(self, extra: Path | None = None) -> None:
+        """`extra` is a model folder given on the command line; it is chosen first."""
+        self._extra = extra
+        self._condition = threading.Condition()
+        self.state = ModelState.EMPTY
+        self.choice: ModelChoice | None = None
+        self._model: LanguageModel | None = None
+        self._error: AssistantError | None = None
+
+    def choices(self) -> list[ModelChoice]:
+        """Every model folder: the given one, the starter, the user's models and finished runs."""
+        folders = [self._extra] if self._extra else []
+        folders += [starter_dir(), *sorted(models_dir().iterdir()), *sorted(runs_dir().iterdir())]
+        found = {folder: None for folder in folders if _holds_model(folder)}
+        return [ModelChoice(folder.name, folder) for folder in found]
+
+    def select(self, choice: ModelChoice) -> None:
+        """Begin to load a model in the background, unless it is the one that is there."""
+        with self._condition:
+            if self.choice == choice and self.state in (ModelState.LOADING, ModelState.READY):
+                return
+            self.choice, self.state, self._model, self._error = choice, ModelState.LOADING, None, None
+        threading.Thread(target=self._load, args=(choice,), name="model loader", daemon=True).start()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether loading has ended, well or badly, within the time."""
+        with self._condition:
+            return self._condition.wait_for(lambda: self.state != ModelState.LOADING, timeout_s)
+
+    def model(self) -> "LanguageModel":
+        """The loaded model. Raises what its loading raised."""
+        with self._condition:
+            if self._error is not None:
+                raise self._error
+            if self._model is None:
+                raise ModelError("No model is loaded.", "Choose one at the top of the page.")
+            return self._model
+
+    def _load(self, choice: ModelChoice) -> None:
+        model, error = None, None
+        try:
+            import core
+
+            model = core.load(choice.path)
+        except AssistantError as exc:
+            error = exc
+        except Exception as exc:
+            logger.exception("loading %s", choice.name)
+            error = ModelError(f"{choice.name} could not be loaded: {type(exc).__name__}.", "The log file tells more.")
+        with self._condition:
+            if self.choice != choice:
+                return
+            self._model, self._error = model, error
+            self.state = ModelState.FAILED if error else ModelState.READY
+            self._condition.notify_all()
+
+
+def _holds_model(folder: Path) -> bool:
+    return any((folder / part / "config.json").exists() for part in ("model", ".")) and any(
+        next((folder / part).glob("*.safetensors"), None) for part in ("model", ".")
+    )

@@ -1,0 +1,104 @@
+"""The web server of the page: our routes, Gradio's page behind them, the guard around all."""
+
+import os
+import socket
+import sys
+import webbrowser
+from pathlib import Path
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import uvicorn
+from fastapi import FastAPI
+
+from app.guard import Guard, session_secret
+from app.paths import data_dir
+from app.services import Services, build_services
+from core.errors import SetupError
+
+HOST = "127.0.0.1"
+DEFAULT_PORT = 7860
+PORTS_TO_TRY = 20
+MAX_UPLOAD = "1mb"
+
+
+def serve_page(*, port: int | None, opens_browser: bool, model: Path | None) -> int:
+    """Serve the page until Ctrl-C. `port` None takes the default or the next free one; 0 any."""
+    listener = _listen(port)
+    bound = int(listener.getsockname()[1])
+    if port is None and bound != DEFAULT_PORT:
+        sys.stdout.write(f"Port {DEFAULT_PORT} is taken, using {bound}.\n")
+    services = build_services(model)
+    guard = Guard(_build_app(services, bound), port=bound, secret=session_secret(data_dir() / "session.key"))
+    config = uvicorn.Config(guard, log_level="warning", access_log=False, server_header=False, lifespan="on")
+    server = _AnnouncingServer(config, f"http://{HOST}:{bound}{guard.login_path}", services, opens_browser)
+    server.run(sockets=[listener])
+    return 0
+
+
+def _build_app(services: Services, port: int) -> FastAPI:
+    import gradio as gr
+
+    from app.ui import build_page, head, style, theme
+
+    app = FastAPI(title="AstrAI", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        return {"status": "ok", "model": services.models.state.value}
+
+    return gr.mount_gradio_app(
+        app,
+        build_page(services).queue(max_size=64, default_concurrency_limit=8),
+        path="/",
+        server_name=HOST,
+        server_port=port,
+        footer_links=[],
+        run_history=False,
+        allowed_paths=[],
+        max_file_size=MAX_UPLOAD,
+        show_error=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=theme(),
+        css=style(),
+        head=head(),
+    )
+
+
+class _AnnouncingServer(uvicorn.Server):
+    """Says its address once it accepts connections, and only then begins to load the model."""
+
+    def __init__(self, config: uvicorn.Config, address: str, services: Services, opens_browser: bool) -> None:
+        super().__init__(config)
+        self._address, self._services, self._opens_browser = address, services, opens_browser
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        sys.stdout.write(f"AstrAI is at {self._address}\n")
+        sys.stdout.flush()
+        if self._opens_browser:
+            webbrowser.open(self._address)
+        choices = self._services.models.choices()
+        if choices:
+            self._services.models.select(choices[0])
+
+
+def _listen(port: int | None) -> socket.socket:
+    """A bound socket on loopback. Raises SetupError when the port, or all tried, are taken."""
+    candidates = range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TO_TRY) if port is None else [port]
+    for candidate in candidates:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        if os.name != "nt":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, candidate))
+        except OSError:
+            listener.close()
+            continue
+        return listener
+    taken = str(port) if port is not None else f"{DEFAULT_PORT} to {DEFAULT_PORT + PORTS_TO_TRY - 1}"
+    raise SetupError(f"Port {taken} is taken.", "Choose another with --port.")

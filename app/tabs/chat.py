@@ -1,0 +1,263 @@
+"""The chat: composer, streaming answers, stop, regenerate, and the model they come from."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app.format import short_count, to_text
+from app.i18n import LANGUAGES, preferred_language, t
+from app.models import ModelChoice, ModelState
+from app.paths import models_dir
+from app.services import Services
+from core.errors import AssistantError
+
+LATEX = [
+    {"left": "$$", "right": "$$", "display": True},
+    {"left": "\\[", "right": "\\]", "display": True},
+    {"left": "\\(", "right": "\\)", "display": False},
+]
+# Kept in the browser's own storage, so that a reload loses nothing; the values never leave it.
+STORAGE_SECRET = "astrai"
+Messages = list[dict[str, Any]]
+
+
+class ChatTab:
+    """Builds the chat and answers its events."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self._build()
+        self._wire()
+
+    def _build(self) -> None:
+        with gr.Row(elem_id="header"):
+            self.title = gr.HTML('<div class="brand">AstrAI</div>', elem_id="brand")
+            self.model = gr.Dropdown([], show_label=False, container=False, elem_id="model", min_width=120, scale=0)
+            self.new_chat = gr.Button("+", elem_id="new-chat", size="sm", min_width=90, scale=0)
+            self.theme = gr.Button("◐", elem_id="theme", size="sm", min_width=40, scale=0)
+            self.language = gr.Radio(
+                [(name, code) for code, name in LANGUAGES.items()],
+                value="en",
+                show_label=False,
+                container=False,
+                elem_id="language",
+                min_width=120,
+                scale=0,
+            )
+        self.chatbot = gr.Chatbot(
+            show_label=False,
+            elem_id="conversation",
+            height="100%",
+            latex_delimiters=LATEX,
+            buttons=["copy"],
+            feedback_options=None,
+            allow_tags=False,
+            group_consecutive_messages=False,
+            layout="bubble",
+        )
+        self.status = gr.HTML("", elem_id="status")
+        self.composer = gr.Textbox(
+            show_label=False,
+            container=False,
+            lines=1,
+            max_lines=8,
+            autofocus=True,
+            submit_btn=True,
+            stop_btn=False,
+            elem_id="composer",
+            max_length=100_000,
+        )
+        with gr.Accordion(open=False, elem_id="sampling") as self.settings:
+            with gr.Row():
+                self.temperature = gr.Slider(0, 2, value=0.7, step=0.05)
+                self.top_p = gr.Slider(0.05, 1, value=0.9, step=0.05)
+            with gr.Row():
+                self.max_new_tokens = gr.Slider(16, 2048, value=256, step=16)
+                self.seed = gr.Number(value=None, precision=0, minimum=0)
+        self.saved_chat = gr.BrowserState([], storage_key="astrai-conversation", secret=STORAGE_SECRET)
+        self.saved_language = gr.BrowserState("", storage_key="astrai-language", secret=STORAGE_SECRET)
+
+    def _wire(self) -> None:
+        sampling = [self.temperature, self.top_p, self.max_new_tokens, self.seed]
+        texts = [
+            self.model, self.new_chat, self.chatbot, self.composer, self.settings,
+            self.temperature, self.top_p, self.max_new_tokens, self.seed, self.theme,
+        ]  # fmt: skip
+        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        busy = [self.chatbot, self.status, self.composer, self.saved_chat]
+        answer: dict[str, Any] = {
+            "fn": self.answer,
+            "inputs": [self.chatbot, self.language, *sampling],
+            "outputs": busy,
+            "concurrency_limit": 8,
+            **private,
+        }
+        ask: dict[str, Any] = {
+            "inputs": [self.composer, self.chatbot], "outputs": [self.composer, self.chatbot], "queue": False, **private,
+        }  # fmt: skip
+        self.composer.submit(self.ask, **ask).success(**answer)
+        self.chatbot.example_select(self.ask_example, [self.chatbot], [self.chatbot], queue=False, **private).success(
+            **answer
+        )
+        self.chatbot.retry(self.take_back, [self.chatbot], [self.chatbot], queue=False, **private).success(**answer)
+        self.composer.stop(self.stop, queue=False, **private)
+        gr.on(
+            [self.new_chat.click, self.chatbot.clear],
+            self.start_over,
+            outputs=[self.chatbot, self.status, self.saved_chat],
+            queue=False,
+            **private,
+        )
+        self.model.input(self.choose_model, [self.model, self.language], [self.status, self.chatbot], **private)
+        self.language.input(
+            self.switch_language, [self.language, self.model], [*texts, self.saved_language], queue=False, **private
+        )
+        self.theme.click(None, js=TOGGLE_THEME)
+
+    def on_load(self, blocks: gr.Blocks) -> None:
+        """What happens when the page opens: language, models, the conversation of before."""
+        outputs = [
+            self.language, self.model, self.new_chat, self.chatbot, self.composer, self.settings,
+            self.temperature, self.top_p, self.max_new_tokens, self.seed, self.theme,
+        ]  # fmt: skip
+        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        blocks.load(self.open_page, [self.saved_language, self.saved_chat], outputs, queue=False, **private).then(
+            self.report_model, [self.language], [self.status], **private
+        )
+
+    # Handlers: plain values in and out.
+
+    def open_page(self, saved_language: str, saved_chat: Messages, request: gr.Request) -> list[Any]:
+        language = saved_language or preferred_language(request.headers.get("accept-language", ""))
+        if self.services.models.choice is None and (choices := self.services.models.choices()):
+            self.services.models.select(choices[0])
+        texts = self._texts(language)
+        texts[2] = gr.update(**self._welcome(language), value=saved_chat or [])
+        return [gr.update(value=language, label=t("language", language)), *texts]
+
+    def switch_language(self, language: str, model: str) -> list[Any]:
+        return [*self._texts(language), language]
+
+    def report_model(self, language: str) -> Iterator[str]:
+        """The line under the conversation while the model loads, then that it is ready."""
+        models = self.services.models
+        while models.state == ModelState.LOADING and models.choice:
+            yield t("loading", language, name=models.choice.name)
+            models.wait(timeout_s=0.5)
+        yield self._model_line(language)
+
+    def choose_model(self, path: str, language: str) -> Iterator[tuple[Any, Any]]:
+        models = self.services.models
+        choice = next((choice for choice in models.choices() if str(choice.path) == path), None)
+        if choice is None:
+            yield t("no_model", language, folder=models_dir()), gr.update()
+            return
+        models.select(choice)
+        for line in self.report_model(language):
+            yield line, gr.update(**self._welcome(language))
+
+    def ask(self, text: str, history: Messages) -> tuple[Any, Messages]:
+        """Put the question into the conversation and empty the composer."""
+        if not text.strip():
+            raise gr.Error("", visible=False)
+        return gr.update(value="", submit_btn=False, stop_btn=True), [*history, {"role": "user", "content": text}]
+
+    def ask_example(self, history: Messages, event: gr.SelectData) -> Messages:
+        return [*history, {"role": "user", "content": to_text(event.value)}]
+
+    def take_back(self, history: Messages, event: gr.RetryData) -> Messages:
+        """The conversation up to the question that is asked again."""
+        return history[: int(event.index) + 1]  # type: ignore[arg-type]
+
+    def answer(
+        self,
+        history: Messages,
+        language: str,
+        temperature: float,
+        top_p: float,
+        max_new_tokens: float,
+        seed: float | None,
+        request: gr.Request,
+    ) -> Iterator[tuple[Any, Any, Any, Any]]:
+        """Stream the answer to the last question."""
+        sampling = {"temperature": temperature, "top_p": top_p, "max_new_tokens": int(max_new_tokens)}
+        sampling["seed"] = None if seed is None else int(seed)
+        messages = [{"role": m["role"], "content": to_text(m["content"])} for m in history if not _is_notice(m)]
+        tab = request.session_hash or ""
+        reply: dict[str, Any] = {"role": "assistant", "content": ""}
+        status = ""
+        yield [*history, reply], status, gr.update(submit_btn=False, stop_btn=True), gr.skip()
+        updates = self.services.assistant.answer(tab, messages, sampling, language=language)
+        try:
+            for update in updates:
+                status = update.status
+                if update.text:
+                    reply = {"role": "assistant", "content": update.text}
+                if update.is_error:
+                    reply["metadata"] = {"title": "⚠"}
+                yield [*history, reply], status, gr.skip(), gr.skip()
+        finally:
+            updates.close()  # type: ignore[attr-defined]
+        final = [*history, reply] if reply["content"] else history
+        yield final, status, gr.update(submit_btn=True, stop_btn=False), final
+
+    def stop(self, request: gr.Request) -> None:
+        self.services.assistant.stop(request.session_hash or "")
+
+    def start_over(self, request: gr.Request) -> tuple[Messages, str, Messages]:
+        self.services.assistant.stop(request.session_hash or "")
+        return [], "", []
+
+    def _texts(self, language: str) -> list[Any]:
+        """Every component that carries text, in the order of `texts` in `_wire`."""
+        return [
+            gr.update(choices=self._model_choices(), value=self._chosen_model()),
+            gr.update(value=t("new_chat", language)),
+            gr.update(**self._welcome(language)),
+            gr.update(placeholder=t("composer", language)),
+            gr.update(label=t("sampling", language)),
+            gr.update(label=t("temperature", language)),
+            gr.update(label=t("top_p", language)),
+            gr.update(label=t("max_new_tokens", language)),
+            gr.update(label=t("seed", language)),
+            gr.update(),
+        ]
+
+    def _welcome(self, language: str) -> dict[str, Any]:
+        choice = self.services.models.choice
+        if choice is None:
+            return {"placeholder": t("no_model", language, folder=models_dir()), "examples": []}
+        key = "welcome_starter" if choice.is_starter else "welcome"
+        return {
+            "placeholder": t(key, language),
+            "examples": [{"text": t(f"example_{number}", language)} for number in range(1, 5)],
+        }
+
+    def _model_choices(self) -> list[tuple[str, str]]:
+        return [(choice.name, str(choice.path)) for choice in self.services.models.choices()]
+
+    def _chosen_model(self) -> str | None:
+        choice: ModelChoice | None = self.services.models.choice
+        return str(choice.path) if choice else None
+
+    def _model_line(self, language: str) -> str:
+        try:
+            model = self.services.models.model()
+        except AssistantError as exc:
+            return str(exc) if self.services.models.choice else t("no_model", language, folder=Path(models_dir()))
+        count = short_count(model.num_parameters)
+        return t("ready", language, name=model.name, parameters=count, quantization=model.quantization)
+
+
+def _is_notice(message: dict[str, Any]) -> bool:
+    """An error shown in the conversation is no part of it."""
+    return (message.get("metadata") or {}).get("title") == "⚠"
+
+
+TOGGLE_THEME = """() => {
+    const dark = !document.body.classList.contains('dark');
+    document.body.classList.toggle('dark', dark);
+    localStorage.setItem('astrai-theme', dark ? 'dark' : 'light');
+}"""

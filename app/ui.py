@@ -1,0 +1,52 @@
+"""The page: Gradio Blocks with our theme, texts and keys. Nothing in it is fetched from outside."""
+
+from pathlib import Path
+
+import gradio as gr
+
+from app.services import Services
+from app.tabs.chat import ChatTab
+
+STATIC = Path(__file__).parent / "static"
+FONTS = ["system-ui", "-apple-system", "Segoe UI", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
+MONO = ["ui-monospace", "SFMono-Regular", "Consolas", "Noto Sans Mono CJK SC", "monospace"]
+
+
+def build_page(services: Services) -> gr.Blocks:
+    """All tabs in one Blocks."""
+    with gr.Blocks(title="AstrAI", analytics_enabled=False, fill_width=True) as blocks:
+        chat = ChatTab(services)
+        chat.on_load(blocks)
+    return blocks
+
+
+def theme() -> gr.themes.Base:
+    """Calm greys and one accent."""
+    base = gr.themes.Base(
+        primary_hue=gr.themes.colors.indigo,
+        neutral_hue=gr.themes.colors.zinc,
+        radius_size=gr.themes.sizes.radius_lg,
+        font=FONTS,
+        font_mono=MONO,
+    )
+    return base.set(
+        body_background_fill="#fcfcfd",
+        body_background_fill_dark="#131316",
+        color_accent_soft="#eceefe",
+        color_accent_soft_dark="#2a2b45",
+        background_fill_secondary_dark="#1b1b20",
+        button_secondary_background_fill="transparent",
+        button_secondary_background_fill_dark="transparent",
+        button_secondary_border_color="*border_color_primary",
+        input_background_fill="#ffffff",
+        input_background_fill_dark="#1b1b20",
+    )
+
+
+def style() -> str:
+    return (STATIC / "style.css").read_text(encoding="utf-8")
+
+
+def head() -> str:
+    script = (STATIC / "page.js").read_text(encoding="utf-8")
+    return f'<meta name="viewport" content="width=device-width, initial-scale=1"><script>{script}</script>'
