@@ -75,7 +75,11 @@ class Trainer:
         batches = self._micro_batches()
         weight = sum(batch.num_loss_tokens for batch in batches)
         if not weight:
-            raise TrainingError(f"Step {context.step} has no token to learn from.", "Check the data's loss masks.")
+            raise TrainingError(
+                f"Step {context.step} has no token to learn from.",
+                f"{context.train_rows.num_truncated} conversations are longer than {config.max_seq_len} tokens:"
+                " raise max_seq_len.",
+            )
         loss = sum(self._accumulate(batch, weight) for batch in batches)
         if not math.isfinite(loss):
             raise TrainingError(
