@@ -58,7 +58,6 @@ class MetricsCallback:
     def at_end(self, context: TrainContext) -> None:
         if self._since:
             self._write(context)
-        self._writer.close()
 
     def _write(self, context: TrainContext) -> None:
         tokens = sum(result.num_tokens for result in self._since)

@@ -7,6 +7,7 @@ its micro batches, clips, sets the scheduled learning rate and updates. Everythi
 import math
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -43,9 +44,8 @@ def train(config: TrainConfig, *, resume: bool = False, report: ProgressReporter
     context = build_context(config, resume=resume)
     run.root.mkdir(parents=True, exist_ok=True)
     write_json(run.config, config.to_dict())
-    writer = MetricsWriter(run.metrics, context.attempt)
-    callbacks = [ValidationCallback(writer, report), CheckpointCallback(), MetricsCallback(writer, report)]
-    with StopSignal() as stop:
+    with closing(MetricsWriter(run.metrics, context.attempt)) as writer, StopSignal() as stop:
+        callbacks = [ValidationCallback(writer, report), CheckpointCallback(), MetricsCallback(writer, report)]
         Trainer(context, callbacks).run(stop)
     save_model(context.model, run.model, tokenizer=context.tokenizer, extra={"astrai": _origin(context)})
     return run.model

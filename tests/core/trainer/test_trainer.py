@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -95,8 +96,8 @@ def _run_steps(config: TrainConfig, count: int) -> None:
             assert context.step == count
 
     context = build_context(config, resume=False)
-    metrics = MetricsCallback(MetricsWriter(context.run.metrics, context.attempt), None)
-    Trainer(context, [CheckpointCallback(), metrics, StopAfter()]).run(stop)
+    with closing(MetricsWriter(context.run.metrics, context.attempt)) as writer:
+        Trainer(context, [CheckpointCallback(), MetricsCallback(writer, None), StopAfter()]).run(stop)
 
 
 def test_a_killed_process_resumes_from_its_newest_whole_checkpoint(run_options: Options, tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_replies_that_all_lie_beyond_a_row_are_named(
 ) -> None:
     train(TrainConfig.from_dict(run_options()))
     options = run_options(stage="sft", base=str(tmp_path / "run"), data=str(chat_data), output=str(tmp_path / "sft"))
-    with pytest.raises(TrainingError, match=r"no token to learn from.* 60 conversations are longer than 8 tokens"):
+    with pytest.raises(TrainingError, match=r"no token to learn from\. 60 conversations are longer than 8 tokens"):
         train(TrainConfig.from_dict({**options, "max_seq_len": 8}))
 
 
