@@ -1,0 +1,202 @@
+"""The shape of the code: who may import whom, what loads without which library, sizes and bans."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("app", "core", "rag", "studio")
+LAYERS = ("errors", "files", "config", "data", "kernels", "model", "parallel", "inference", "trainer")
+# A file beside the folders of core belongs above the layers that it puts together.
+TOP_FILES = ("__init__", "evaluation", "evaluate")
+MAY_IMPORT = {
+    "core": {"core"},
+    "rag": {"rag", "core.errors", "core.files"},
+    "studio": {
+        "studio",
+        "core.errors",
+        "core.files",
+        "core.config",
+        "core.data.tokenizer",
+        "core.data.chat_template",
+        "core.data.prepare",
+    },
+}
+INTERFACE_LIBRARIES = {"gradio", "fastapi", "faiss", "sentence_transformers", "uvicorn", "starlette"}
+SERVER_FILE = "core/inference/server.py"
+WITHOUT_TORCH = (
+    "core",
+    "core.errors",
+    "core.files",
+    "core.config.schema",
+    "core.config.model_config",
+    "core.config.param_config",
+    "core.config.schedule_config",
+    "core.config.train_config",
+    "core.data.tokenizer",
+    "core.data.chat_template",
+    "core.data.mmap_file",
+    "core.data.prepare",
+    "app.__main__",
+    "app.bootstrap",
+    "app.bootstrap.setup",
+    "app.machine",
+    "app.server",
+    "app.ui",
+)
+MAX_FILE_LINES = 420
+MAX_FUNCTION_LINES = 60
+BANNED = {
+    "pickle": r"^\s*(import|from) (pickle|dill|cloudpickle)\b|torch\.load\((?!.*weights_only=True)",
+    "shell=True": r"shell=True",
+    "eval": r"(?<![\w.])(eval|exec)\(",
+    "trust_remote_code": r"trust_remote_code\s*=\s*True",
+    "os.system": r"os\.system\(",
+}
+
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+WITH_TESTS = [
+    *SOURCES,
+    ROOT / "launch.py",
+    *sorted((ROOT / "tests").rglob("*.py")),
+    *sorted((ROOT / "benchmarks").rglob("*.py")),
+]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imported_modules(path: Path) -> Iterator[str]:
+    """Every module a file imports, anywhere in it; `from a import b` gives both a and a.b."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)} imports relatively"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_within(module: str, allowed: set[str]) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in allowed)
+
+
+def layer_of(module: str) -> int:
+    """The position of a module of core; files beside the folders come last."""
+    part = (module.split(".") + [""])[1]
+    return LAYERS.index(part) if part in LAYERS else len(LAYERS)
+
+
+def run_python(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_a_package_imports_only_what_it_may_of_ours(package: str) -> None:
+    wrong = [
+        f"{name_of(path)} imports {module}"
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for module in imported_modules(path)
+        if is_within(module, set(PACKAGES)) and not is_within(module, MAY_IMPORT[package])
+    ]
+    assert wrong == []
+
+
+def test_core_imports_leftwards_only() -> None:
+    wrong = [
+        f"{name_of(path)} imports {module}"
+        for path in sorted((ROOT / "core").rglob("*.py"))
+        for module in imported_modules(path)
+        if module.startswith("core.")
+        and layer_of(module) > layer_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    ]
+    assert wrong == []
+
+
+def test_every_file_beside_the_folders_of_core_is_known() -> None:
+    names = {path.stem for path in (ROOT / "core").glob("*.py")}
+    assert names <= {*LAYERS, *TOP_FILES}
+
+
+def test_core_imports_no_library_of_the_interface() -> None:
+    wrong = [
+        f"{name_of(path)} imports {module}"
+        for path in sorted((ROOT / "core").rglob("*.py"))
+        for module in imported_modules(path)
+        if is_within(module, INTERFACE_LIBRARIES) and name_of(path) != SERVER_FILE
+    ]
+    assert wrong == []
+
+
+def test_the_bootstrap_imports_the_standard_library_only() -> None:
+    allowed = {*sys.stdlib_module_names, "app.bootstrap", "app.commands", "core.errors"}
+    files = [ROOT / "launch.py", ROOT / "app/commands/__init__.py", ROOT / "core/errors.py"]
+    files += sorted((ROOT / "app/bootstrap").glob("*.py"))
+    wrong = [
+        f"{name_of(path)} imports {module}"
+        for path in files
+        for module in imported_modules(path)
+        if not is_within(module, allowed)
+    ]
+    assert wrong == []
+
+
+def test_core_imports_without_the_libraries_of_the_interface() -> None:
+    program = f"""
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {INTERFACE_LIBRARIES}:
+            raise ImportError(name + " is blocked")
+sys.meta_path.insert(0, Refuse())
+import core
+core.load, core.train, core.evaluate, core.AssistantError
+"""
+    result = run_python(program)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("module", WITHOUT_TORCH)
+def test_a_module_of_the_first_page_loads_without_torch(module: str) -> None:
+    if not module_file(module).exists():
+        pytest.skip(f"{module} is not written yet")
+    result = run_python(f"import sys, {module}; sys.exit(int('torch' in sys.modules))")
+    assert result.returncode == 0, result.stderr or f"{module} imports torch"
+
+
+def module_file(module: str) -> Path:
+    folder = ROOT.joinpath(*module.split("."))
+    return folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+
+
+@pytest.mark.parametrize("path", WITH_TESTS, ids=name_of)
+def test_a_file_is_short_enough_to_read(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
+
+
+@pytest.mark.parametrize("path", WITH_TESTS, ids=name_of)
+def test_a_function_is_short_enough_to_read(path: Path) -> None:
+    functions = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    long = [node.name for node in functions if (node.end_lineno or 0) - node.lineno >= MAX_FUNCTION_LINES]
+    assert long == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_a_module_says_what_it_is(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert not tree.body or ast.get_docstring(tree)
+
+
+@pytest.mark.parametrize("path", [*SOURCES, ROOT / "launch.py"], ids=name_of)
+def test_a_file_uses_nothing_that_runs_foreign_code(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert [name for name, pattern in BANNED.items() if re.search(pattern, text, re.MULTILINE)] == []
