@@ -93,7 +93,9 @@ class ChatTemplate:
                 if size > MAX_RENDERED_CHARS:
                     raise ModelError(f"The chat template writes over {MAX_RENDERED_CHARS:,} characters.", _BAD_TEMPLATE)
                 parts.append(part)
-        except (jinja2.TemplateError, TypeError, ValueError, OverflowError, RecursionError, MemoryError) as exc:
+        except ModelError:
+            raise
+        except Exception as exc:  # a template is foreign code: it can raise anything
             raise ModelError(f"The chat template fails on this conversation: {exc}.", _BAD_TEMPLATE) from exc
         return "".join(parts)
 

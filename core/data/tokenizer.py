@@ -148,7 +148,9 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text; never a control token."""
-        return self._backend.encode(text.encode("utf-8", "replace").decode() if _has_surrogates(text) else text)
+        if _has_surrogates(text):
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return self._backend.encode(text)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         return [self.encode(text) for text in texts]

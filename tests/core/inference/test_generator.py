@@ -1,0 +1,156 @@
+"""Generation on a tiny random model: stopping, streaming, cancelling, reuse of what was computed."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import core
+from core.config.model_config import PRESETS, ModelConfig
+from core.data.tokenizer import Tokenizer
+from core.errors import ConfigError, GenerationError, ModelError
+from core.inference.generator import LanguageModel
+from core.model.checkpoint import save_model
+from core.model.transformer import Transformer
+
+
+@pytest.fixture(scope="module")
+def folder(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    values = {**PRESETS["tiny"].to_dict(), "vocab_size": tokenizer.vocab_size, "initializer_range": 0.3}
+    model = Transformer(ModelConfig.from_dict(values))
+    model.init_weights(seed=2)
+    folder = tmp_path_factory.mktemp("tiny")
+    save_model(model, folder, tokenizer=tokenizer)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> LanguageModel:
+    return core.load(folder)
+
+
+def test_greedy_text_is_the_argmax_of_full_forwards(model: LanguageModel) -> None:
+    prompt = "the quick brown"
+    ids = [1, *model.tokenizer.encode(prompt)]
+    length = len(ids)
+    with torch.no_grad():
+        while len(ids) < length + 12:
+            ids.append(int(model.model(torch.tensor([ids]))[0, -1].argmax()))
+    expected = ids[length:]
+    stops = [place for place, token in enumerate(expected) if token in model.tokenizer.stop_ids]
+    expected = expected[: min(stops, default=12)]
+    assert model.generate(prompt, max_new_tokens=12, temperature=0) == model.tokenizer.decode(expected)
+
+
+def test_pieces_join_to_the_text_and_the_counts_are_right(model: LanguageModel) -> None:
+    stream = model.stream("the", max_new_tokens=20, seed=4)
+    pieces = list(stream)
+    assert "".join(pieces) == stream.text
+    assert stream.finish_reason in ("stop", "length")
+    stats = stream.stats
+    assert stats.prompt_tokens == 1 + len(model.tokenizer.encode("the"))
+    assert stats.context_tokens == stats.prompt_tokens + stats.completion_tokens
+    assert stats.time_to_first_token_s > 0
+
+
+def test_same_seed_same_text(model: LanguageModel) -> None:
+    texts = {model.generate("the", max_new_tokens=15, temperature=1.0, seed=11) for _ in range(2)}
+    others = {model.generate("the", max_new_tokens=15, temperature=1.0, seed=seed) for seed in range(12, 16)}
+    assert len(texts) == 1
+    assert len(others | texts) > 1
+
+
+def test_a_list_of_prompts_gives_a_list_in_order(model: LanguageModel) -> None:
+    prompts = ["the", "今天", "a lazy dog"]
+    together = model.generate(prompts, max_new_tokens=8, temperature=0)
+    assert together == [model.generate(prompt, max_new_tokens=8, temperature=0) for prompt in prompts]
+
+
+def test_a_stop_string_ends_the_text_before_it(model: LanguageModel) -> None:
+    whole = model.generate("the", max_new_tokens=30, temperature=0)
+    stop = whole[6:9]
+    stream = model.stream("the", max_new_tokens=30, temperature=0, stop=[stop])
+    assert stream.read() == whole[: whole.index(stop)]
+    assert stream.finish_reason == "stop"
+
+
+def test_a_half_stop_string_is_not_lost(model: LanguageModel) -> None:
+    whole = model.generate("the", max_new_tokens=10, temperature=0)
+    stop = whole[-1] + "never"
+    assert model.generate("the", max_new_tokens=10, temperature=0, stop=[stop]) == whole
+
+
+def test_cancel_stops_within_one_token(model: LanguageModel) -> None:
+    stream = model.stream("the", max_new_tokens=200, temperature=0)
+    next(iter(stream))
+    stream.cancel()
+    before = stream.stats.completion_tokens
+    stream._thread.join(5)
+    assert stream.stats.completion_tokens - before <= 1
+    assert stream.finish_reason in ("cancelled", "stop")
+
+
+def test_leaving_the_loop_early_frees_the_engine(model: LanguageModel) -> None:
+    for _ in model.stream("the", max_new_tokens=200, temperature=0):
+        break
+    assert isinstance(model.generate("a", max_new_tokens=2, temperature=0), str)
+
+
+def test_a_second_turn_computes_only_its_new_tokens(model: LanguageModel) -> None:
+    first = [{"role": "user", "content": "the quick brown fox"}]
+    stream = model.chat(first, max_new_tokens=6, temperature=0)
+    reply = stream.read()
+    second = [*first, {"role": "assistant", "content": reply}, {"role": "user", "content": "and then"}]
+    again = model.chat(second, max_new_tokens=6, temperature=0)
+    text = again.read()
+    assert again.stats.reused_tokens >= stream.stats.prompt_tokens - 1
+    fresh = core_text_without_cache(model, second)
+    assert text == fresh
+
+
+def core_text_without_cache(model: LanguageModel, messages: list[dict[str, str]]) -> str:
+    other = LanguageModel(model.model, model.tokenizer, name="other", quantization="float32", max_seq_len=256)
+    return other.chat(messages, max_new_tokens=6, temperature=0).read()
+
+
+def test_a_conversation_that_does_not_fit_names_both_numbers(model: LanguageModel) -> None:
+    with pytest.raises(GenerationError, match=r"is \d{3} tokens, the model's context is 256"):
+        model.chat([{"role": "user", "content": "the quick brown fox " * 60}])
+
+
+def test_the_context_end_is_a_length_finish(folder: Path) -> None:
+    model = core.load(folder, max_seq_len=24)
+    stream = model.stream("the quick", max_new_tokens=500, temperature=1.0, seed=1)
+    stream.read()
+    assert stream.stats.context_tokens <= 24
+    assert stream.finish_reason in ("length", "stop")
+
+
+def test_misspelt_options_are_named(model: LanguageModel) -> None:
+    with pytest.raises(ConfigError, match='did you mean "temperature"'):
+        model.generate("the", temprature=1)
+
+
+def test_unusable_settings_of_load_are_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="max_seq_len 9999 is outside 1 … 256"):
+        core.load(folder, max_seq_len=9999)
+    with pytest.raises(ConfigError, match="quantization 'int3' is not available"):
+        core.load(folder, quantization="int3")
+    with pytest.raises(ModelError, match="not a folder"):
+        core.load("someone/some-model")
+
+
+def test_evaluation_scores_every_token_once(model: LanguageModel, tmp_path: Path) -> None:
+    short, long = "the quick brown fox", "the quick 今天 " * 200
+    path = tmp_path / "texts.txt"
+    path.write_text(long, encoding="utf-8")
+    result = core.evaluate(model, [path])[0]
+    assert result.num_tokens == len(model.tokenizer.encode(long)) + 1
+    assert result.num_tokens > 2 * model.max_seq_len
+    path.write_text(short, encoding="utf-8")
+    ids = torch.tensor([[1, *model.tokenizer.encode(short), 2]])
+    with torch.no_grad():
+        logits = model.model(ids[:, :-1])[0]
+    nats = torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum").item()
+    expected = nats / torch.log(torch.tensor(2.0)).item() / len(short)
+    assert core.evaluate(model, [path])[0].bits_per_byte == pytest.approx(expected, rel=1e-5)
