@@ -7,7 +7,7 @@
     folder/train-00000.loss_mask.bin     sft and preference: 1 where loss is taken, uint8
 
 Documents are read as views of the map: nothing is copied and a large shard costs no memory to open.
-All files are little-endian.
+All files are little-endian. Maps are copy-on-write: what a reader changes never reaches the file.
 """
 
 import hashlib
@@ -92,7 +92,7 @@ class MmapFileHandler:
         return None if shard.loss_mask is None else shard.loss_mask[span]
 
     def tensor(self, split: str, shard: int) -> "torch.Tensor":
-        """All ids of a shard as a tensor that shares the map's memory. It must not be written to."""
+        """All ids of a shard as a tensor that shares the map's memory."""
         import torch
 
         tokens = self.splits[split].shards[shard].tokens
@@ -262,7 +262,7 @@ def _map(path: Path, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
     if size != expected:
         found = "missing" if size is None else f"{size:,} bytes"
         raise DataError(f"{path} is {found}, {expected:,} bytes were written.", "Prepare the data again.")
-    return np.memmap(path, dtype=dtype, mode="r", shape=(count,)) if count else np.empty(0, dtype=dtype)
+    return np.memmap(path, dtype=dtype, mode="c", shape=(count,)) if count else np.empty(0, dtype=dtype)
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,107 @@
+"""Turn files into a token data set: txt, md, jsonl, json, csv and parquet, also compressed, in archives and folders.
+
+    python launch.py prepare texts/ --output data/pt
+    python launch.py prepare chats.jsonl --output data/sft --tokenizer runs/my-run/model
+    python launch.py prepare texts/ --output data/pt --train-tokenizer 8192
+"""
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from app.paths import starter_dir
+from core.config.prepare_config import PrepareConfig
+from core.config.schema import add_arguments as add_config_arguments
+from core.config.schema import given_options
+
+SAMPLE_CHARS = 100_000_000
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files and folders")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--tokenizer", type=Path, help="folder with the tokenizer to use (default: the starter's)")
+    parser.add_argument("--train-tokenizer", type=int, metavar="SIZE", help="learn a vocabulary of this size instead")
+    parser.add_argument("--json", action="store_true", help="end with one JSON object on a line of its own")
+    add_config_arguments(parser, PrepareConfig)
+
+
+def run(arguments: Namespace) -> int:
+    from core.data.prepare import prepare
+    from core.data.tokenizer import Tokenizer
+
+    config = PrepareConfig.from_dict(given_options(arguments, PrepareConfig))
+    if arguments.train_tokenizer:
+        print(f"Learning a vocabulary of {arguments.train_tokenizer} pieces …", flush=True)
+        tokenizer = Tokenizer.train(_sample(arguments.paths), vocab_size=arguments.train_tokenizer)
+    else:
+        tokenizer = Tokenizer.load(arguments.tokenizer or starter_dir())
+    progress = _Progress()
+    report = prepare(arguments.paths, arguments.output, tokenizer, config, progress=progress.show)
+    progress.close()
+    _print_report(report, arguments.output)
+    if arguments.json:
+        print(json.dumps(report.to_dict(), ensure_ascii=False))
+    return 0
+
+
+def _sample(paths: list[Path]) -> Iterator[str]:
+    """The texts of the files, up to a bound, for learning a vocabulary."""
+    from core.data.formats import Unrecognised, recognise
+    from core.data.readers import input_files, is_readable_name, read_file
+
+    files = (file for file in input_files(paths) if is_readable_name(file.name))
+    left = SAMPLE_CHARS
+    for record in chain.from_iterable(read_file(file, lambda *_: None, lambda _: None) for file in files):
+        try:
+            text = recognise(record.value).key()
+        except Unrecognised:
+            continue
+        yield text[:left]
+        left -= len(text)
+        if left <= 0:
+            return
+
+
+def _print_report(report: Any, output: Path) -> None:
+    print(f"{'file':44} {'documents':>9} {'kept':>9} {'duplicate':>9} {'bad':>6} {'MB':>8} {'tokens':>12}")
+    for source in report.sources.values():
+        print(
+            f"{source.file[-44:]:44} {source.documents:9,} {source.kept:9,} {source.duplicates:9,}"
+            f" {source.bad:6,} {source.bytes / 1e6:8.2f} {source.tokens:12,}"
+        )
+    for file, line, what in report.problems[:8]:
+        print(f"  left out: {file}{f', line {line}' if line else ''}: {what}")
+    if report.num_problems > 8:
+        print(f"  … and {report.num_problems - 8:,} more, listed in {output / 'dataset.json'}")
+    print(
+        f"{report.kind} data in {output}: {report.num_tokens:,} tokens, {report.num_validation:,} documents held out,"
+        f" {report.num_exact_duplicates:,} equal and {report.num_near_duplicates:,} similar ones dropped."
+    )
+
+
+class _Progress:
+    """A bar per pass with rate and time to go."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._phase = ""
+
+    def show(self, phase: str, done: int, total: int) -> None:
+        if not sys.stderr.isatty():
+            return
+        if phase != self._phase:
+            from tqdm import tqdm
+
+            self.close()
+            self._phase = phase
+            self._bar = tqdm(total=total, unit="B", unit_scale=True, desc=phase)
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,126 @@
+"""Equal and similar documents: which to drop, and which must stay on one side of the validation split.
+
+Each document is known by a hash of its normalised text and by a MinHash signature (Broder 1997) of its
+5-token shingles, a token being a word or one Chinese character. Similar documents are found by locality
+sensitive hashing: equal bands of the signature propose a pair, the share of equal values estimates
+its Jaccard similarity. 512 + 8 bytes per document.
+
+Legend: N documents, P = NUM_PERMUTATIONS.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import rensa
+from numpy.typing import NDArray
+
+NUM_PERMUTATIONS = 128
+BAND_ROWS = 2
+SHINGLE_TOKENS = 5
+# Documents this similar share text: the three English Wikipedia cuts of different years do.
+CLUSTER_THRESHOLD = 0.2
+SIGNATURE_SEED = 42
+_TOKEN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]|[^\W\u3400-\u9fff\uf900-\ufaff]+")
+
+Signatures = NDArray[np.uint32]  # (N, P)
+Hashes = NDArray[np.uint64]  # (N,)
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """`kept` marks documents to keep, `clusters` names the group of similar ones that each belongs to."""
+
+    kept: NDArray[np.bool_]  # (N,)
+    clusters: NDArray[np.int64]  # (N,) the number of the group's first document
+    num_exact: int
+    num_near: int
+    near_pairs: list[tuple[int, int]]  # (dropped, kept) examples
+
+
+def content_hash(text: str) -> int:
+    """64 bits of the text without regard to case and white space."""
+    normal = " ".join(text.casefold().split())
+    return int.from_bytes(hashlib.blake2b(normal.encode("utf-8", "replace"), digest_size=8).digest(), "little")
+
+
+def signature(text: str) -> NDArray[np.uint32]:
+    """MinHash values of a text, (P,)."""
+    tokens = _TOKEN.findall(text.casefold())
+    count = max(len(tokens) - SHINGLE_TOKENS + 1, 1)
+    shingles = {" ".join(tokens[i : i + SHINGLE_TOKENS]) for i in range(count)}
+    minhash = rensa.RMinHash(num_perm=NUM_PERMUTATIONS, seed=SIGNATURE_SEED)
+    minhash.update(sorted(shingles))
+    return np.asarray(minhash.digest(), dtype=np.uint32)
+
+
+def find_duplicates(hashes: Hashes, signatures: Signatures, *, threshold: float) -> Duplicates:
+    """Keep the first of equal documents and of those at least `threshold` similar."""
+    count = len(hashes)
+    firsts = np.unique(hashes, return_index=True)[1]
+    kept = np.zeros(count, dtype=bool)
+    kept[firsts] = True
+    parents = np.arange(count, dtype=np.int64)
+    near: dict[int, int] = {}
+    for left, right, similarity in _similar_pairs(signatures):
+        _join(parents, left, right)
+        if similarity >= threshold and threshold < 1 and kept[left] and kept[right] and right not in near:
+            near[right] = left
+    # A document is dropped for a neighbour only if that one stays.
+    dropped = [(right, left) for right, left in sorted(near.items()) if left not in near]
+    kept[[right for right, _ in dropped]] = False
+    clusters = np.array([_root(parents, i) for i in range(count)], dtype=np.int64)
+    return Duplicates(kept, clusters, count - len(firsts), len(dropped), dropped[:20])
+
+
+def _similar_pairs(signatures: Signatures) -> list[tuple[int, int, float]]:
+    """(earlier, later, estimated similarity) of pairs that share a band and reach CLUSTER_THRESHOLD."""
+    pairs: dict[tuple[int, int], float] = {}
+    for band in range(NUM_PERMUTATIONS // BAND_ROWS):
+        columns = np.ascontiguousarray(signatures[:, band * BAND_ROWS : (band + 1) * BAND_ROWS])
+        keys = columns.view([("", np.uint32)] * BAND_ROWS).ravel()
+        order = np.argsort(keys, kind="stable")
+        is_same = keys[order][1:] == keys[order][:-1]
+        left, right = order[:-1][is_same], order[1:][is_same]
+        similarity = (signatures[left] == signatures[right]).mean(axis=1) if len(left) else np.empty(0)
+        for i in np.flatnonzero(similarity >= CLUSTER_THRESHOLD):
+            pairs[(int(left[i]), int(right[i]))] = float(similarity[i])
+    return [(left, right, similarity) for (left, right), similarity in sorted(pairs.items())]
+
+
+def _root(parents: NDArray[np.int64], i: int) -> int:
+    while parents[i] != i:
+        parents[i] = parents[parents[i]]
+        i = int(parents[i])
+    return i
+
+
+def _join(parents: NDArray[np.int64], left: int, right: int) -> None:
+    a, b = _root(parents, left), _root(parents, right)
+    parents[max(a, b)] = min(a, b)
+
+
+def choose_validation(
+    duplicates: Duplicates, hashes: Hashes, sizes: NDArray[np.int64], *, max_bytes: int, seed: int
+) -> NDArray[np.bool_]:
+    """Whole clusters, in an order that depends on their content and the seed, up to `max_bytes`.
+
+    A cluster that does not fit is passed over, so one huge group cannot eat the training set.
+    """
+    chosen = np.zeros(len(hashes), dtype=bool)
+    members: dict[int, list[int]] = {}
+    for i in np.flatnonzero(duplicates.kept):
+        members.setdefault(int(duplicates.clusters[i]), []).append(int(i))
+    mixed = {root: _mix(min(int(hashes[i]) for i in group), seed) for root, group in members.items()}
+    used = 0
+    for root in sorted(members, key=lambda root: mixed[root]):
+        size = int(sizes[members[root]].sum())
+        if used + size <= max_bytes:
+            chosen[members[root]] = True
+            used += size
+    return chosen
+
+
+def _mix(value: int, seed: int) -> bytes:
+    return hashlib.blake2b(value.to_bytes(8, "little"), digest_size=8, key=seed.to_bytes(8, "little")).digest()
