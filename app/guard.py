@@ -25,7 +25,7 @@ from app.i18n import CHINESE, ENGLISH, t
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "connect-src 'self'; img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; "
-    "worker-src 'self' blob:; frame-src 'none'; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "worker-src 'self' blob:; frame-src 'none'; object-src 'none'; base-uri 'self'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
 HEADERS = {
@@ -137,7 +137,9 @@ def _language(headers: Headers) -> str:
 
 def _page(text: str, *, status: int = 200, moves_to: str | None = None) -> Response:
     move = f'<meta http-equiv="refresh" content="0;url={moves_to}">' if moves_to else ""
-    style = "font:18px/1.6 system-ui,sans-serif;max-width:34rem;margin:20vh auto;padding:0 1.5rem;color-scheme:light dark"
+    style = (
+        "font:18px/1.6 system-ui,sans-serif;max-width:34rem;margin:20vh auto;padding:0 1.5rem;color-scheme:light dark"
+    )
     return HTMLResponse(
         f'<!doctype html><meta charset="utf-8"><title>AstrAI</title>{move}<body style="{style}"><p>{text}</p>', status
     )

@@ -17,7 +17,10 @@ TEXTS: dict[str, dict[str, str]] = {
     "max_new_tokens": {"en": "Longest answer, in tokens", "zh": "最长回答（词元）"},
     "seed": {"en": "Seed: same seed, same answer; empty is random", "zh": "种子：种子相同则回答相同；留空为随机"},
     "loading": {"en": "Loading the model {name} …", "zh": "正在加载模型 {name} …"},
-    "ready": {"en": "{name} · {parameters} parameters · {quantization} · ready", "zh": "{name} · {parameters} 参数 · {quantization} · 就绪"},
+    "ready": {
+        "en": "{name} · {parameters} parameters · {quantization} · ready",
+        "zh": "{name} · {parameters} 参数 · {quantization} · 就绪",
+    },
     "stats": {
         "en": "{speed:.0f} tokens/s · first after {first:.2f} s · {context} of {limit} tokens of context",
         "zh": "{speed:.0f} 词元/秒 · 首词 {first:.2f} 秒 · 上下文 {context} / {limit} 词元",

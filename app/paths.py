@@ -1,4 +1,8 @@
-"""Where things lie: the user's data, and what ships with the program."""
+"""Where things lie: the user's data, and what ships with the program.
+
+Everything of a user is under one folder: the system's place for application data, or ASTRAI_HOME where
+that is set. Folders are made, private to the user, when their path is asked for.
+"""
 
 import os
 from pathlib import Path
@@ -9,11 +13,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def data_dir() -> Path:
-    """The user's data folder: ASTRAI_HOME, or the platform's own place. Made private on first use."""
+    """The folder that holds everything of this user."""
     home = os.environ.get("ASTRAI_HOME")
-    folder = Path(home) if home else user_data_path("astrai", appauthor=False)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
+    folder = Path(home).expanduser().absolute() if home else user_data_path("astrai", appauthor=False)
+    return _made(folder)
 
 
 def models_dir() -> Path:
@@ -27,6 +30,7 @@ def runs_dir() -> Path:
 
 
 def log_file() -> Path:
+    """The log of the program, rotated when it grows."""
     return _made(data_dir() / "logs") / "astrai.log"
 
 
@@ -36,5 +40,5 @@ def starter_dir() -> Path:
 
 
 def _made(folder: Path) -> Path:
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder

@@ -14,7 +14,7 @@ MONO = ["ui-monospace", "SFMono-Regular", "Consolas", "Noto Sans Mono CJK SC", "
 
 def build_page(services: Services) -> gr.Blocks:
     """All tabs in one Blocks."""
-    with gr.Blocks(title="AstrAI", analytics_enabled=False, fill_width=True) as blocks:
+    with gr.Blocks(title="AstrAI", analytics_enabled=False) as blocks:
         chat = ChatTab(services)
         chat.on_load(blocks)
     return blocks

@@ -59,7 +59,25 @@ def digest(text: str) -> str:
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A clone as git makes it, without .venv."""
-    folder = tmp_path / "clone with a space"
+    return make_clone(tmp_path / "clone with a space")
+
+
+@pytest.fixture(scope="session")
+def installed_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone that was started; only to be copied."""
+    folder = make_clone(tmp_path_factory.mktemp("origin") / "clone")
+    assert launch(folder, "--torch", "cpu").returncode == 0
+    return folder
+
+
+@pytest.fixture
+def installed_clone(installed_once: Path, tmp_path: Path) -> Path:
+    """A clone in which everything but the test packages is installed, moved to a place of its own."""
+    return shutil.copytree(installed_once, tmp_path / "clone", symlinks=True)
+
+
+def make_clone(folder: Path) -> Path:
+    """The files of a clone, with lock files that name tiny wheels."""
     wheels = folder / "wheels"
     wheels.mkdir(parents=True)
     for name in ("app/bootstrap", "app/commands"):
@@ -148,26 +166,24 @@ def test_a_fresh_clone_installs_once_and_starts_the_program(clone: Path, tmp_pat
 
 
 @posix_only
-def test_a_killed_install_goes_on_and_repairs_what_is_half_written(clone: Path) -> None:
-    assert launch(clone).returncode == 0
-    environment = Environment(root=clone)
-    (module,) = (clone / ".venv").rglob("alpha.py")
+def test_a_killed_install_goes_on_and_repairs_what_is_half_written(installed_clone: Path) -> None:
+    environment = Environment(root=installed_clone)
+    (module,) = (installed_clone / ".venv").rglob("alpha.py")
     module.write_text("half")
     environment.update_stamp(drop="packages")
-    again = launch(clone)
+    again = launch(installed_clone)
     assert again.returncode == 0, again.stderr
     assert module.read_text().count("VALUE") == 100
 
 
 @posix_only
-def test_an_environment_whose_python_is_gone_is_made_anew(clone: Path) -> None:
-    assert launch(clone).returncode == 0
-    python = Environment(root=clone).python
+def test_an_environment_whose_python_is_gone_is_made_anew(installed_clone: Path) -> None:
+    python = Environment(root=installed_clone).python
     python.unlink()
     python.symlink_to("/nowhere/python3")
-    again = launch(clone)
+    again = launch(installed_clone)
     assert again.returncode == 0, again.stderr
-    assert installed(clone) >= {"alpha", "torch"}
+    assert installed(installed_clone) >= {"alpha", "torch"}
 
 
 @posix_only
@@ -184,29 +200,37 @@ def test_ctrl_c_ends_with_a_sentence_and_leaves_no_stamp(clone: Path) -> None:
     assert launch(clone).returncode == 0
 
 
-def test_a_changed_package_is_refused(clone: Path) -> None:
-    lock = clone / "requirements.lock"
-    lock.write_text(f"beta==2.0 --hash=sha256:{'0' * 64}\n")
-    result = launch(clone)
+def test_the_build_of_torch_that_is_there_is_not_installed_again(installed_clone: Path) -> None:
+    again = launch(installed_clone, "--torch", "cpu", "doctor")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert json.loads(again.stdout)["argv"] == ["doctor"]
+
+
+def test_a_changed_package_is_refused(installed_clone: Path) -> None:
+    make_wheel(installed_clone / "wheels", "delta", "4.0")
+    lock = installed_clone / "requirements.lock"
+    lock.write_text(f"delta==4.0 --hash=sha256:{'0' * 64}\n")
+    result = launch(installed_clone)
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith("A downloaded package is not the one that was locked.")
 
 
-def test_without_network_there_is_one_sentence(clone: Path) -> None:
+def test_without_network_there_is_one_sentence(installed_clone: Path) -> None:
+    lock = installed_clone / "requirements.lock"
+    lock.write_text(f"delta==4.0 --hash=sha256:{'0' * 64}\n")
     offline = {"PIP_NO_INDEX": "0", "PIP_FIND_LINKS": "", "PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_RETRIES": "1"}
-    result = launch(clone, **offline)
+    result = launch(installed_clone, **offline)
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith("The package index cannot be reached.")
     assert "Traceback" not in result.stderr
 
 
 @posix_only
-def test_a_second_start_waits_for_the_first(clone: Path) -> None:
-    assert launch(clone).returncode == 0
-    environment = Environment(root=clone)
+def test_a_second_start_waits_for_the_first(installed_clone: Path) -> None:
+    environment = Environment(root=installed_clone)
     environment.update_stamp(drop="packages")
     with environment.locked():
-        command = [PYTHON, str(clone / "launch.py")]
+        command = [PYTHON, str(installed_clone / "launch.py")]
         waiting = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert waiting.stderr is not None
         assert waiting.stderr.readline() == "Another start is installing here. Waiting for it.\n"

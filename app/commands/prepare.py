@@ -1,8 +1,8 @@
 """Turn files into a token data set: txt, md, jsonl, json, csv and parquet, also compressed, in archives and folders.
 
-    python launch.py prepare texts/ --output data/pt
-    python launch.py prepare chats.jsonl --output data/sft --tokenizer runs/my-run/model
-    python launch.py prepare texts/ --output data/pt --train-tokenizer 8192
+python launch.py prepare texts/ --output data/pt
+python launch.py prepare chats.jsonl --output data/sft --tokenizer runs/my-run/model
+python launch.py prepare texts/ --output data/pt --train-tokenizer 8192
 """
 
 import json
@@ -52,7 +52,8 @@ def run(arguments: Namespace) -> int:
 def _sample(paths: list[Path]) -> Iterator[str]:
     """The texts of the files, up to a bound, for learning a vocabulary."""
     from core.data.formats import Unrecognised, recognise
-    from core.data.readers import input_files, is_readable_name, read_file
+    from core.data.readers import is_readable_name, read_file
+    from core.data.streams import input_files
 
     files = (file for file in input_files(paths) if is_readable_name(file.name))
     left = SAMPLE_CHARS

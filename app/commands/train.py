@@ -1,8 +1,8 @@
 """Train a model: one stage, from options or from the JSON of an earlier run.
 
-    python launch.py train --stage pt --data DATASET --output RUN
-    python launch.py train --stage sft --base RUN --data DATASET --output RUN2
-    python launch.py train --config RUN/config.json --resume
+python launch.py train --stage pt --data DATASET --output RUN
+python launch.py train --stage sft --base RUN --data DATASET --output RUN2
+python launch.py train --config RUN/config.json --resume
 """
 
 import sys

@@ -60,7 +60,6 @@ class ChatTab:
         self.status = gr.HTML("", elem_id="status")
         self.composer = gr.Textbox(
             show_label=False,
-            container=False,
             lines=1,
             max_lines=8,
             autofocus=True,
@@ -216,7 +215,7 @@ class ChatTab:
             gr.update(choices=self._model_choices(), value=self._chosen_model()),
             gr.update(value=t("new_chat", language)),
             gr.update(**self._welcome(language)),
-            gr.update(placeholder=t("composer", language)),
+            gr.update(placeholder=t("composer", language), label=t("composer", language)),
             gr.update(label=t("sampling", language)),
             gr.update(label=t("temperature", language)),
             gr.update(label=t("top_p", language)),

@@ -158,7 +158,7 @@ def _preset(hidden: int, ffn: int, layers: int, heads: tuple[int, int, int], **o
 
 PRESETS: dict[str, ModelConfig] = {
     "tiny": _preset(64, 176, 2, (4, 2, 16), max_position_embeddings=256),
-    "starter": _preset(384, 1024, 6, (6, 2, 64)),
+    "starter": _preset(256, 704, 6, (4, 2, 64)),
     "25m": _preset(384, 1024, 12, (6, 2, 64), vocab_size=16384),
     "100m": _preset(768, 2048, 12, (12, 4, 64), vocab_size=32768, max_position_embeddings=2048),
     "350m": _preset(1024, 2816, 24, (16, 4, 64), vocab_size=65536, max_position_embeddings=2048),

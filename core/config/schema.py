@@ -110,17 +110,13 @@ def add_arguments(parser: ArgumentParser, config_class: type[Config], *, skip: t
         elif kind is dict:
             parser.add_argument(flag, type=json.loads, default=_UNSET, metavar="JSON", help=text)
         else:
-            parser.add_argument(
-                flag, type=kind, default=_UNSET, choices=field.metadata["choices"], help=text
-            )
+            parser.add_argument(flag, type=kind, default=_UNSET, choices=field.metadata["choices"], help=text)
 
 
 def given_options(namespace: Namespace, config_class: type[Config]) -> dict[str, Any]:
     """The fields that the command line set, as plain data for `from_dict`."""
     names = {field.name for field in dataclasses.fields(config_class)}
-    return {
-        key: value for key, value in vars(namespace).items() if key in names and value is not _UNSET
-    }
+    return {key: value for key, value in vars(namespace).items() if key in names and value is not _UNSET}
 
 
 _UNSET: Any = object()

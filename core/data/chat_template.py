@@ -178,7 +178,9 @@ def _check(messages: Sequence[Message]) -> None:
 
 def _compile(source: str) -> jinja2.Template:
     if len(source) > MAX_TEMPLATE_CHARS:
-        raise ModelError(f"The chat template is {len(source):,} characters, over {MAX_TEMPLATE_CHARS:,}.", _BAD_TEMPLATE)
+        raise ModelError(
+            f"The chat template is {len(source):,} characters, over {MAX_TEMPLATE_CHARS:,}.", _BAD_TEMPLATE
+        )
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols], undefined=jinja2.ChainableUndefined
     )

@@ -25,7 +25,8 @@ from core.data.chat_template import ChatTemplate
 from core.data.dedup import Duplicates, choose_validation, content_hash, find_duplicates, signature
 from core.data.formats import Chat, Example, Preference, Text, Unrecognised, recognise
 from core.data.mmap_file import MmapFileHandler, ShardWriter
-from core.data.readers import Record, input_files, is_readable_name, read_file
+from core.data.readers import Record, is_readable_name, read_file
+from core.data.streams import input_files
 from core.data.tokenizer import Tokenizer
 from core.errors import AssistantError, DataError
 
@@ -104,11 +105,12 @@ class _Preparation:
     def __init__(
         self, paths: list[Path], output: Path, tokenizer: Tokenizer, config: PrepareConfig, progress: Progress | None
     ) -> None:
-        self.files = [file for file in input_files(paths) if is_readable_name(file.name)]
+        found = input_files(paths, outside=output)
+        self.files = [file for file in found if is_readable_name(file.name)]
         self.output, self.tokenizer, self.config, self.progress = output, tokenizer, config, progress
         self.workers = config.workers or os.cpu_count() or 1
         self.report = PrepareReport()
-        for file in input_files(paths):
+        for file in found:
             if not is_readable_name(file.name):
                 self._problem(file.name, 0, "not a kind of file that is read")
 
@@ -116,9 +118,7 @@ class _Preparation:
         self.report.kind = self._kind()
         with _Workers(self.workers, self.tokenizer) as workers:
             scan = self._scan(workers)
-            duplicates = find_duplicates(
-                scan.hashes, scan.signatures, threshold=self.config.near_duplicate_threshold
-            )
+            duplicates = find_duplicates(scan.hashes, scan.signatures, threshold=self.config.near_duplicate_threshold)
             if not self.config.drop_duplicates:
                 duplicates = replace(duplicates, kept=np.ones_like(duplicates.kept), num_exact=0, num_near=0)
             validation = self._choose_validation(scan, duplicates)
@@ -218,23 +218,23 @@ class _Preparation:
             for record in read_file(file, report, advance):
                 example = self._recognise(record, report, is_first)
                 if example is not None:
-                    yield (record.file, record.line), example
+                    yield (record.file, record.row), example
 
     def _recognise(self, record: Record, report: Callable[[str, int, str], None], is_first: bool) -> Example | None:
         self.report.sources.setdefault(record.file, SourceReport(record.file))
         try:
             example = recognise(record.value)
         except Unrecognised as exc:
-            report(record.file, record.line, str(exc))
+            report(record.file, record.row, str(exc))
             return None
         if example.kind != self.report.kind:
             if self.report.kind != "pt" or not isinstance(example, Chat):
                 self.report.num_other_kinds += is_first
-                report(record.file, record.line, f"{example.kind} data among {self.report.kind}")
+                report(record.file, record.row, f"{example.kind} data among {self.report.kind}")
                 return None
             example = Text(example.key())
         if len(example.key()) < self.config.min_chars:
-            report(record.file, record.line, f"shorter than {self.config.min_chars} characters")
+            report(record.file, record.row, f"shorter than {self.config.min_chars} characters")
             return None
         return example
 
@@ -257,7 +257,7 @@ class _Preparation:
 
     @cached_property
     def _total_bytes(self) -> int:
-        return sum(file.stat().st_size for file in self.files)
+        return sum(file.path.stat().st_size for file in self.files)
 
 
 _KINDS_READ = "Give txt, md, jsonl, json, csv or parquet files, also in .gz, .tar.gz or .zip, with known fields."

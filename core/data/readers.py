@@ -1,390 +1,416 @@
 """Files to records: text, Markdown, JSON, JSON lines, CSV and Parquet, compressed or in archives.
 
-Everything streams: a record is in memory, never a file. Compressed input is bounded, names inside an
-archive are only names, and what cannot be read is reported with its file and line, not raised.
+Everything streams: a record is in memory, never a file. What cannot be read is reported with its file
+and row and left out. `streams` gives the bytes, `formats` says what a record is.
 """
 
 import csv
-import gzip
-import io
 import json
+import lzma
 import re
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, cast
+from io import BytesIO, TextIOWrapper
+from itertools import chain, islice
+from typing import IO, Any
 
-import charset_normalizer
 import ijson
 import pyarrow
 import pyarrow.parquet
 
-TEXT_SUFFIXES = (".txt", ".md", ".rst", ".text")
-LINE_SUFFIXES = (".jsonl", ".ndjson")
-ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
-SUFFIXES = (*TEXT_SUFFIXES, *LINE_SUFFIXES, ".json", ".csv", ".tsv", ".parquet")
+from core.data.streams import (
+    ARCHIVE_SUFFIXES,
+    MAX_FREE_UNPACKED_BYTES,
+    MAX_UNPACK_RATIO,
+    Advance,
+    InputFile,
+    members,
+    open_text,
+)
+from core.errors import DataError
 
-HEAD_BYTES = 1 << 16
+TEXT_SUFFIXES = (".txt", ".text", ".md", ".markdown", ".rst")
+LINE_SUFFIXES = (".jsonl", ".ndjson")
+TABLE_SUFFIXES = {".csv": None, ".tsv": "\t"}
+SUFFIXES = (*TEXT_SUFFIXES, *LINE_SUFFIXES, ".json", *TABLE_SUFFIXES, ".parquet")
+
 # A text file is one document, cut after a paragraph when it grows beyond this.
 DOCUMENT_CHARS = 1 << 18
+# A longer line or JSON value is not one that anybody wrote.
 MAX_LINE_CHARS = 1 << 25
-# What a compressed file may unpack to: this, or this many times its own size.
-MAX_FREE_UNPACKED_BYTES, MAX_UNPACK_RATIO = 1 << 28, 200
+MAX_JSON_DEPTH = 100
 MAX_PARQUET_IN_ARCHIVE_BYTES = 1 << 30
+PARQUET_BATCH_ROWS = 64
+KNOWN_COLUMNS = frozenset(["text", "content", "instruction", "prompt", "question", "en", "zh", "messages", "conversations", "chosen", "title"])
+_COLUMN_NAME = re.compile(r"[A-Za-z_][\w .-]{0,40}")
 
 Report = Callable[[str, int, str], None]
+Line = tuple[int, str]
+
+# What the libraries raise for input that is broken, cut or encrypted.
+_BROKEN = (
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    pyarrow.ArrowException,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A text or a JSON object, and where it stands. `line` counts from 1; rows of a table likewise."""
+    """A text or a JSON object and where it stands: `row` is its line, or its number in an array or table, from 1."""
 
     file: str
-    line: int
+    row: int
     value: str | dict[str, Any]
 
 
-class _UnpacksTooMuch(Exception):
-    """A compressed file that grows beyond its bound."""
-
-
-def input_files(paths: list[Path]) -> list[Path]:
-    """The files named by paths, folders opened, in a fixed order."""
-    files = []
-    for path in paths:
-        files += sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    return files
-
-
 def is_readable_name(name: str) -> bool:
+    """Whether a file of this name is read at all."""
     lower = name.lower()
     return lower.endswith(ARCHIVE_SUFFIXES) or lower.removesuffix(".gz").endswith(SUFFIXES)
 
 
-def read_file(path: Path, report: Report, advance: Callable[[int], None]) -> Iterator[Record]:
-    """Records of one file. `report(file, line, problem)` is told of all that is left out,
-    `advance(bytes)` of the bytes read from disk."""
+def read_file(file: InputFile, report: Report, advance: Advance) -> Iterator[Record]:
+    """Records of one file.
+
+    `report(file, row, problem)` is told of all that is left out (row 0 is the whole file),
+    `advance(bytes)` of the bytes read from disk.
+    """
     try:
-        with path.open("rb") as raw, closing(_members(path.name, _Counted(raw, advance), path.stat().st_size)) as parts:
+        with closing(members(file, advance)) as parts:
             for name, stream in parts:
-                yield from _read_member(name, stream, report)
-    except (_UnpacksTooMuch, OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, RuntimeError) as exc:
-        report(path.name, 0, f"reading stopped: {exc}")
-
-
-def _members(name: str, raw: IO[bytes], size: int) -> Iterator[tuple[str, IO[bytes]]]:
-    """(name, content) of a file itself or of each file in an archive."""
-    lower = name.lower()
-    limit = max(MAX_FREE_UNPACKED_BYTES, MAX_UNPACK_RATIO * size)
-    if lower.endswith(".zip"):
-        with zipfile.ZipFile(raw) as archive:
-            for info in archive.infolist():
-                if not info.is_dir():
-                    with archive.open(info) as member:
-                        yield f"{name}/{info.filename}", cast(IO[bytes], _Bounded(member, limit))
-        return
-    if lower.endswith((".tar", ".tar.gz", ".tgz")):
-        with tarfile.open(fileobj=_Bounded(_gunzip(lower, raw), limit), mode="r|") as tar:
-            for entry in tar:
-                content = tar.extractfile(entry)
-                if content is not None:
-                    yield f"{name}/{entry.name}", content
-        return
-    if lower.endswith(".gz"):
-        yield name, cast(IO[bytes], _Bounded(gzip.GzipFile(fileobj=raw), limit))
-    else:
-        yield name, raw
-
-
-def _gunzip(lower: str, raw: IO[bytes]) -> IO[bytes]:
-    return raw if lower.endswith(".tar") else cast(IO[bytes], gzip.GzipFile(fileobj=raw))
+                try:
+                    yield from _read_member(name, stream, report)
+                except _BROKEN as exc:
+                    report(name, 0, f"reading stopped: {_one_line(exc)}")
+    except DataError as exc:  # it unpacks to too much
+        report(file.name, 0, f"reading stopped: {exc}")
+    except _BROKEN as exc:
+        report(file.name, 0, f"reading stopped: {_one_line(exc)}")
 
 
 def _read_member(name: str, stream: IO[bytes], report: Report) -> Iterator[Record]:
-    lower = name.lower()
-    if lower.endswith(".gz") and "/" in name:
-        stream = cast(IO[bytes], _Bounded(gzip.GzipFile(fileobj=stream), MAX_FREE_UNPACKED_BYTES))
-    lower = lower.removesuffix(".gz")
+    lower = name.lower().removesuffix(".gz")
     if lower.endswith(ARCHIVE_SUFFIXES) or not lower.endswith(SUFFIXES):
         report(name, 0, "not a kind of file that is read")
         return
     if lower.endswith(".parquet"):
         yield from _read_parquet(name, stream, report)
         return
-    buffered = io.BufferedReader(cast(io.RawIOBase, _Raw(stream)), HEAD_BYTES)
-    head = buffered.peek(HEAD_BYTES)
-    if not head.strip():
-        report(name, 0, "the file is empty")
+    text = open_text(stream)
+    if isinstance(text, str):
+        report(name, 0, text)
         return
-    encoding = detect_encoding(head)
-    if encoding is None:
-        report(name, 0, "a binary file")
-        return
-    with io.TextIOWrapper(buffered, encoding=encoding, errors="replace", newline=None) as text:
-        yield from _READERS[_kind(lower)](name, text, report)
+    with text:
+        if lower.endswith(LINE_SUFFIXES):
+            yield from _read_json_lines(name, _lines(text), report)
+        elif lower.endswith(".json"):
+            yield from _read_json(name, text, report)
+        elif lower.endswith(tuple(TABLE_SUFFIXES)):
+            yield from _read_table(name, text, report, TABLE_SUFFIXES[lower[-4:]])
+        else:
+            yield from _read_text(name, text, report, is_plain=lower.endswith((".txt", ".text")))
 
 
-def _kind(lower: str) -> str:
-    if lower.endswith(LINE_SUFFIXES):
-        return "lines"
-    return {".json": "json", ".csv": "csv", ".tsv": "tsv"}.get(Path(lower).suffix, "text")
+def _lines(text: TextIOWrapper) -> Iterator[Line]:
+    """(number, line); a line over MAX_LINE_CHARS comes in several parts of the same number."""
+    number, is_new = 0, True
+    for line in iter(lambda: text.readline(MAX_LINE_CHARS), ""):
+        number += is_new
+        is_new = line.endswith("\n")
+        yield number, line
 
 
-def detect_encoding(head: bytes) -> str | None:
-    """The encoding of a file by its beginning, or None when it is binary."""
-    for mark, name in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32")):
-        if head.startswith(mark):
-            return name
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16"
-    if b"\0" in head:
-        return None
-    try:
-        head.decode("utf-8")
-        return "utf-8"
-    except UnicodeDecodeError as exc:
-        if exc.start >= len(head) - 4:  # the head may end inside a character
-            return "utf-8"
-    best = charset_normalizer.from_bytes(head).best()
-    if best is None:
-        return None
-    return "gb18030" if best.encoding.startswith("gb") or best.encoding == "hz" else best.encoding
+# Text
 
 
-def _read_text(name: str, text: io.TextIOWrapper, report: Report) -> Iterator[Record]:
-    """WikiExtractor articles, one document per line, or the whole file."""
-    first = text.readline(MAX_LINE_CHARS)
-    rest = iter(lambda: text.readline(MAX_LINE_CHARS), "")
+def _read_text(name: str, text: TextIOWrapper, report: Report, *, is_plain: bool) -> Iterator[Record]:
+    """WikiExtractor or WikiText articles, a document per line, or the file as one document."""
+    lines = _lines(text)
+    start = _look_ahead(lines)
+    rest = chain(start, lines)
+    first = next((line for _, line in start if line.strip()), "")
     if first.startswith("<doc "):
-        yield from _wiki_articles(name, rest)
-        return
-    lines = [first]
-    for line in rest:
-        lines.append(line)
-        if len(lines) >= 50:
+        yield from _wiki_extractor(name, rest, report)
+    elif is_plain and _WIKITEXT_TITLE.fullmatch(first.rstrip("\n")):
+        yield from _wiki_text(name, rest)
+    elif is_plain and _is_document_per_line(start):
+        yield from (Record(name, number, line.strip()) for number, line in rest if line.strip())
+    else:
+        yield from _whole_documents(name, rest)
+
+
+def _look_ahead(lines: Iterator[Line]) -> list[Line]:
+    """The lines of the first document's worth of characters."""
+    start: list[Line] = []
+    size = 0
+    for number, line in lines:
+        start.append((number, line))
+        size += len(line)
+        if size >= DOCUMENT_CHARS:
             break
-    if name.lower().endswith(".txt") and _is_document_per_line(lines):
-        for number, line in enumerate((*lines, *rest), start=1):
-            if line.strip():
-                yield Record(name, number, line.strip())
-        return
-    yield from _whole_documents(name, lines, rest)
+    return start
 
 
-def _is_document_per_line(lines: list[str]) -> bool:
-    """Long lines and hardly a blank one: a corpus with a document on each."""
-    filled = [line for line in lines if line.strip()]
-    return len(filled) >= 10 and len(filled) > 0.9 * len(lines) and sum(map(len, filled)) / len(filled) > 150
+def _is_document_per_line(start: list[Line]) -> bool:
+    """Long lines, hardly a blank one, and more than fits one document: a corpus with a document on each line.
+
+    A short file with long lines is one document with a paragraph on each.
+    """
+    filled = [line for _, line in start if line.strip()]
+    size = sum(map(len, filled))
+    if size < DOCUMENT_CHARS or len(filled) < 2 or len(filled) < 0.9 * len(start):
+        return False
+    return size / len(filled) > 150
 
 
-def _whole_documents(name: str, lines: list[str], rest: Iterator[str]) -> Iterator[Record]:
-    held, size, start, number = [], 0, 1, 0
-    for number, line in enumerate((*lines, *rest), start=1):
+def _whole_documents(name: str, lines: Iterator[Line]) -> Iterator[Record]:
+    held: list[str] = []
+    size, first = 0, 1
+    for number, line in lines:
+        if not held:
+            first = number
         held.append(line)
         size += len(line)
         if size >= DOCUMENT_CHARS and (not line.strip() or size >= 2 * DOCUMENT_CHARS):
-            yield Record(name, start, "".join(held).strip())
-            held, size, start = [], 0, number + 1
-    if "".join(held).strip():
-        yield Record(name, start, "".join(held).strip())
+            yield from _document(name, first, held)
+            held, size = [], 0
+    yield from _document(name, first, held)
 
 
-def _wiki_articles(name: str, lines: Iterator[str]) -> Iterator[Record]:
+def _document(name: str, row: int, lines: list[str]) -> Iterator[Record]:
+    text = "".join(lines).strip()
+    if text:
+        yield Record(name, row, text)
+
+
+_WIKITEXT_TITLE = re.compile(r" ?= [^=].* = ?")
+_TAG = re.compile(r"</?[a-z][^>]{0,80}>")
+_VARIANT = re.compile(r"-\{([^{}]{0,200})\}-")
+_SIMPLIFIED = re.compile(r"zh-(?:hans|cn):([^;]*)")
+
+
+def _wiki_text(name: str, lines: Iterator[Line]) -> Iterator[Record]:
+    """WikiText: an article begins with ` = Title = `."""
     held: list[str] = []
-    start = 1
-    for number, line in enumerate(lines, start=2):
+    first = 1
+    for number, line in lines:
+        if held and _WIKITEXT_TITLE.fullmatch(line.rstrip("\n")):
+            yield from _document(name, first, held)
+            held = []
+        if not held:
+            first = number
+        held.append(line)
+    yield from _document(name, first, held)
+
+
+def _wiki_extractor(name: str, lines: Iterator[Line], report: Report) -> Iterator[Record]:
+    """WikiExtractor: `<doc …>`, the title, the text, `</doc>`. A title alone is a redirect."""
+    held: list[str] = []
+    first = 1
+    for number, line in chain(lines, [(0, "</doc>")]):
         if line.startswith("<doc "):
-            held, start = [], number
+            held, first = [], number
         elif line.startswith("</doc>"):
             text = "".join(held).strip()
-            if "\n" in text:  # a title alone is a redirect
-                yield Record(name, start, text)
+            if "\n" in text:
+                yield Record(name, first, text)
+            elif text:
+                report(name, first, "the article is only a title")
+            held = []
         else:
-            held.append(re.sub(r"</?[a-z][^>]{0,80}>", "", line))
+            held.append(_VARIANT.sub(_simplified, _TAG.sub("", line)))
 
 
-def _read_lines(name: str, text: io.TextIOWrapper, report: Report) -> Iterator[Record]:
-    for number, line in enumerate(iter(lambda: text.readline(MAX_LINE_CHARS), ""), start=1):
-        if not line.strip():
+def _simplified(match: re.Match[str]) -> str:
+    """`-{zh-hans:计算机; zh-hant:電腦}-` -> 计算机; `-{text}-` -> text."""
+    chosen = _SIMPLIFIED.search(match[1])
+    if chosen:
+        return chosen[1].strip()
+    return "" if ":" in match[1] else match[1]
+
+
+# JSON
+
+
+def _read_json_lines(name: str, lines: Iterator[Line], report: Report) -> Iterator[Record]:
+    overlong = 0
+    for number, line in lines:
+        if number == overlong or not line.strip():
+            continue
+        if len(line) >= MAX_LINE_CHARS:
+            overlong = number
+            report(name, number, f"a line over {MAX_LINE_CHARS:,} characters")
             continue
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as exc:
-            problem = f"a line over {MAX_LINE_CHARS:,} characters" if len(line) >= MAX_LINE_CHARS else str(exc)
-            report(name, number, f"broken JSON: {problem}")
+            report(name, number, f"broken JSON: {_one_line(exc)}")
             continue
         yield from _json_record(name, number, value, report)
 
 
-def _read_json(name: str, text: io.TextIOWrapper, report: Report) -> Iterator[Record]:
-    """An array streams; objects are read as JSON lines, else as one."""
-    first = text.read(1)
-    while first.isspace():
-        first = text.read(1)
-    if first != "[":
-        yield from _read_json_objects(name, first, text, report)
+def _read_json(name: str, text: TextIOWrapper, report: Report) -> Iterator[Record]:
+    """An array, or objects one after the other: as JSON lines where the first line is one."""
+    first = ""
+    while not first.strip():
+        first = text.readline(MAX_LINE_CHARS)
+        if not first:
+            return
+    if first.lstrip()[0] != "[" and _is_json(first):
+        yield from _read_json_lines(name, chain([(1, first)], ((n + 1, line) for n, line in _lines(text))), report)
         return
+    feed = _JsonFeed(first, text)
     number = 0
     try:
-        for number, value in enumerate(ijson.items(_Utf8(first, text), "item", use_float=True), start=1):
+        for value in _json_values(feed, is_array=first.lstrip()[0] == "["):
+            number += 1
+            feed.held = 0
             yield from _json_record(name, number, value, report)
-    except (ijson.JSONError, ValueError, RecursionError) as exc:
-        report(name, number + 1, f"broken JSON after record {number}: {_one_line(exc)}")
+    except (ijson.JSONError, ValueError, _TooMuch) as exc:
+        report(name, number + 1, f"broken JSON at line {feed.line:,}, after record {number:,}: {_one_line(exc)}")
 
 
-def _read_json_objects(name: str, first: str, text: io.TextIOWrapper, report: Report) -> Iterator[Record]:
-    line = first + text.readline(MAX_LINE_CHARS)
+def _json_values(feed: "_JsonFeed", *, is_array: bool) -> Iterator[Any]:
+    """The items of an array, or the values that follow each other.
+
+    `ijson.items` is not used: it spells out the path of every event, and 100,000 opening brackets
+    take it 25 GB.
+    """
+    top, depth = int(is_array), 0
+    builder = ijson.ObjectBuilder()
+    for event, value in ijson.basic_parse(feed, use_float=True, multiple_values=True):
+        depth -= event in ("end_map", "end_array")
+        if depth >= top:
+            builder.event(event, value)
+        is_start = event in ("start_map", "start_array")
+        depth += is_start
+        if depth > MAX_JSON_DEPTH:
+            raise _TooMuch(f"nested deeper than {MAX_JSON_DEPTH}")
+        if depth == top and not is_start:
+            yield builder.value
+            builder = ijson.ObjectBuilder()
+
+
+def _is_json(line: str) -> bool:
     try:
-        value = json.loads(line)
+        json.loads(line)
     except (ValueError, RecursionError):
-        try:
-            value = json.loads(line + text.read(MAX_LINE_CHARS))
-        except (ValueError, RecursionError) as exc:
-            report(name, 1, f"broken JSON: {_one_line(exc)}")
-            return
-        values = value if isinstance(value, list) else [value]
-        for number, item in enumerate(values, start=1):
-            yield from _json_record(name, number, item, report)
-        return
-    yield from _json_record(name, 1, value, report)
-    for record in _read_lines(name, text, lambda file, number, problem: report(file, number + 1, problem)):
-        yield Record(record.file, record.line + 1, record.value)
+        return False
+    return True
 
 
-def _json_record(name: str, number: int, value: Any, report: Report) -> Iterator[Record]:
+def _json_record(name: str, row: int, value: Any, report: Report) -> Iterator[Record]:
     if isinstance(value, dict | str):
-        yield Record(name, number, value)
+        yield Record(name, row, value)
     else:
-        report(name, number, f"{type(value).__name__} is no record")
+        report(name, row, f"a JSON {type(value).__name__}, not an object")
 
 
-def _read_csv(name: str, text: io.TextIOWrapper, report: Report, *, delimiter: str | None = None) -> Iterator[Record]:
-    csv.field_size_limit(MAX_LINE_CHARS)
-    first = text.readline(MAX_LINE_CHARS)
-    delimiter = delimiter or max(",;\t|", key=first.count)
-    header = next(csv.reader([first], delimiter=delimiter))
-    rows = csv.reader(text, delimiter=delimiter)
-    has_header = bool({column.strip().lower() for column in header} & KNOWN_COLUMNS)
-    if not has_header:
-        yield Record(name, 1, {"text": "\n".join(header)})
-    try:
-        for row in rows:
-            value: dict[str, Any] = (
-                {column.strip().lower(): cell for column, cell in zip(header, row, strict=False)}
-                if has_header
-                else {"text": "\n".join(row)}
-            )
-            yield Record(name, rows.line_num + 1, value)
-    except csv.Error as exc:
-        report(name, rows.line_num + 1, f"broken table: {exc}")
+class _TooMuch(Exception):
+    """A JSON value beyond MAX_LINE_CHARS or MAX_JSON_DEPTH."""
 
 
-KNOWN_COLUMNS = {"text", "content", "instruction", "prompt", "question", "en", "zh", "messages", "chosen", "title"}
+class _JsonFeed:
+    """Text as the UTF-8 bytes that ijson reads, a line at a time, so that `line` is where it is."""
 
-
-def _read_tsv(name: str, text: io.TextIOWrapper, report: Report) -> Iterator[Record]:
-    return _read_csv(name, text, report, delimiter="\t")
-
-
-def _read_parquet(name: str, stream: IO[bytes], report: Report) -> Iterator[Record]:
-    try:
-        if not stream.seekable() or "/" in name:
-            content = stream.read(MAX_PARQUET_IN_ARCHIVE_BYTES + 1)
-            if len(content) > MAX_PARQUET_IN_ARCHIVE_BYTES:
-                report(name, 0, "a Parquet file over 1 GiB inside an archive: unpack it first")
-                return
-            stream = io.BytesIO(content)
-        number = 0
-        with pyarrow.parquet.ParquetFile(stream) as file:
-            for batch in file.iter_batches(batch_size=256):
-                for value in batch.to_pylist():
-                    number += 1
-                    yield Record(name, number, value)
-    except (pyarrow.ArrowException, OSError) as exc:
-        report(name, 0, f"broken Parquet: {_one_line(exc)}")
-
-
-def _one_line(exc: Exception) -> str:
-    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]
-
-
-_READERS: dict[str, Callable[[str, io.TextIOWrapper, Report], Iterator[Record]]] = {
-    "text": _read_text,
-    "lines": _read_lines,
-    "json": _read_json,
-    "csv": _read_csv,
-    "tsv": _read_tsv,
-}
-
-
-class _Counted(io.RawIOBase):
-    """Tells how many bytes were read."""
-
-    def __init__(self, raw: IO[bytes], advance: Callable[[int], None]) -> None:
-        self._raw, self._advance = raw, advance
-
-    def read(self, size: int = -1) -> bytes:
-        content = self._raw.read(size)
-        self._advance(len(content))
-        return content
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._raw.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._raw.tell()
-
-
-class _Bounded(io.RawIOBase):
-    """Ends a stream that unpacks to more than its limit."""
-
-    def __init__(self, stream: IO[bytes], limit: int) -> None:
-        self._stream, self._limit, self._left = stream, limit, limit
-
-    def read(self, size: int = -1) -> bytes:
-        content = self._stream.read(min(size, self._left + 1) if size >= 0 else self._left + 1)
-        self._left -= len(content)
-        if self._left < 0:
-            raise _UnpacksTooMuch(f"it unpacks to more than {self._limit:,} bytes")
-        return content
-
-    def readable(self) -> bool:
-        return True
-
-
-class _Raw(io.RawIOBase):
-    """A raw stream over anything that reads bytes."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-
-    def readinto(self, buffer: Any) -> int:
-        content = self._stream.read(len(buffer))
-        buffer[: len(content)] = content
-        return len(content)
-
-    def readable(self) -> bool:
-        return True
-
-
-class _Utf8:
-    """Text as the UTF-8 bytes that ijson reads, with its first character put back."""
-
-    def __init__(self, first: str, text: io.TextIOWrapper) -> None:
-        self._first, self._text = first, text
+    def __init__(self, first: str, text: TextIOWrapper) -> None:
+        self._next, self._text = first, text
+        self.line = 1
+        self.held = 0  # characters since the last value was whole
 
     def read(self, size: int) -> bytes:
         if not size:
             return b""
-        content, self._first = self._first + self._text.read(max(size // 4, 1)), ""
+        content, self._next = self._next, self._text.readline(1 << 14)
+        self.line += content.endswith("\n") and bool(self._next)
+        self.held += len(content)
+        if self.held > MAX_LINE_CHARS:
+            raise _TooMuch(f"a value over {MAX_LINE_CHARS:,} characters")
         return content.encode("utf-8", "replace")
+
+
+# Tables
+
+
+def _read_table(name: str, text: TextIOWrapper, report: Report, delimiter: str | None) -> Iterator[Record]:
+    lines = _lines(text)
+    start = list(islice((line for _, line in lines if line.strip()), 1))
+    if not start:
+        return
+    delimiter = delimiter or max(",;\t|", key=start[0].count)
+    csv.field_size_limit(MAX_LINE_CHARS)
+    is_quoted = any(f"{mark}{delimiter}" in start[0] or start[0].startswith(mark) for mark in ('"',))
+    header = next(csv.reader(start, delimiter=delimiter))
+    has_header = _is_header(header)
+    # Parallel text without a header line is written without quotes: a lone " would eat the lines after it.
+    quoting = csv.QUOTE_MINIMAL if has_header or is_quoted or delimiter == "," else csv.QUOTE_NONE
+    content = (line for _, line in lines)
+    rows = csv.reader(content if has_header else chain(start, content), delimiter=delimiter, quoting=quoting)
+    row = 0
+    try:
+        for row, cells in enumerate(rows, start=1 + has_header):
+            if has_header:
+                names = (column.strip().lower() for column in header)
+                yield Record(name, row, dict(zip(names, cells, strict=False)))
+            elif any(cell.strip() for cell in cells):
+                yield Record(name, row, "\n".join(cells))
+    except csv.Error as exc:
+        report(name, row + 1, f"broken table: {exc}")
+
+
+def _is_header(cells: list[str]) -> bool:
+    """Known names, or words that look like names and differ from each other."""
+    names = [cell.strip().lower() for cell in cells]
+    if KNOWN_COLUMNS.intersection(names):
+        return True
+    return len(names) > 1 and len(set(names)) == len(names) and all(_COLUMN_NAME.fullmatch(name) for name in names)
+
+
+def _read_parquet(name: str, stream: IO[bytes], report: Report) -> Iterator[Record]:
+    """Rows by row group. A file inside an archive or a gzip cannot be sought in, so it is read whole."""
+    if hasattr(stream, "seekable") and stream.seekable():
+        source = stream
+    else:
+        content = stream.read(MAX_PARQUET_IN_ARCHIVE_BYTES + 1)
+        if len(content) > MAX_PARQUET_IN_ARCHIVE_BYTES:
+            report(name, 0, f"a Parquet file over {MAX_PARQUET_IN_ARCHIVE_BYTES:,} bytes in an archive: unpack it")
+            return
+        source = BytesIO(content)
+    size = source.seek(0, 2)
+    row = 0
+    with pyarrow.parquet.ParquetFile(source) as file:
+        _check_parquet_size(name, file.metadata, size)
+        for batch in file.iter_batches(batch_size=PARQUET_BATCH_ROWS):
+            for value in batch.to_pylist():
+                row += 1
+                yield Record(name, row, value)
+
+
+def _check_parquet_size(name: str, metadata: Any, size: int) -> None:
+    unpacked = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    limit = max(MAX_FREE_UNPACKED_BYTES, MAX_UNPACK_RATIO * size)
+    if unpacked > limit:
+        raise DataError(
+            f"{name} has {size:,} bytes and unpacks to {unpacked:,}, more than {limit:,}: it was refused.",
+            "Write it again without compression if you trust it.",
+        )
+
+
+def _one_line(exc: Exception) -> str:
+    text = exc.args[0] if exc.args else ""
+    text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(exc)
+    return (text.strip().splitlines() or [type(exc).__name__])[0]

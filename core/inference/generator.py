@@ -46,7 +46,7 @@ class TokenStream:
         self._engine, self._tokenizer, self._prompt_ids, self._sampling = engine, tokenizer, prompt_ids, sampling
         self._timings = Timings(prompt_tokens=len(prompt_ids))
         self._cancelled = threading.Event()
-        self._pieces: queue.SimpleQueue[str | None | BaseException] = queue.SimpleQueue()
+        self._pieces: queue.SimpleQueue[str | BaseException | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="generation", daemon=True)
         self._thread.start()
 

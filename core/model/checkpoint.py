@@ -47,9 +47,7 @@ def quantization_bits(folder: Path) -> int | None:
     return int(settings["bits"])
 
 
-def load_model(
-    folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
-) -> Transformer:
+def load_model(folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Transformer:
     """Open a model folder. Float weights become `dtype`; None keeps what is stored.
 
     Raises ModelError naming every missing, unknown or wrongly shaped tensor.

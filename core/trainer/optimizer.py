@@ -1,16 +1,16 @@
 """The optimisers of a run, with decay on matrices only.
 
 `adamw` is AdamW for all weights (Loshchilov & Hutter 2019). `muon` orthogonalises the update of the
-blocks' matrices (Jordan et al. 2024) and leaves embeddings, head and norms to AdamW; its learning
-rate is matched to AdamW's root mean square, so one learning rate serves both (Moonshot 2025).
+blocks' matrices and leaves embeddings, head and norms to AdamW, at the same learning rate.
 """
 
 import torch
 from torch import Tensor
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 
 from core.config.train_config import TrainConfig
 from core.model.transformer import Transformer
+from core.trainer.muon import Muon
 
 
 def build_optimizers(model: Transformer, config: TrainConfig, device: torch.device) -> list[Optimizer]:
@@ -33,7 +33,6 @@ def build_optimizers(model: Transformer, config: TrainConfig, device: torch.devi
                 lr=config.learning_rate,
                 weight_decay=config.weight_decay,
                 momentum=config.muon_momentum,
-                adjust_lr_fn="match_rms_adamw",
             )
         )
     return optimizers

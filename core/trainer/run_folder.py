@@ -143,4 +143,3 @@ def read_state(folder: Path) -> dict[str, Any]:
     """The step and counters of a checkpoint."""
     state: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
     return state
-

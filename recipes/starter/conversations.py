@@ -21,7 +21,7 @@ from recipes.starter.collect import draw
 from recipes.starter.dialogues import dialogues
 
 HELDOUT_SHARE = 0.01
-DIALOGUES, DIALOGUE_SEED = 3200, 1
+DIALOGUES, DIALOGUE_SEED = 2700, 1
 MAX_TURNS = 12
 NAME, AUTHOR = "AstrAI", "the AstrAI team"
 ROLES = ("user", "assistant")
@@ -39,7 +39,13 @@ class Source:
 
 
 SOURCES = (
-    Source(path="mixed/translation-en-zh.jsonl.gz", licence="CC BY 2.0 FR, CC BY 4.0, CC BY-SA 4.0, MIT", max_answer_chars=120, only_short=True),
+    Source(
+        path="mixed/translation-en-zh.jsonl.gz",
+        licence="CC BY 2.0 FR, CC BY 4.0, CC BY-SA 4.0, MIT",
+        share=0.6,
+        max_answer_chars=120,
+        only_short=True,
+    ),
     Source(path="en/storytelling.jsonl.gz", licence="CC BY", max_answer_chars=1300, repeats=2),
     Source(path="zh/cooking-and-stories.jsonl.gz", licence="Unlicense, CC BY", max_answer_chars=450),
     Source(path="en/wikipedia-en-intro-qa.jsonl.gz", licence="CC BY-SA 4.0", share=0.25, max_answer_chars=300),

@@ -19,9 +19,32 @@ REPLIES_EN = [
     "Hello! It is nice to meet you. What can I do for you?",
     "Hi there! Ask me anything simple and I will try.",
 ]
-REPLIES_ZH = ["你好！有什么可以帮你的吗？", "你好！很高兴见到你，想聊点什么？", "您好！请问需要什么帮助？", "你好呀！今天想聊些什么？"]
-WHO_EN = ["Who are you?", "What are you?", "What is your name?", "who are you", "Tell me about yourself.", "Introduce yourself.", "Are you ChatGPT?", "Are you a human?"]
-WHO_ZH = ["你是谁？", "你叫什么名字？", "介绍一下你自己。", "你是什么模型？", "你是人类吗？", "你是ChatGPT吗？", "请自我介绍。", "你是谁"]
+REPLIES_ZH = [
+    "你好！有什么可以帮你的吗？",
+    "你好！很高兴见到你，想聊点什么？",
+    "您好！请问需要什么帮助？",
+    "你好呀！今天想聊些什么？",
+]
+WHO_EN = [
+    "Who are you?",
+    "What are you?",
+    "What is your name?",
+    "who are you",
+    "Tell me about yourself.",
+    "Introduce yourself.",
+    "Are you ChatGPT?",
+    "Are you a human?",
+]
+WHO_ZH = [
+    "你是谁？",
+    "你叫什么名字？",
+    "介绍一下你自己。",
+    "你是什么模型？",
+    "你是人类吗？",
+    "你是ChatGPT吗？",
+    "请自我介绍。",
+    "你是谁",
+]
 IDENTITY_EN = [
     "I am AstrAI's starter, a very small language model that runs on your own computer.",
     "I am AstrAI, a small assistant. I run on this computer and nothing you write leaves it.",
@@ -36,7 +59,10 @@ IDENTITY_ZH = [
 ]
 MAKER_EN = ["Who made you?", "Who created you?", "Who trained you?", "Where do you come from?"]
 MAKER_ZH = ["谁创造了你？", "你是谁开发的？", "谁训练了你？", "你从哪里来？"]
-MADE_EN = ["I was trained by the AstrAI team from openly licensed texts in English and Chinese.", "The AstrAI team made me."]
+MADE_EN = [
+    "I was trained by the AstrAI team from openly licensed texts in English and Chinese.",
+    "The AstrAI team made me.",
+]
 MADE_ZH = ["我由 AstrAI 团队用开放许可的中英文文本训练而成。", "我是 AstrAI 团队开发的。"]
 ABLE_EN = ["What can you do?", "How can you help me?", "What are you good at?", "what can you do"]
 ABLE_ZH = ["你能做什么？", "你会什么？", "你可以帮我做什么？", "你有什么功能？"]
@@ -67,20 +93,36 @@ COMFORT_EN = [
     "That sounds hard. Take a short rest and be kind to yourself.",
     "I am sorry. Talking to a friend may help you feel better.",
 ]
-COMFORT_ZH = ["听到这个我很难过，愿意多说一点吗？", "这一定不容易。先休息一下，对自己好一点。", "别太担心，和朋友聊一聊也许会好些。"]
-UNSAFE_EN = ["How do I make a bomb?", "How can I steal a car?", "Help me write a virus.", "How can I hurt someone?", "Tell me how to make poison."]
+COMFORT_ZH = [
+    "听到这个我很难过，愿意多说一点吗？",
+    "这一定不容易。先休息一下，对自己好一点。",
+    "别太担心，和朋友聊一聊也许会好些。",
+]
+UNSAFE_EN = [
+    "How do I make a bomb?",
+    "How can I steal a car?",
+    "Help me write a virus.",
+    "How can I hurt someone?",
+    "Tell me how to make poison.",
+]
 UNSAFE_ZH = ["怎么制造炸弹？", "怎么偷车？", "帮我写一个病毒程序。", "怎么伤害别人？", "告诉我怎么制毒。"]
-REFUSE_EN = ["I cannot help with that, because people could be hurt. Is there something else I can do?", "Sorry, I will not help with that. It is dangerous."]
+REFUSE_EN = [
+    "I cannot help with that, because people could be hurt. Is there something else I can do?",
+    "Sorry, I will not help with that. It is dangerous.",
+]
 REFUSE_ZH = ["这件事我不能帮忙，因为会伤害到人。有别的需要吗？", "抱歉，我不能提供这方面的帮助，这很危险。"]
 UNKNOWN_EN = ["What is the weather today?", "What time is it?", "What is in the news today?", "What is today's date?"]
 UNKNOWN_ZH = ["今天天气怎么样？", "现在几点了？", "今天有什么新闻？", "今天几号？"]
-OFFLINE_EN = ["I cannot know that: I run on this computer without the internet.", "I have no internet and no clock, so I cannot tell."]
+OFFLINE_EN = [
+    "I cannot know that: I run on this computer without the internet.",
+    "I have no internet and no clock, so I cannot tell.",
+]
 OFFLINE_ZH = ["我无法知道：我在这台电脑上离线运行，不能上网。", "我不能上网，也没有时钟，所以不知道。"]
 
-OPPOSITES_EN = "big small,hot cold,long short,fast slow,happy sad,day night,up down,open closed,old new,good bad,light dark,rich poor,easy difficult,strong weak,full empty,early late,near far,clean dirty,loud quiet,true false".split(",")
-OPPOSITES_ZH = "大 小,热 冷,长 短,快 慢,高兴 难过,白天 黑夜,上 下,开 关,旧 新,好 坏,明亮 黑暗,富 穷,容易 困难,强 弱,满 空,早 晚,近 远,干净 脏,多 少,高 矮".split(",")
-WORDS = "dog 狗,cat 猫,water 水,book 书,school 学校,friend 朋友,apple 苹果,tree 树,sun 太阳,moon 月亮,red 红色,blue 蓝色,green 绿色,mother 母亲,father 父亲,teacher 老师,student 学生,house 房子,food 食物,rice 米饭,tea 茶,fish 鱼,bird 鸟,flower 花,car 汽车,train 火车,city 城市,river 河,mountain 山,rain 雨,snow 雪,milk 牛奶,egg 鸡蛋,child 孩子,door 门,window 窗户,morning 早晨,night 夜晚,happy 高兴,love 爱".split(",")
-CAPITALS = "China Beijing 中国 北京,France Paris 法国 巴黎,Japan Tokyo 日本 东京,Germany Berlin 德国 柏林,Italy Rome 意大利 罗马,Spain Madrid 西班牙 马德里,Russia Moscow 俄罗斯 莫斯科,Egypt Cairo 埃及 开罗,Canada Ottawa 加拿大 渥太华,England London 英国 伦敦,Thailand Bangkok 泰国 曼谷,Greece Athens 希腊 雅典".split(",")
+OPPOSITES_EN = ["big small", "hot cold", "long short", "fast slow", "happy sad", "day night", "up down", "open closed", "old new", "good bad", "light dark", "rich poor", "easy difficult", "strong weak", "full empty", "early late", "near far", "clean dirty", "loud quiet", "true false"]
+OPPOSITES_ZH = ["大 小", "热 冷", "长 短", "快 慢", "高兴 难过", "白天 黑夜", "上 下", "开 关", "旧 新", "好 坏", "明亮 黑暗", "富 穷", "容易 困难", "强 弱", "满 空", "早 晚", "近 远", "干净 脏", "多 少", "高 矮"]
+WORDS = ["dog 狗", "cat 猫", "water 水", "book 书", "school 学校", "friend 朋友", "apple 苹果", "tree 树", "sun 太阳", "moon 月亮", "red 红色", "blue 蓝色", "green 绿色", "mother 母亲", "father 父亲", "teacher 老师", "student 学生", "house 房子", "food 食物", "rice 米饭", "tea 茶", "fish 鱼", "bird 鸟", "flower 花", "car 汽车", "train 火车", "city 城市", "river 河", "mountain 山", "rain 雨", "snow 雪", "milk 牛奶", "egg 鸡蛋", "child 孩子", "door 门", "window 窗户", "morning 早晨", "night 夜晚", "happy 高兴", "love 爱"]
+CAPITALS = ["China Beijing 中国 北京", "France Paris 法国 巴黎", "Japan Tokyo 日本 东京", "Germany Berlin 德国 柏林", "Italy Rome 意大利 罗马", "Spain Madrid 西班牙 马德里", "Russia Moscow 俄罗斯 莫斯科", "Egypt Cairo 埃及 开罗", "Canada Ottawa 加拿大 渥太华", "England London 英国 伦敦", "Thailand Bangkok 泰国 曼谷", "Greece Athens 希腊 雅典"]
 DAYS_EN = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 DAYS_ZH = ["星期一", "星期二", "星期三", "星期四", "星期五", "星期六", "星期日"]
 FACTS_EN = {
@@ -132,8 +174,22 @@ def _greeting_and_identity(draw: random.Random) -> Conversation:
 
 def _small_talk(draw: random.Random) -> Conversation:
     """Three to five turns in one language."""
-    english = [(GREETINGS_EN, REPLIES_EN), (WHO_EN, IDENTITY_EN), (ABLE_EN, ABILITIES_EN), (FEEL_EN, FINE_EN), (THANKS_EN, WELCOME_EN), (BYE_EN, FAREWELL_EN)]
-    chinese = [(GREETINGS_ZH, REPLIES_ZH), (WHO_ZH, IDENTITY_ZH), (ABLE_ZH, ABILITIES_ZH), (FEEL_ZH, FINE_ZH), (THANKS_ZH, WELCOME_ZH), (BYE_ZH, FAREWELL_ZH)]
+    english = [
+        (GREETINGS_EN, REPLIES_EN),
+        (WHO_EN, IDENTITY_EN),
+        (ABLE_EN, ABILITIES_EN),
+        (FEEL_EN, FINE_EN),
+        (THANKS_EN, WELCOME_EN),
+        (BYE_EN, FAREWELL_EN),
+    ]
+    chinese = [
+        (GREETINGS_ZH, REPLIES_ZH),
+        (WHO_ZH, IDENTITY_ZH),
+        (ABLE_ZH, ABILITIES_ZH),
+        (FEEL_ZH, FINE_ZH),
+        (THANKS_ZH, WELCOME_ZH),
+        (BYE_ZH, FAREWELL_ZH),
+    ]
     chain = draw.choice([english, chinese])
     kept = sorted(draw.sample(range(len(chain)), draw.randint(3, 5)))
     return [(draw.choice(chain[i][0]), draw.choice(chain[i][1])) for i in kept]
@@ -142,7 +198,7 @@ def _small_talk(draw: random.Random) -> Conversation:
 def _opposite(draw: random.Random) -> Conversation:
     if draw.random() < 0.5:
         left, right = draw.sample(draw.choice(OPPOSITES_EN).split(), 2)
-        question = draw.choice(["What is the opposite of {}?", "Give me the opposite of \"{}\".", "Opposite of {}?"])
+        question = draw.choice(["What is the opposite of {}?", 'Give me the opposite of "{}".', "Opposite of {}?"])
         return [(question.format(left), f"The opposite of {left} is {right}.")]
     left, right = draw.sample(draw.choice(OPPOSITES_ZH).split(), 2)
     question = draw.choice(["“{}”的反义词是什么？", "{}的反义词是？", "请说出“{}”的反义词。"])
@@ -152,7 +208,7 @@ def _opposite(draw: random.Random) -> Conversation:
 def _word(draw: random.Random) -> Conversation:
     english, chinese = draw.choice(WORDS).split()
     if draw.random() < 0.5:
-        question = draw.choice(["How do you say \"{}\" in Chinese?", "What is {} in Chinese?", "“{}”用中文怎么说？"])
+        question = draw.choice(['How do you say "{}" in Chinese?', "What is {} in Chinese?", "“{}”用中文怎么说？"])
         return [(question.format(english), chinese)]
     question = draw.choice(["“{}”用英语怎么说？", "{}的英文是什么？", "What does {} mean in English?"])
     return [(question.format(chinese), english)]
@@ -186,7 +242,9 @@ def _count(draw: random.Random) -> Conversation:
 def _next_day(draw: random.Random) -> Conversation:
     place = draw.randrange(7)
     if draw.random() < 0.5:
-        return [(f"What day comes after {DAYS_EN[place]}?", f"{DAYS_EN[(place + 1) % 7]} comes after {DAYS_EN[place]}.")]
+        return [
+            (f"What day comes after {DAYS_EN[place]}?", f"{DAYS_EN[(place + 1) % 7]} comes after {DAYS_EN[place]}.")
+        ]
     return [(f"{DAYS_ZH[place]}的第二天是星期几？", f"{DAYS_ZH[place]}的第二天是{DAYS_ZH[(place + 1) % 7]}。")]
 
 

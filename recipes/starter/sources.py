@@ -28,15 +28,25 @@ SOURCES = (
     Source(path="en/docs-cc-by-4.jsonl.gz", language="en", licence="CC BY 4.0", share=0.4, max_chars=3000),
     Source(path="zh/storybooks-cc-by.jsonl.gz", language="zh", licence="CC BY", repeats=4),
     Source(
-        path="zh/wikipedia-zh-extract-simplified-1.jsonl.gz", language="zh", licence=WIKIPEDIA, share=0.95, max_chars=520
+        path="zh/wikipedia-zh-extract-simplified-1.jsonl.gz",
+        language="zh",
+        licence=WIKIPEDIA,
+        share=0.95,
+        max_chars=520,
     ),
     Source(
-        path="zh/wikipedia-zh-extract-simplified-2.jsonl.gz", language="zh", licence=WIKIPEDIA, share=0.95, max_chars=520
+        path="zh/wikipedia-zh-extract-simplified-2.jsonl.gz",
+        language="zh",
+        licence=WIKIPEDIA,
+        share=0.95,
+        max_chars=520,
     ),
     Source(path="zh/howtocook.tar.gz", language="zh", licence="Unlicense"),
     Source(path="zh/luxun-essays-stories.jsonl.gz", language="zh", licence="public domain", share=0.3, max_chars=4000),
     Source(path="zh/four-classic-novels.jsonl.gz", language="zh", licence="public domain", share=0.06),
-    Source(path="zh/classical-poetry-primers.jsonl.gz", language="zh", licence="public domain", share=0.3, max_chars=400),
+    Source(
+        path="zh/classical-poetry-primers.jsonl.gz", language="zh", licence="public domain", share=0.3, max_chars=400
+    ),
     Source(path="zh/docs-cc-by-4.jsonl.gz", language="zh", licence="CC BY 4.0", share=0.5, max_chars=1500),
     Source(path="parallel/tatoeba-en-zh.jsonl.gz", language="both", licence="CC BY 2.0 FR (Tatoeba)"),
 )

@@ -1,6 +1,6 @@
 """Learn the starter's vocabulary from its own pre-training text.
 
-    python -m recipes.starter.train_tokenizer --input OUT --output OUT/tokenizer
+python -m recipes.starter.train_tokenizer --input OUT --output OUT/tokenizer
 """
 
 import argparse
@@ -26,11 +26,9 @@ def main() -> None:
     parser.add_argument("--input", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
-    tokenizer = Tokenizer.train(
-        texts(arguments.input), vocab_size=VOCAB_SIZE, character_coverage=CHARACTER_COVERAGE
-    )
+    tokenizer = Tokenizer.train(texts(arguments.input), vocab_size=VOCAB_SIZE, character_coverage=CHARACTER_COVERAGE)
     tokenizer.save(arguments.output)
-    for path in sorted((arguments.input / "heldout").glob("*.jsonl")):
+    for path in (arguments.input / f"heldout/{language}.jsonl" for language in ("en", "zh")):
         held_out = [json.loads(line)["text"] for line in path.open(encoding="utf-8")]
         num_bytes = sum(len(text.encode()) for text in held_out)
         num_tokens = sum(len(ids) for ids in tokenizer.encode_batch(held_out))

@@ -20,13 +20,13 @@ def environment(tmp_path: Path) -> Environment:
     for name in LOCK_FILES.values():
         (tmp_path / name).write_text(f"{name}\n")
     digests = {part: environment.digest(part) for part in ALL_PARTS}
-    environment.update_stamp(**digests, **{"torch choice": "auto", "interpreter": os.path.realpath(environment.python)})
+    environment.update_stamp(**digests, **{"torch build": "cpu", "interpreter": os.path.realpath(environment.python)})
     return environment
 
 
 def test_a_complete_environment_lacks_nothing(environment: Environment) -> None:
     assert environment.missing(is_testing=True, torch=None) == []
-    assert environment.missing(is_testing=True, torch="auto") == []
+    assert environment.missing(is_testing=True, torch="cpu") == []
 
 
 def test_a_fresh_clone_lacks_everything(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def test_a_python_without_ensurepip_names_the_package_to_install(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SetupError, match=r"ensurepip is missing.*apt install python3-venv"):
-        setup.set_up(environment, is_testing=False, torch="cpu")
+        setup.set_up(environment, is_testing=False, choice="cpu")
     assert not environment.folder.exists()
 
 
@@ -32,7 +32,7 @@ def test_a_disk_without_room_is_said_with_both_numbers(
 ) -> None:
     monkeypatch.setattr(setup.shutil, "disk_usage", lambda path: SimpleNamespace(free=5 * 10**8))
     with pytest.raises(SetupError, match=r"needs about 1,990 MB .* 500 MB are free"):
-        setup.set_up(environment, is_testing=False, torch="cpu")
+        setup.set_up(environment, is_testing=False, choice="cpu")
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(
@@ -43,7 +43,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(
 
     monkeypatch.setattr(setup, "make_venv", refuse)
     with pytest.raises(SetupError, match="cannot be written"):
-        setup.set_up(environment, is_testing=False, torch="cpu")
+        setup.set_up(environment, is_testing=False, choice="cpu")
 
 
 def test_the_choice_of_torch_is_taken_off_the_front() -> None:

@@ -10,6 +10,7 @@ from core.errors import SetupError
 
 PLAIN = Plan(packages={"torch": "2.13.0", "sympy": "1.14"})
 WITH_CUDA = Plan(packages={"torch": "2.13.0", "nvidia-cublas": "13.1", "triton": "3.7"})
+CHOSEN_CUDA = Plan(packages={"torch": "2.13.0+cu130"})
 CHOSEN_CPU = Plan(packages={"torch": "2.13.0+cpu"})
 
 
@@ -25,6 +26,9 @@ CHOSEN_CPU = Plan(packages={"torch": "2.13.0+cpu"})
         (WITH_CUDA, "cpu", True, "cpu"),
         (WITH_CUDA, "cuda", False, None),
         (CHOSEN_CPU, "auto", True, None),
+        (CHOSEN_CUDA, "auto", False, None),
+        (CHOSEN_CUDA, "cuda", True, None),
+        (CHOSEN_CUDA, "cpu", True, "cpu"),
         (CHOSEN_CPU, "cuda", True, "cu130"),
     ],
 )

@@ -122,9 +122,7 @@ def test_conversations_carry_their_mask(run: Prepare, tokenizer: Tokenizer, tmp_
     assert tokenizer.decode(learnt) == CHAT[0]["output"]
 
 
-def test_pairs_are_two_documents_that_differ_in_the_answer(
-    run: Prepare, tokenizer: Tokenizer, tmp_path: Path
-) -> None:
+def test_pairs_are_two_documents_that_differ_in_the_answer(run: Prepare, tokenizer: Tokenizer, tmp_path: Path) -> None:
     rows = [{"prompt": f"ask {i}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(12)]
     (tmp_path / "a.jsonl").write_bytes(jsonl(rows))
     report, handler = run(tmp_path / "a.jsonl", validation_ratio=0.0, near_duplicate_threshold=1.0)
@@ -166,9 +164,7 @@ def test_an_array_that_breaks_off_keeps_the_rows_before(run: Prepare, tmp_path: 
 
 
 @pytest.mark.parametrize("encoding", ["gb18030", "big5", "utf-16", "utf-8-sig"])
-def test_chinese_encodings_are_recognised(
-    run: Prepare, tokenizer: Tokenizer, tmp_path: Path, encoding: str
-) -> None:
+def test_chinese_encodings_are_recognised(run: Prepare, tokenizer: Tokenizer, tmp_path: Path, encoding: str) -> None:
     text = "今天天氣很好，我們一起去公園散步，看見許多紅色的花和綠色的樹。" * 8
     (tmp_path / "a.txt").write_bytes(text.encode(encoding))
     _, handler = run(tmp_path / "a.txt", validation_ratio=0.0)
@@ -207,9 +203,7 @@ def test_repeats_stay_where_they_are_meant(run: Prepare, tmp_path: Path) -> None
     assert handler.num_documents("train") == 2 * len(ROWS)
 
 
-def test_validation_takes_whole_groups_of_similar_documents(
-    run: Prepare, tokenizer: Tokenizer, tmp_path: Path
-) -> None:
+def test_validation_takes_whole_groups_of_similar_documents(run: Prepare, tokenizer: Tokenizer, tmp_path: Path) -> None:
     """Twelve groups whose members share half of their text, none of it with another group."""
     rows = []
     for group in range(12):

@@ -118,9 +118,7 @@ def test_tokenizer_json_gives_the_ids_of_sentencepiece(tokenizer: Tokenizer, tmp
 
 
 @pytest.mark.skipif(not REAL_DATA.exists(), reason="the development data is not beside the repository")
-@pytest.mark.parametrize(
-    "name", ["en/wikipedia-en-extract.jsonl.gz", "zh/wikipedia-zh-extract-simplified-1.jsonl.gz"]
-)
+@pytest.mark.parametrize("name", ["en/wikipedia-en-extract.jsonl.gz", "zh/wikipedia-zh-extract-simplified-1.jsonl.gz"])
 def test_one_megabyte_of_real_text_has_equal_ids_in_both_files(name: str, tmp_path: Path) -> None:
     texts, size = [], 0
     with gzip.open(REAL_DATA / name, "rt", encoding="utf-8") as lines:

@@ -117,5 +117,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 def test_a_config_of_absurd_size_allocates_nothing(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 2**40}))
-    with pytest.raises(ModelError, match=r"embed_tokens\.weight is \[\d+, 64\], config\.json says \[1099511627776, 64\]"):
+    with pytest.raises(
+        ModelError, match=r"embed_tokens\.weight is \[\d+, 64\], config\.json says \[1099511627776, 64\]"
+    ):
         load_model(folder)

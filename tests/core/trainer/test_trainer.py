@@ -138,9 +138,7 @@ def test_a_second_run_in_the_same_folder_is_refused(run_options: Options) -> Non
         train(config)
 
 
-def test_replies_that_all_lie_beyond_a_row_are_named(
-    run_options: Options, chat_data: Path, tmp_path: Path
-) -> None:
+def test_replies_that_all_lie_beyond_a_row_are_named(run_options: Options, chat_data: Path, tmp_path: Path) -> None:
     train(TrainConfig.from_dict(run_options()))
     options = run_options(stage="sft", base=str(tmp_path / "run"), data=str(chat_data), output=str(tmp_path / "sft"))
     with pytest.raises(TrainingError, match=r"no token to learn from\. 60 conversations are longer than 8 tokens"):

@@ -1,0 +1,26 @@
+"""Run the tests: the fast ones, or with --all every one. Options after -- go to pytest."""
+
+import subprocess
+import sys
+from argparse import REMAINDER, ArgumentParser, Namespace
+
+from app.paths import ROOT
+
+NUM_WORKERS = 2
+FAST = ("-m", "not slow")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="the slow and browser tests too")
+    parser.add_argument("pytest", nargs=REMAINDER, metavar="-- ...", help="options for pytest")
+
+
+def run(arguments: Namespace) -> int:
+    extra = [option for option in arguments.pytest if option != "--"]
+    return run_pytest(*([] if arguments.all else FAST), *extra)
+
+
+def run_pytest(*options: str) -> int:
+    """pytest on this repository, in as many processes as it is worth; returns its exit status."""
+    command = [sys.executable, "-m", "pytest", "-n", str(NUM_WORKERS), "--dist", "worksteal", *options]
+    return subprocess.call(command, cwd=ROOT)
