@@ -19,3 +19,9 @@ def short_count(number: int) -> str:
     if number >= 1e9:
         return f"{number / 1e9:.2f}B"
     return f"{number / 1e6:.1f}M"
+
+
+def to_seed(text: str) -> int | None:
+    """The number that was typed; None, a fresh one for each answer, where it is no number."""
+    digits = text.strip()
+    return int(digits) if digits.isascii() and digits.isdigit() else None

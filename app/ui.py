@@ -32,6 +32,10 @@ def theme() -> gr.themes.Base:
     return base.set(
         body_background_fill="#fcfcfd",
         body_background_fill_dark="#131316",
+        body_text_color_subdued="#6b6b76",
+        body_text_color_subdued_dark="#a5a5b0",
+        input_placeholder_color="#75757f",
+        input_placeholder_color_dark="#8f8f9b",
         color_accent_soft="#eceefe",
         color_accent_soft_dark="#2a2b45",
         background_fill_secondary_dark="#1b1b20",

@@ -6,20 +6,21 @@ from typing import Any
 
 import gradio as gr
 
-from app.format import short_count, to_text
+from app.format import short_count, to_seed, to_text
 from app.i18n import LANGUAGES, preferred_language, t
 from app.models import ModelChoice, ModelState
 from app.paths import models_dir
 from app.services import Services
 from core.errors import AssistantError
 
-LATEX = [
+LATEX: list[dict[str, str | bool]] = [
     {"left": "$$", "right": "$$", "display": True},
     {"left": "\\[", "right": "\\]", "display": True},
     {"left": "\\(", "right": "\\)", "display": False},
 ]
-# Kept in the browser's own storage, so that a reload loses nothing; the values never leave it.
-STORAGE_SECRET = "astrai"
+# Gradio keeps these in the browser's own storage, so that a reload loses nothing. Without a fixed key it
+# draws one at each start and cannot read what it wrote; the values never leave the browser.
+STORAGE_KEY = "astrai"
 Messages = list[dict[str, Any]]
 
 
@@ -74,9 +75,9 @@ class ChatTab:
                 self.top_p = gr.Slider(0.05, 1, value=0.9, step=0.05)
             with gr.Row():
                 self.max_new_tokens = gr.Slider(16, 2048, value=256, step=16)
-                self.seed = gr.Number(value=None, precision=0, minimum=0)
-        self.saved_chat = gr.BrowserState([], storage_key="astrai-conversation", secret=STORAGE_SECRET)
-        self.saved_language = gr.BrowserState("", storage_key="astrai-language", secret=STORAGE_SECRET)
+                self.seed = gr.Textbox(value="", max_length=19)
+        self.saved_chat = gr.BrowserState([], storage_key="astrai-conversation", secret=STORAGE_KEY)
+        self.saved_language = gr.BrowserState("", storage_key="astrai-language", secret=STORAGE_KEY)
 
     def _wire(self) -> None:
         sampling = [self.temperature, self.top_p, self.max_new_tokens, self.seed]
@@ -88,14 +89,17 @@ class ChatTab:
         busy = [self.chatbot, self.status, self.composer, self.saved_chat]
         answer: dict[str, Any] = {
             "fn": self.answer,
-            "inputs": [self.chatbot, self.language, *sampling],
+            "inputs": {self.chatbot, self.language, *sampling},
             "outputs": busy,
             "concurrency_limit": 8,
             **private,
         }
         ask: dict[str, Any] = {
-            "inputs": [self.composer, self.chatbot], "outputs": [self.composer, self.chatbot], "queue": False, **private,
-        }  # fmt: skip
+            "inputs": [self.composer, self.chatbot],
+            "outputs": [self.composer, self.chatbot],
+            "queue": False,
+            **private,
+        }
         self.composer.submit(self.ask, **ask).success(**answer)
         self.chatbot.example_select(self.ask_example, [self.chatbot], [self.chatbot], queue=False, **private).success(
             **answer
@@ -103,7 +107,7 @@ class ChatTab:
         self.chatbot.retry(self.take_back, [self.chatbot], [self.chatbot], queue=False, **private).success(**answer)
         self.composer.stop(self.stop, queue=False, **private)
         gr.on(
-            [self.new_chat.click, self.chatbot.clear],
+            self.new_chat.click,
             self.start_over,
             outputs=[self.chatbot, self.status, self.saved_chat],
             queue=False,
@@ -170,19 +174,16 @@ class ChatTab:
         """The conversation up to the question that is asked again."""
         return history[: int(event.index) + 1]  # type: ignore[arg-type]
 
-    def answer(
-        self,
-        history: Messages,
-        language: str,
-        temperature: float,
-        top_p: float,
-        max_new_tokens: float,
-        seed: float | None,
-        request: gr.Request,
-    ) -> Iterator[tuple[Any, Any, Any, Any]]:
-        """Stream the answer to the last question."""
-        sampling = {"temperature": temperature, "top_p": top_p, "max_new_tokens": int(max_new_tokens)}
-        sampling["seed"] = None if seed is None else int(seed)
+    def answer(self, form: dict[Any, Any], request: gr.Request) -> Iterator[tuple[Any, Any, Any, Any]]:
+        """Stream the answer to the last question. `form` holds the value of each input component."""
+        history: Messages = form[self.chatbot]
+        sampling = {
+            "temperature": form[self.temperature],
+            "top_p": form[self.top_p],
+            "max_new_tokens": int(form[self.max_new_tokens]),
+            "seed": to_seed(form[self.seed]),
+        }
+        language = form[self.language]
         messages = [{"role": m["role"], "content": to_text(m["content"])} for m in history if not _is_notice(m)]
         tab = request.session_hash or ""
         reply: dict[str, Any] = {"role": "assistant", "content": ""}

@@ -5,7 +5,8 @@
 reads DATA/sft and writes OUT/sft/train.jsonl and OUT/heldout/sft.jsonl ({"messages": [...]} lines) and
 OUT/conversations.json with what was taken. Answers are kept short, since a small model learns short
 ones better; long ones are cut at a paragraph's or sentence's end. Which rows are drawn and held out
-depends on a hash of their text alone.
+depends on a hash of their text alone. Rows that quote the held-out pre-training text (OUT/heldout of
+`collect`, which runs first) are left out.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from recipes.starter.collect import draw
 from recipes.starter.dialogues import dialogues
 
 HELDOUT_SHARE = 0.01
+QUOTE_CHARS = 40
 DIALOGUES, DIALOGUE_SEED = 2700, 1
 MAX_TURNS = 12
 NAME, AUTHOR = "AstrAI", "the AstrAI team"
@@ -110,6 +112,18 @@ def shortened(messages: Messages, source: Source) -> Messages:
     return short
 
 
+def heldout_text(output: Path) -> str:
+    """All that `collect` held out, as one text."""
+    files = (output / f"heldout/{language}.jsonl" for language in ("en", "zh"))
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    return "\n".join(json.loads(line)["text"] for line in lines)
+
+
+def quotes(messages: Messages, text: str) -> bool:
+    """Whether a message begins with words of `text`."""
+    return any(len(m["content"]) >= QUOTE_CHARS and m["content"][:QUOTE_CHARS] in text for m in messages)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -118,6 +132,7 @@ def main() -> None:
     for folder in ("sft", "heldout"):
         (arguments.output / folder).mkdir(parents=True, exist_ok=True)
     report = []
+    kept_apart = heldout_text(arguments.output)
     with (
         (arguments.output / "sft/train.jsonl").open("w", encoding="utf-8") as train,
         (arguments.output / "heldout/sft.jsonl").open("w", encoding="utf-8") as heldout,
@@ -129,6 +144,9 @@ def main() -> None:
                 messages = shortened(conversation(row), source)
                 key = messages[0]["content"] if messages else ""
                 if not messages or draw(key, "share") >= source.share:
+                    continue
+                if quotes(messages, kept_apart):
+                    counts["quote held-out text"] += 1
                     continue
                 is_heldout = draw(key, "heldout") < HELDOUT_SHARE
                 counts["held out" if is_heldout else "kept"] += 1
