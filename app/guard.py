@@ -1,9 +1,10 @@
-"""The lock on the door: pure ASGI, outside every route, Gradio's own among them.
+"""The locks on the doors: pure ASGI, outside every route, Gradio's own among them.
 
 A web page on the internet can make the browser send requests to this machine, under a name of its own
 (DNS rebinding) or as a form (CSRF). So: the Host must be exactly ours, a foreign Origin is refused,
 and every request needs the cookie that the one-time login link gives. The link answers with a page
 that moves on by itself: after a redirect from another site a SameSite=Strict cookie would not be sent.
+Programs that ask the API show a key instead of the cookie.
 """
 
 import hmac
@@ -15,10 +16,12 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.i18n import CHINESE, ENGLISH, t
+from core.files import write_atomic
+from core.inference.openai_schema import RequestError
 
 # Gradio's page has inline scripts and builds functions from strings, so this policy cannot forbid
 # script; its job is egress: nothing is loaded from or sent to anywhere but this server.
@@ -42,13 +45,66 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 OPEN_PATHS = ("/health",)
 
 
+class OwnAddress:
+    """The names of this server, and what it refuses whoever asks: other names and other sites."""
+
+    def __init__(self, port: int) -> None:
+        self.origins = frozenset(f"http://{host}:{port}" for host in ("127.0.0.1", "localhost", "[::1]"))
+        self._hosts = frozenset(origin.removeprefix("http://") for origin in self.origins)
+
+    def refusal(self, scope: Scope) -> tuple[int, str] | None:
+        """Status and sentence for a request that must not pass, or None."""
+        headers = Headers(scope=scope)
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
+            return 421, "This address is not served here."
+        if not self._is_own_page(headers, scope.get("method", "GET"), is_websocket=scope["type"] == "websocket"):
+            return 403, "Requests from other sites are refused."
+        return None
+
+    def _is_own_page(self, headers: Headers, method: str, *, is_websocket: bool) -> bool:
+        origins = headers.getlist("origin")
+        if any(origin.lower() not in self.origins for origin in origins):
+            return False
+        if method in SAFE_METHODS and not is_websocket:
+            return True
+        return headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
+
+
+class KeyGuard:
+    """Lets only programs of this machine that show the key, as `Authorization: Bearer`, through to `app`."""
+
+    def __init__(self, app: ASGIApp, *, port: int, key: str) -> None:
+        assert key
+        self.app, self._address, self._key = app, OwnAddress(port), key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        await (refusal or self.app)(scope, receive, _with_headers(send))
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        if refused := self._address.refusal(scope):
+            return _api_error(*refused, "foreign_request")
+        if not self._has_key(Headers(scope=scope)):
+            return _api_error(
+                401, "The API key is missing or wrong; `serve` prints it at its start.", "invalid_api_key"
+            )
+        return None
+
+    def _has_key(self, headers: Headers) -> bool:
+        given = [value.partition(" ") for value in headers.getlist("authorization")]
+        return len(given) == 1 and given[0][0].lower() == "bearer" and _is_equal(given[0][2].strip(), self._key)
+
+
 class Guard:
     """Lets only this machine's own browser, with its cookie, through to `app`."""
 
     def __init__(self, app: ASGIApp, *, port: int, secret: str) -> None:
         self.app = app
-        self.origins = frozenset(f"http://{host}:{port}" for host in ("127.0.0.1", "localhost", "[::1]"))
-        self._hosts = frozenset(origin.removeprefix("http://") for origin in self.origins)
+        self._address = OwnAddress(port)
         self._cookie = f"astrai_{port}"
         self._secret = secret
         self._login_token: str | None = secrets.token_urlsafe(32)
@@ -68,13 +124,10 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         """The answer to a request that must not pass, or None."""
-        headers = Headers(scope=scope)
-        hosts = headers.getlist("host")
-        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
-            return PlainTextResponse("This address is not served here.", 421)
-        if not self._is_own_page(headers, scope.get("method", "GET"), is_websocket=scope["type"] == "websocket"):
-            return PlainTextResponse("Requests from other sites are refused.", 403)
-        path = scope["path"]
+        if refused := self._address.refusal(scope):
+            status, sentence = refused
+            return PlainTextResponse(sentence, status)
+        headers, path = Headers(scope=scope), scope["path"]
         if BLOCKED.search(path):
             return PlainTextResponse("This route is closed.", 403)
         if path == "/login" and scope["type"] == "http":
@@ -83,18 +136,10 @@ class Guard:
             return None
         return _page(t("locked", _language(headers)), status=401)
 
-    def _is_own_page(self, headers: Headers, method: str, *, is_websocket: bool) -> bool:
-        origins = headers.getlist("origin")
-        if any(origin.lower() not in self.origins for origin in origins):
-            return False
-        if method in SAFE_METHODS and not is_websocket:
-            return True
-        return headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
-
     def _login(self, scope: Scope, headers: Headers) -> Response:
         """Trade the one-time token for the cookie."""
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if self._login_token is None or not hmac.compare_digest(given.encode(), self._login_token.encode()):
+        if self._login_token is None or not _is_equal(given, self._login_token):
             if self._has_cookie(headers):
                 return _page(t("opening", _language(headers)), moves_to="/")
             return _page(t("locked", _language(headers)), status=401)
@@ -105,15 +150,29 @@ class Guard:
 
     def _has_cookie(self, headers: Headers) -> bool:
         values = (morsel.value for cookie in _cookies(headers) for morsel in [cookie.get(self._cookie)] if morsel)
-        return any(hmac.compare_digest(value.encode(), self._secret.encode()) for value in values)
+        return any(_is_equal(value, self._secret) for value in values)
 
 
 def session_secret(path: Path) -> str:
-    """This installation's cookie secret, made on first use and readable by its owner alone."""
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(32), encoding="utf-8")
-    return path.read_text(encoding="utf-8")
+    """A secret of this installation (cookie, API key), made on first use and readable by its owner alone."""
+    if not path.exists() or path.stat().st_size == 0:
+        write_atomic(path, _write_secret)  # its temporary file is private, and so is what it becomes
+    return path.read_text(encoding="utf-8").strip()
+
+
+def _write_secret(path: Path) -> None:
+    path.write_text(secrets.token_urlsafe(32), encoding="utf-8")
+
+
+def _is_equal(given: str, secret: str) -> bool:
+    """Compare in a time that does not tell how much was right."""
+    return hmac.compare_digest(given.encode(), secret.encode())
+
+
+def _api_error(status: int, message: str, code: str) -> Response:
+    refusal = RequestError(message, status=status, code=code)
+    headers = {"www-authenticate": "Bearer"} if status == 401 else None
+    return JSONResponse(refusal.body, status, headers)
 
 
 def _cookies(headers: Headers) -> Iterable[SimpleCookie]:

@@ -4,7 +4,6 @@ ENGLISH, CHINESE = "en", "zh"
 LANGUAGES = {ENGLISH: "English", CHINESE: "中文"}
 
 TEXTS: dict[str, dict[str, str]] = {
-    "subtitle": {"en": "runs on this machine only", "zh": "只在这台电脑上运行"},
     "model": {"en": "Model", "zh": "模型"},
     "language": {"en": "Language", "zh": "语言"},
     "new_chat": {"en": "New chat", "zh": "新对话"},

@@ -13,22 +13,20 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.guard import Guard, session_secret
+from app.loopback import HOST, listen
 from app.paths import data_dir
 from app.services import Services, build_services
-from core.errors import SetupError
 
-HOST = "127.0.0.1"
-DEFAULT_PORT = 7860
-PORTS_TO_TRY = 20
+PORTS = range(7860, 7880)
 MAX_UPLOAD = "1mb"
 
 
 def serve_page(*, port: int | None, opens_browser: bool, model: Path | None) -> int:
     """Serve the page until Ctrl-C. `port` None takes the default or the next free one; 0 any."""
-    listener = _listen(port)
+    listener = listen(port, PORTS)
     bound = int(listener.getsockname()[1])
-    if port is None and bound != DEFAULT_PORT:
-        sys.stdout.write(f"Port {DEFAULT_PORT} is taken, using {bound}.\n")
+    if port is None and bound != PORTS.start:
+        sys.stdout.write(f"Port {PORTS.start} is taken, using {bound}.\n")
     services = build_services(model)
     guard = Guard(_build_app(services, bound), port=bound, secret=session_secret(data_dir() / "session.key"))
     config = uvicorn.Config(guard, log_level="warning", access_log=False, server_header=False, lifespan="on")
@@ -85,20 +83,3 @@ class _AnnouncingServer(uvicorn.Server):
         choices = self._services.models.choices()
         if choices:
             self._services.models.select(choices[0])
-
-
-def _listen(port: int | None) -> socket.socket:
-    """A bound socket on loopback. Raises SetupError when the port, or all tried, are taken."""
-    candidates = range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TO_TRY) if port is None else [port]
-    for candidate in candidates:
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        if os.name != "nt":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((HOST, candidate))
-        except OSError:
-            listener.close()
-            continue
-        return listener
-    taken = str(port) if port is not None else f"{DEFAULT_PORT} to {DEFAULT_PORT + PORTS_TO_TRY - 1}"
-    raise SetupError(f"Port {taken} is taken.", "Choose another with --port.")

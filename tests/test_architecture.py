@@ -155,7 +155,7 @@ class Refuse:
             raise ImportError(name + " is blocked")
 sys.meta_path.insert(0, Refuse())
 import core
-core.load, core.train, core.evaluate, core.AssistantError
+core.load, core.train, core.evaluate, core.quantize, core.export, core.AssistantError
 """
     result = run_python(program)
     assert result.returncode == 0, result.stderr

@@ -4,19 +4,22 @@ import json
 from argparse import ArgumentParser, Namespace
 
 from app.paths import starter_dir
+from core.config.param_config import LoadConfig
+from core.config.schema import add_arguments as add_config_arguments
+from core.config.schema import given_options
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", help="text files, or JSON lines with a text field")
     parser.add_argument("--model", default=str(starter_dir()), help="model or run folder (default: the starter)")
-    parser.add_argument("--quantization", default="auto", choices=("auto", "none", "int8"))
+    add_config_arguments(parser, LoadConfig)
     parser.add_argument("--json", action="store_true", help="end with one JSON object on a line of its own")
 
 
 def run(arguments: Namespace) -> int:
     import core
 
-    model = core.load(arguments.model, quantization=arguments.quantization)
+    model = core.load(arguments.model, **given_options(arguments, LoadConfig))
     print(f"{model.name}, {model.num_parameters:,} parameters, {model.quantization}")
     print(f"{'file':24} {'bytes':>11} {'tokens':>9} {'bits/byte':>10} {'xz -9':>7} {'perplexity':>11}")
     results = core.evaluate(model, arguments.files)

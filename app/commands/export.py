@@ -1,19 +1,22 @@
-"""Write a model for other programs (hf: transformers, vLLM), or a smaller one (int8)."""
+"""Write a copy of a model: for other programs, or smaller."""
 
 from argparse import ArgumentParser, Namespace
 
+from core.config.param_config import ExportConfig
+from core.config.schema import add_arguments as add_config_arguments
+from core.config.schema import given_options
+
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("model", help="model folder")
+    parser.add_argument("model", help="model or run folder")
     parser.add_argument("output", help="folder to write")
-    parser.add_argument("--to", default="hf", choices=("hf", "int8"), help="form to write (default hf)")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"), help="of hf weights")
+    add_config_arguments(parser, ExportConfig)
 
 
 def run(arguments: Namespace) -> int:
     import core
 
-    folder = core.export(arguments.model, arguments.output, to=arguments.to, dtype=arguments.dtype)
+    folder = core.export(arguments.model, arguments.output, **given_options(arguments, ExportConfig))
     size = sum(path.stat().st_size for path in folder.iterdir())
     print(f"Wrote {folder}, {size / 1e6:.1f} MB.")
     return 0

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 
 from app.paths import starter_dir
-from core.config.param_config import SamplingConfig
+from core.config.param_config import LoadConfig, SamplingConfig
 from core.config.schema import add_arguments as add_config_arguments
 from core.config.schema import given_options
 
@@ -14,8 +14,8 @@ from core.config.schema import given_options
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("prompt", nargs="?", help="the text to continue (default: standard input)")
     parser.add_argument("--model", default=str(starter_dir()), help="model or run folder (default: the starter)")
-    parser.add_argument("--quantization", default="auto", choices=("auto", "none", "int8"))
     parser.add_argument("--json", action="store_true", help="print one JSON object with text and counts")
+    add_config_arguments(parser, LoadConfig)
     add_config_arguments(parser, SamplingConfig)
 
 
@@ -23,7 +23,7 @@ def run(arguments: Namespace) -> int:
     import core
 
     prompt = sys.stdin.read() if arguments.prompt is None else arguments.prompt
-    model = core.load(arguments.model, quantization=arguments.quantization)
+    model = core.load(arguments.model, **given_options(arguments, LoadConfig))
     stream = model.stream(prompt, **given_options(arguments, SamplingConfig))
     for piece in stream:
         if not arguments.json:

@@ -2,36 +2,42 @@
 
 python launch.py train --stage pt --data DATASET --output RUN
 python launch.py train --stage sft --base RUN --data DATASET --output RUN2
-python launch.py train --config RUN/config.json --resume
+python launch.py train --output RUN --resume
 """
 
 import sys
 from argparse import ArgumentParser, Namespace
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from app.commands import PROGRAM
 from core.config.schema import add_arguments as add_config_arguments
 from core.config.schema import given_options, read_json_object
 from core.config.train_config import TrainConfig
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, help="JSON file with options; those given here come before it")
-    parser.add_argument("--resume", action="store_true", help="go on from the run's newest checkpoint")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="JSON file with options; those given here win")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of the run in --output")
     add_config_arguments(parser, TrainConfig)
 
 
 def run(arguments: Namespace) -> int:
     values = given_options(arguments, TrainConfig)
-    if arguments.config:
-        values = {**read_json_object(arguments.config), **values}
+    begun = Path(values["output"]) / "config.json" if arguments.resume and "output" in values else None
+    source = arguments.config or (begun if begun and begun.exists() else None)
+    if source:
+        values = {**read_json_object(source), **values}
     config = TrainConfig.from_dict(values)
     import core
 
-    progress = Progress()
-    folder = core.train(config, resume=arguments.resume, report=progress.show)
-    progress.close()
-    print(f"The model is in {folder}. Chat with it: python launch.py chat --model {config.output}")
+    with closing(Progress()) as progress:
+        folder = core.train(config, resume=arguments.resume, report=progress.show)
+    if progress.is_unfinished:
+        print(f"Stopped at {progress.place}. Go on: {PROGRAM} train --output {config.output} --resume")
+    else:
+        print(f"The model is in {folder}. Chat with it: {PROGRAM} chat --model {config.output}")
     return 0
 
 
@@ -40,18 +46,27 @@ class Progress:
 
     def __init__(self) -> None:
         self._bar: Any = None
-        self._validation = ""
+        self._step, self._num_steps = 0, 0
+
+    @property
+    def is_unfinished(self) -> bool:
+        return self._step < self._num_steps
+
+    @property
+    def place(self) -> str:
+        return f"step {self._step}/{self._num_steps}"
 
     def show(self, row: dict[str, Any]) -> None:
+        """Show one row of metrics or of validation."""
+        self._step, self._num_steps = row["step"], row["num_steps"]
         if "validation_loss" in row:
             bits = row.get("validation_bits_per_byte")
-            self._validation = f"validation {row['validation_loss']:.3f}" + (f" ({bits:.3f} bits/byte)" if bits else "")
-            self._line(f"step {row['step']}: {self._validation}")
+            in_bits = f" ({bits:.3f} bits/byte)" if bits is not None else ""
+            self._line(f"step {row['step']}: validation {row['validation_loss']:.3f}{in_bits}")
             return
-        text = f"loss {row['loss']:.3f}, {row['tokens_per_s']:,.0f} tokens/s"
+        text = f"loss {row['loss']:.3f}, {row['tokens_per_s']:,.0f} tokens/s, {row['eta_s'] / 60:.1f} min to go"
         if not sys.stderr.isatty():
-            minutes = row["eta_s"] / 60
-            print(f"step {row['step']}/{row['num_steps']}: {text}, {minutes:.1f} min to go", flush=True)
+            print(f"{self.place}: {text}", flush=True)
             return
         if self._bar is None:
             from tqdm import tqdm

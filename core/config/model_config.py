@@ -5,12 +5,13 @@ that transformers, vLLM and llama.cpp's tools load. `PRESETS` are the shapes thi
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from core.config.schema import Config, option
-from core.errors import ModelError
+from core.errors import ConfigError, ModelError
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")
@@ -27,16 +28,16 @@ class ModelConfig(Config):
     """Shape of a decoder-only Transformer."""
 
     model_type: str = option("llama", "family that decides biases, q/k norm and the file layout", choices=MODEL_TYPES)
-    vocab_size: int = option(8192, "rows of the embedding", minimum=2, unit="tokens")
-    hidden_size: int = option(256, "width of the residual stream", minimum=1)
-    intermediate_size: int = option(704, "width inside the SwiGLU feed-forward", minimum=1)
-    num_hidden_layers: int = option(8, "decoder blocks", minimum=1)
-    num_attention_heads: int = option(8, "query heads", minimum=1)
-    num_key_value_heads: int = option(4, "key and value heads; fewer than query heads is GQA", minimum=1)
-    head_dim: int = option(32, "width of one head", minimum=2)
-    max_position_embeddings: int = option(1024, "longest context", minimum=1, unit="tokens")
+    vocab_size: int = option(8192, "rows of the embedding", minimum=2, maximum=2**24, unit="tokens")
+    hidden_size: int = option(256, "width of the residual stream", minimum=1, maximum=2**17)
+    intermediate_size: int = option(704, "width inside the SwiGLU feed-forward", minimum=1, maximum=2**19)
+    num_hidden_layers: int = option(8, "decoder blocks", minimum=1, maximum=1024)
+    num_attention_heads: int = option(8, "query heads", minimum=1, maximum=1024)
+    num_key_value_heads: int = option(4, "key and value heads; fewer than query heads is GQA", minimum=1, maximum=1024)
+    head_dim: int = option(32, "width of one head", minimum=2, maximum=1024)
+    max_position_embeddings: int = option(1024, "longest context", minimum=1, maximum=2**27, unit="tokens")
     rms_norm_eps: float = option(1e-5, "added to the mean square before the root", minimum=0)
-    rope_theta: float = option(10000.0, "base of the rotary frequencies", minimum=1)
+    rope_theta: float = option(10000.0, "base of the rotary frequencies", minimum=2)
     rope_scaling: dict[str, Any] | None = option(None, "rope_type linear, llama3 or yarn with its parameters")
     sliding_window: int | None = option(None, "attend to this many last tokens only", minimum=1, unit="tokens")
     attention_bias: bool = option(False, "biases on q, k and v")
@@ -58,9 +59,7 @@ class ModelConfig(Config):
             )
         if self.head_dim % 2:
             problems.append(f"head_dim {self.head_dim} is odd, RoPE rotates pairs")
-        if self.rope_scaling is not None and rope_type(self.rope_scaling) not in ROPE_TYPES:
-            problems.append(f"rope_scaling {rope_type(self.rope_scaling)!r} is not one of {', '.join(ROPE_TYPES)}")
-        return problems
+        return problems + _rope_problems(self.rope_scaling or {})
 
     @property
     def num_parameters(self) -> int:
@@ -76,7 +75,7 @@ class ModelConfig(Config):
 
     @classmethod
     def from_hf(cls, values: Mapping[str, Any]) -> "ModelConfig":
-        """Read a Hugging Face `config.json`. Raises ModelError for a family we do not run."""
+        """Read a Hugging Face `config.json`. Raises ModelError for a shape that we do not run."""
         family = values.get("model_type")
         if family not in MODEL_TYPES:
             raise ModelError(
@@ -85,12 +84,16 @@ class ModelConfig(Config):
         if values.get("hidden_act", "silu") != "silu":
             raise ModelError(f"hidden_act {values['hidden_act']!r} is not supported.", "Only silu is.")
         names = {field.name for field in dataclasses.fields(cls)}
-        known = {key: value for key, value in values.items() if key in names}
-        missing = [key for key in _HF_REQUIRED if key not in known]
-        if missing:
-            raise ModelError(f"config.json lacks {', '.join(missing)}.", "Download the model folder again.")
-        known.update(_family_fields(family, values))
-        return cls.from_dict(known)
+        known = {"rms_norm_eps": _HF_RMS_NORM_EPS}
+        known |= {key: value for key, value in values.items() if key in names}
+        bad = [key for key in _HF_REQUIRED if type(values.get(key)) is not int or values[key] < 1]
+        if bad:
+            found = ", ".join(f"{key} is {values.get(key, 'missing')!r}" for key in bad)
+            raise ModelError(f"config.json needs positive numbers: {found}.", "Download the model folder again.")
+        try:
+            return cls.from_dict({**known, **_family_fields(family, values)})
+        except ConfigError as exc:
+            raise ModelError(f"config.json cannot be right: {exc.message}", "Download the model folder again.") from exc
 
     def to_hf(self) -> dict[str, Any]:
         """The `config.json` of this shape."""
@@ -101,13 +104,34 @@ class ModelConfig(Config):
             values |= {"attention_bias": self.attention_bias, "mlp_bias": self.mlp_bias}
         if self.model_type == "qwen3":
             values["attention_bias"] = self.attention_bias
+        if self.model_type == "mistral":
+            values["sliding_window"] = self.sliding_window  # null is said: silence means 4096 there
         if self.model_type.startswith("qwen"):
             values["use_sliding_window"] = self.sliding_window is not None
             values["max_window_layers"] = 0 if self.sliding_window else self.num_hidden_layers
         return values
 
 
-_HF_REQUIRED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+_HF_REQUIRED = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+)
+# What transformers takes where config.json is silent.
+_HF_RMS_NORM_EPS = 1e-6
+_HF_QWEN3_HEAD_DIM = 128
+_HF_MAX_WINDOW_LAYERS = 28
+_HF_WINDOW = 4096
+_ROPE_NUMBERS = {
+    "default": (),
+    "linear": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+    "yarn": ("factor",),
+}
+_ROPE_OPTIONAL_NUMBERS = ("original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor", "mscale")
 
 
 def rope_type(rope_scaling: Mapping[str, Any]) -> str:
@@ -115,32 +139,63 @@ def rope_type(rope_scaling: Mapping[str, Any]) -> str:
     return str(rope_scaling.get("rope_type", rope_scaling.get("type", "default")))
 
 
+def _rope_problems(scaling: Mapping[str, Any]) -> list[str]:
+    """What a `rope_scaling` lacks."""
+    kind = rope_type(scaling)
+    if kind not in ROPE_TYPES:
+        return [f"rope_scaling {kind!r} is not one of {', '.join(ROPE_TYPES)}"]
+    numbers = {name: scaling.get(name) for name in _ROPE_NUMBERS[kind]}
+    numbers |= {name: scaling[name] for name in _ROPE_OPTIONAL_NUMBERS if scaling.get(name) is not None}
+    return [
+        f"rope_scaling {kind} needs a positive {name}, not {value!r}"
+        for name, value in numbers.items()
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf
+    ]
+
+
 def _family_fields(family: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """What a family fixes or spells in its own way."""
     heads = values["num_attention_heads"]
-    rope = dict(values.get("rope_parameters") or values.get("rope_scaling") or {})
-    theta = rope.pop("rope_theta", None) or values.get("rope_theta") or 10000.0
-    eos = values.get("eos_token_id")
+    rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
+    if not isinstance(rope, dict):
+        raise ModelError(f"rope_scaling is {rope!r}, not an object.", "Download the model folder again.")
+    theta = rope.get("rope_theta") or values.get("rope_theta") or 10000.0
+    rope = {key: value for key, value in rope.items() if key != "rope_theta"}
+    eos, pad = values.get("eos_token_id"), values.get("pad_token_id")
     bias = {"qwen2": True, "mistral": False}.get(family, bool(values.get("attention_bias", False)))
-    uses_window = family == "mistral" or bool(values.get("use_sliding_window", False))
-    if uses_window and family.startswith("qwen") and values.get("max_window_layers", 0) not in (0, None):
-        raise ModelError(
-            f"max_window_layers {values['max_window_layers']} mixes full and sliding attention.",
-            "Set use_sliding_window to false to run it with full attention.",
-        )
+    head_dim = _HF_QWEN3_HEAD_DIM if family == "qwen3" else values["hidden_size"] // heads
     return {
         "num_key_value_heads": values.get("num_key_value_heads") or heads,
-        "head_dim": values.get("head_dim") or values["hidden_size"] // heads,
-        "rope_theta": float(theta),
+        "head_dim": values.get("head_dim") or head_dim,
+        "rope_theta": theta,
         "rope_scaling": rope if rope and rope_type(rope) != "default" else None,
-        "sliding_window": values.get("sliding_window") if uses_window else None,
+        "sliding_window": _sliding_window(family, values),
         "attention_bias": bias,
         "attention_out_bias": bias and family in ("llama", "qwen3"),
         "mlp_bias": bool(values.get("mlp_bias", False)) if family == "llama" else False,
         "qk_norm": family == "qwen3",
         "tie_word_embeddings": bool(values.get("tie_word_embeddings", False)),
-        "eos_token_id": eos[0] if isinstance(eos, list) else eos,
+        "eos_token_id": eos[0] if isinstance(eos, list) and eos else eos,
+        "pad_token_id": None if pad == -1 else pad,  # how the first Llama files say "none"
     }
+
+
+def _sliding_window(family: str, values: Mapping[str, Any]) -> Any:
+    """The window of every layer, None for full attention. Raises ModelError where layers differ."""
+    layers = values["num_hidden_layers"]
+    types = values.get("layer_types")
+    if not isinstance(types, list):
+        num_full = values.get("max_window_layers", _HF_MAX_WINDOW_LAYERS) if family.startswith("qwen") else 0
+        slides = family == "mistral" or (family.startswith("qwen") and values.get("use_sliding_window") is True)
+        types = [
+            "full_attention" if not slides or i < num_full else "sliding_attention" for i in range(min(layers, 1024))
+        ]
+    if len(set(map(str, types))) > 1:
+        raise ModelError(
+            f"{types.count('full_attention')} of {layers} layers have full attention, the others a sliding window.",
+            "Use a model whose layers are alike, or set use_sliding_window to false in its config.json.",
+        )
+    return values.get("sliding_window", _HF_WINDOW) if "sliding_attention" in types else None
 
 
 def _preset(hidden: int, ffn: int, layers: int, heads: tuple[int, int, int], **other: Any) -> ModelConfig:

@@ -1,8 +1,37 @@
-"""How a reply is drawn from the model: `SamplingConfig`, the parameters of one generation."""
+"""How a model is opened, written, and how a reply is drawn from it: `LoadConfig`, `ExportConfig`, `SamplingConfig`."""
 
 from dataclasses import dataclass
 
 from core.config.schema import Config, option
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadConfig(Config):
+    """How a model is opened."""
+
+    device: str = option(
+        "auto", "where to run; auto takes a GPU when there is one", choices=("auto", "cpu", "cuda", "mps")
+    )
+    quantization: str = option(
+        "auto",
+        "weights in memory: none keeps them as stored, auto takes int8 for a large model on a CPU, int4 is to come",
+        choices=("auto", "none", "int8", "int4"),
+    )
+    max_seq_len: int | None = option(
+        None, "longest context; without it the model's own, at most 4096", minimum=1, unit="tokens"
+    )
+
+    def conflicts(self) -> list[str]:
+        is_four = self.quantization == "int4"
+        return ["quantization int4 cannot be run by this version yet, int8 can"] if is_four else []
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportConfig(Config):
+    """Which copy of a model to write."""
+
+    to: str = option("hf", "hf is for transformers and vLLM, int8 a quarter of the size", choices=("hf", "int8"))
+    dtype: str = option("float32", "type of the weights in hf form", choices=("float32", "bfloat16", "float16"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,7 +46,9 @@ class SamplingConfig(Config):
     repetition_penalty: float = option(
         1.0, "divide positive and multiply negative logits of tokens seen before", minimum=0.1, maximum=10
     )
-    seed: int | None = option(None, "same seed, same reply; none draws a fresh one", minimum=0, maximum=2**63 - 1)
+    seed: int | None = option(
+        None, "same seed, same reply; without it every reply is another", minimum=0, maximum=2**63 - 1
+    )
     stop: list[str] = option([], "stop before any of these strings")
 
     def conflicts(self) -> list[str]:

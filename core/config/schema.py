@@ -8,9 +8,10 @@ Values are plain data (bool, int, float, str, list, dict, None), so the JSON on 
 import dataclasses
 import difflib
 import json
+import math
 import types
 import typing
-from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -80,7 +81,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises ConfigError naming the file."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise ConfigError(f"{path} is not readable JSON: {exc}.", "Check the file's path and syntax.") from exc
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds {type(values).__name__}, not an object.", "Write {...} in it.")
@@ -104,22 +105,31 @@ def add_arguments(parser: ArgumentParser, config_class: type[Config], *, skip: t
         kind = _plain_type(hints[field.name])
         text = _help_text(field).replace("%", "%%")
         if kind is bool:
-            parser.add_argument(flag, action=BooleanOptionalAction, default=_UNSET, help=text)
+            parser.add_argument(flag, action=BooleanOptionalAction, default=SUPPRESS, help=text)
         elif kind is list:
-            parser.add_argument(flag, nargs="+", default=_UNSET, help=text)
+            parser.add_argument(flag, nargs="+", default=SUPPRESS, metavar="TEXT", help=text)
         elif kind is dict:
-            parser.add_argument(flag, type=json.loads, default=_UNSET, metavar="JSON", help=text)
+            parser.add_argument(flag, type=_json_value, default=SUPPRESS, metavar="JSON", help=text)
         else:
-            parser.add_argument(flag, type=kind, default=_UNSET, choices=field.metadata["choices"], help=text)
+            choices = field.metadata["choices"]
+            metavar = None if choices else _METAVARS[kind]
+            parser.add_argument(flag, type=kind, default=SUPPRESS, choices=choices, metavar=metavar, help=text)
 
 
 def given_options(namespace: Namespace, config_class: type[Config]) -> dict[str, Any]:
     """The fields that the command line set, as plain data for `from_dict`."""
     names = {field.name for field in dataclasses.fields(config_class)}
-    return {key: value for key, value in vars(namespace).items() if key in names and value is not _UNSET}
+    return {key: value for key, value in vars(namespace).items() if key in names}
 
 
-_UNSET: Any = object()
+_METAVARS = {int: "N", float: "X", str: "TEXT"}
+
+
+def _json_value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as exc:
+        raise ArgumentTypeError(f"{text!r} is not JSON ({exc})") from exc
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:
@@ -127,10 +137,12 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
 
 
 def _help_text(field: dataclasses.Field[Any]) -> str:
-    unit = f", {field.metadata['unit']}" if field.metadata["unit"] else ""
+    unit = f" {field.metadata['unit']}" if field.metadata["unit"] else ""
     if _is_required(field):
-        return f"{field.metadata['help']} (required{unit})"
-    default = field.default if field.default is not REQUIRED else field.default_factory()  # type: ignore[misc]
+        return f"{field.metadata['help']} (required)"
+    if field.default in (None, REQUIRED):
+        return field.metadata["help"]
+    default = f"{field.default:g}" if isinstance(field.default, float) else field.default
     return f"{field.metadata['help']} (default {default}{unit})"
 
 
@@ -167,7 +179,7 @@ def _problem(field: dataclasses.Field[Any], hint: Any, value: Any) -> str | None
     accepted: Callable[[Any], bool] = {
         bool: lambda v: isinstance(v, bool),
         int: lambda v: isinstance(v, int) and not isinstance(v, bool),
-        float: lambda v: isinstance(v, int | float) and not isinstance(v, bool) and v == v,
+        float: lambda v: isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v),
         tuple: lambda v: isinstance(v, list | tuple),
     }.get(kind, lambda v: isinstance(v, kind))
     if not accepted(value):

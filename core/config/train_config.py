@@ -6,6 +6,7 @@ from typing import Any
 from core.config.model_config import PRESETS
 from core.config.schedule_config import ScheduleConfig
 from core.config.schema import REQUIRED, Config, option
+from core.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,33 +16,41 @@ class TrainConfig(Config):
     stage: str = option("pt", "pt learns from text, sft from conversations", choices=("pt", "sft"))
     data: str = option(REQUIRED, "folder that `prepare` wrote")
     output: str = option(REQUIRED, "run folder to make")
-    base: str | None = option(None, "run or model folder to start from; none starts from fresh weights")
+    base: str | None = option(None, "run or model folder to start from; without it the weights are fresh")
     preset: str = option("starter", "shape of a fresh model", choices=tuple(PRESETS))
-    model: dict[str, Any] = option({}, "fields of the shape that differ from the preset")
+    model: dict[str, Any] = option({}, 'fields of the shape that differ from the preset, as {"num_hidden_layers": 4}')
 
-    max_steps: int | None = option(None, "optimiser steps; none follows from epochs", minimum=1, unit="steps")
-    epochs: float = option(1.0, "passes over the data when max_steps is not given", minimum=0)
+    max_steps: int | None = option(None, "optimiser steps; without it they follow from epochs", minimum=1, unit="steps")
+    epochs: float = option(1.0, "passes over the data when max_steps is not given", minimum=0, maximum=10_000)
     max_seq_len: int = option(512, "length of one packed row", minimum=8, unit="tokens")
     micro_batch_size: int = option(8, "rows in one forward pass", minimum=1, unit="rows")
     global_batch_size: int = option(32, "rows in one optimiser step", minimum=1, unit="rows")
 
-    optimizer: str = option("adamw", "muon learns more from each token of a fresh model", choices=("adamw", "muon"))
+    optimizer: str = option(
+        "adamw", "adamw, or muon, which learns more from each token of a fresh model", choices=("adamw", "muon")
+    )
     muon_momentum: float = option(0.95, "decay of Muon's gradient average", minimum=0, maximum=1)
     learning_rate: float = option(1e-3, "peak learning rate", minimum=0)
-    weight_decay: float = option(0.1, "AdamW decay, on matrices only", minimum=0)
+    weight_decay: float = option(
+        0.1, "decay of the matrices alone: the share that a step, times the learning rate, takes off them", minimum=0
+    )
     adam_beta1: float = option(0.9, "decay of the gradient's average", minimum=0, maximum=1)
     adam_beta2: float = option(0.95, "decay of the squared gradient's average", minimum=0, maximum=1)
     max_grad_norm: float = option(1.0, "clip the gradient to this norm; 0 does not clip", minimum=0)
-    schedule: dict[str, Any] = option({}, "learning-rate schedule: kind, warmup_ratio, decay_ratio, min_ratio")
+    schedule: dict[str, Any] = option(
+        {}, 'kind (cosine, wsd, constant), warmup_ratio, decay_ratio and min_ratio, as {"kind": "wsd"}'
+    )
 
     precision: str = option(
         "auto",
         "arithmetic of the forward pass; weights stay fp32. auto takes bf16 where it is faster",
         choices=("auto", "fp32", "bf16"),
     )
-    device: str = option("auto", "auto takes a GPU when there is one", choices=("auto", "cpu", "cuda", "mps"))
-    num_threads: int = option(0, "CPU threads; 0 is one per physical core", minimum=0)
-    seed: int = option(1, "of the weights and of the order of the data", minimum=0)
+    device: str = option(
+        "auto", "where to train; auto takes a GPU when there is one", choices=("auto", "cpu", "cuda", "mps")
+    )
+    num_threads: int = option(0, "CPU threads; 0 is one per physical core", minimum=0, maximum=1024)
+    seed: int = option(1, "seed of the weights and of the order of the data", minimum=0)
 
     checkpoint_interval_s: float = option(300.0, "time between checkpoints", minimum=1, unit="s")
     keep_checkpoints: int = option(2, "newest checkpoints to keep", minimum=1)
@@ -59,6 +68,10 @@ class TrainConfig(Config):
             )
         if self.stage == "sft" and self.base is None:
             problems.append("stage sft needs base, the run or model to fine-tune")
+        try:
+            ScheduleConfig.from_dict(self.schedule)
+        except ConfigError as exc:
+            problems.append(f"schedule: {exc.message.removesuffix('.')}")
         if self.max_steps is None and self.epochs == 0:
             problems.append("epochs is 0 and max_steps is not given, nothing would be trained")
         return problems

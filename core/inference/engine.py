@@ -64,10 +64,16 @@ class Engine:
     ) -> Generator[int, None, None]:
         """Yield new ids up to a stop id (not yielded), max_new_tokens, the context's end or `cancelled`.
 
-        Raises GenerationError for an empty prompt or one that does not fit.
+        Raises GenerationError for an empty prompt, ids that the model does not have, or one that does not fit.
         """
         if not prompt_ids:
             raise GenerationError("The prompt is empty.", "Give at least one token of text.")
+        lowest, highest, count = min(prompt_ids), max(prompt_ids), self.model.config.vocab_size
+        if lowest < 0 or highest >= count:
+            raise GenerationError(
+                f"The prompt holds id {lowest if lowest < 0 else highest}, the model has ids 0 … {count - 1}.",
+                "Encode the text with the model's own tokenizer.",
+            )
         self.check_fits(len(prompt_ids))
         with self._lock:
             yield from self._generate(list(prompt_ids), sampling, stop_ids, cancelled, timings)

@@ -90,7 +90,7 @@ class TokenStream:
         """The thread: engine ids to text pieces, then None. An error travels to the reader."""
         try:
             self.finish_reason = self._generate()
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, the reader must learn of it
             self._pieces.put(exc)
         else:
             self._pieces.put(None)

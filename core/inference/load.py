@@ -1,40 +1,35 @@
 """From a folder to a model that is ready to generate."""
 
-import logging
 from pathlib import Path
 
 import psutil
 import torch
 
+from core.config.model_config import ModelConfig
+from core.config.param_config import LoadConfig
 from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, ModelError
 from core.inference.generator import LanguageModel
-from core.model.checkpoint import CONFIG, load_config, load_model, quantization_bits
+from core.model.checkpoint import find_model, load_config, load_model, quantization_bits
+from core.model.kv_cache import cache_bytes
 from core.model.quantize import quantize_
 
-logger = logging.getLogger(__name__)
-
-QUANTIZATIONS = ("auto", "none", "int8")
 # Below this size a model is read faster than it is quantised, and loses nothing by staying as it is.
 AUTO_QUANTIZE_PARAMETERS = 200_000_000
 DEFAULT_MAX_SEQ_LEN = 4096
 
 
 def load(
-    path: str | Path, *, device: str = "auto", quantization: str = "auto", max_seq_len: int | None = None
+    path_or_hub_name: str | Path, *, device: str = "auto", quantization: str = "auto", max_seq_len: int | None = None
 ) -> LanguageModel:
-    """Open a model or run folder. `quantization` auto takes int8 for a large model on a CPU.
+    """Open a model or run folder, or a hub name whose files are on this disk; see LoadConfig for the options.
 
-    `max_seq_len` bounds the context, in tokens; by default the model's own, at most 4096.
-    Raises ModelError, or ConfigError for settings this machine or build lacks.
+    Nothing is downloaded. Raises ModelError, or ConfigError for settings this machine or build lacks.
     """
-    folder = _resolve(Path(path))
-    if quantization not in QUANTIZATIONS:
-        raise ConfigError(f"quantization {quantization!r} is not available.", f"Use {', '.join(QUANTIZATIONS)}.")
+    options = LoadConfig(device=device, quantization=quantization, max_seq_len=max_seq_len)
+    folder = find_model(path_or_hub_name)
     config = load_config(folder)
-    limit = config.max_position_embeddings
-    if max_seq_len is not None and not 1 <= max_seq_len <= limit:
-        raise ConfigError(f"max_seq_len {max_seq_len} is outside 1 … {limit}.", "The model's context is the limit.")
+    size = _context(config, options)
     target = resolve_device(device)
     if target.type == "cpu":
         torch.set_num_threads(psutil.cpu_count(logical=False) or 1)
@@ -50,13 +45,23 @@ def load(
     if bits is None and (quantization == "int8" or (quantization == "auto" and is_large)):
         quantize_(model, 8)
         bits = 8
-    return LanguageModel(
-        model,
-        tokenizer,
-        name=_name(folder),
-        quantization=f"int{bits}" if bits else str(model.model.norm.weight.dtype).removeprefix("torch."),
-        max_seq_len=max_seq_len or min(limit, DEFAULT_MAX_SEQ_LEN),
-    )
+    name = f"int{bits}" if bits else str(model.model.norm.weight.dtype).removeprefix("torch.")
+    return LanguageModel(model, tokenizer, name=_name(folder), quantization=name, max_seq_len=size)
+
+
+def _context(config: ModelConfig, options: LoadConfig) -> int:
+    """Tokens of context to keep room for. Raises ConfigError beyond the model or the memory."""
+    limit = config.max_position_embeddings
+    size = options.max_seq_len or min(limit, DEFAULT_MAX_SEQ_LEN)
+    if size > limit:
+        raise ConfigError(f"max_seq_len {size} is outside 1 … {limit}.", "The model's context is the limit.")
+    needed, free = cache_bytes(config, 1, size, torch.float32), psutil.virtual_memory().available
+    if needed > free:
+        raise ConfigError(
+            f"A context of {size} tokens needs {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free.",
+            "Set max_seq_len lower.",
+        )
+    return size
 
 
 def resolve_device(name: str) -> torch.device:
@@ -69,23 +74,11 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _resolve(path: Path) -> Path:
-    """A model folder, the model of a run folder or of its newest checkpoint."""
-    if (path / "model" / CONFIG).exists():
-        return path / "model"
-    checkpoints = sorted((path / "checkpoints").glob("step-*"), reverse=True)
-    if checkpoints:
-        return checkpoints[0]
-    if path.suffix == ".gguf":
-        raise ModelError(f"{path.name} is a GGUF file, which cannot be read yet.", "Use the safetensors folder.")
-    if not path.is_dir():
-        raise ModelError(
-            f"{path} is not a folder. Models cannot be downloaded by name yet.",
-            "Download the model's folder yourself and give its path.",
-        )
-    return path
-
-
 def _name(folder: Path) -> str:
-    is_part = folder.name == "model" or folder.parent.name == "checkpoints"
-    return folder.parent.name if folder.name == "model" else folder.parents[1].name if is_part else folder.name
+    """What people call a model: its folder, its run, or its name on the hub."""
+    folder = folder.absolute()
+    if folder.parent.name == "snapshots":  # models--OWNER--NAME/snapshots/REVISION
+        return folder.parents[1].name.removeprefix("models--").replace("--", "/")
+    if folder.parent.name == "checkpoints":
+        return folder.parents[1].name
+    return folder.parent.name if folder.name == "model" else folder.name

@@ -7,11 +7,21 @@ import torch
 from torch import Tensor
 
 from core.config.param_config import SamplingConfig
+from core.errors import ModelError
 
 
 def next_token(logits: Tensor, seen: Tensor, sampling: SamplingConfig, generator: torch.Generator) -> int:
-    """Choose a token from logits (V,); `seen` (V,) bool marks tokens of the prompt and the reply."""
+    """Choose a token from logits (V,); `seen` (V,) bool marks tokens of the prompt and the reply.
+
+    Raises: ModelError when a logit is not a number.
+    """
     logits = logits.float()
+    if not torch.isfinite(logits.max()):
+        bad = int((~torch.isfinite(logits)).sum())
+        raise ModelError(
+            f"{bad} of the model's {len(logits)} logits are not finite: its weights are damaged.",
+            "Download the model again, or go back to an earlier checkpoint.",
+        )
     if sampling.repetition_penalty != 1.0:
         logits = penalize(logits, seen, sampling.repetition_penalty)
     if sampling.temperature == 0:

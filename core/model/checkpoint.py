@@ -5,6 +5,8 @@ opened; a pickle is refused.
 """
 
 import json
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,41 @@ CONFIG = "config.json"
 MAX_JSON_BYTES = 64 * 2**20
 # Written by older transformers beside the weights; recomputed from the config here.
 DERIVED_SUFFIX = "rotary_emb.inv_freq"
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def find_model(name: str | Path) -> Path:
+    """The model folder behind a path or a hub name that is in the local hub cache.
+
+    A run folder stands for its model, or while it trains for its newest checkpoint.
+    Raises: ModelError saying how to get a model that is not on this disk.
+    """
+    path = Path(name)
+    checkpoints = sorted((path / "checkpoints").glob("step-*"), reverse=True)
+    if (path / "model" / CONFIG).exists():
+        return path / "model"
+    if checkpoints:
+        return checkpoints[0]
+    if path.is_dir():
+        return path
+    if path.suffix == ".gguf":
+        raise ModelError(f"{path.name} is a GGUF file, which cannot be read yet.", "Use the safetensors folder.")
+    if HUB_NAME.fullmatch(str(name)):
+        return _in_hub_cache(str(name))
+    raise ModelError(f"{path} is not a folder.", "Give the path of a folder that holds a model.")
+
+
+def _in_hub_cache(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError, OSError) as exc:
+        raise ModelError(
+            f"{name} is not a folder here and not in the hub's cache, and nothing is downloaded by itself.",
+            f"Get it with `hf download {name} --local-dir {name.rpartition('/')[2]}` and give that folder.",
+        ) from exc
 
 
 def load_config(folder: Path) -> ModelConfig:
@@ -39,12 +76,13 @@ def quantization_bits(folder: Path) -> int | None:
     settings = read_json(folder / CONFIG).get("quantization_config")
     if settings is None:
         return None
-    if settings.get("quant_method") != "astrai":
+    method, bits = (settings.get(key) if isinstance(settings, dict) else None for key in ("quant_method", "bits"))
+    if method != "astrai" or not isinstance(bits, int):
         raise ModelError(
-            f"{folder.name} is quantised as {settings.get('quant_method')!r}, which is not supported.",
+            f"{folder.name} is quantised as {method!r} with {bits!r} bits, which is not supported.",
             "Use the unquantised model; it is quantised here on loading.",
         )
-    return int(settings["bits"])
+    return bits
 
 
 def load_model(folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Transformer:
@@ -57,9 +95,9 @@ def load_model(folder: Path, *, device: torch.device | str = "cpu", dtype: torch
         bits = quantization_bits(folder)
         if bits is not None:
             prepare_for_quantized_(model, bits)
-    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    expected = model.state_dict()
     if model.config.tie_word_embeddings:
-        expected = {name: shape for name, shape in expected.items() if not name.startswith("lm_head.")}
+        expected = {name: tensor for name, tensor in expected.items() if not name.startswith("lm_head.")}
     weights = dict(_read_tensors(folder))
     if model.config.tie_word_embeddings:
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith("lm_head.")}
@@ -84,23 +122,32 @@ def save_model(
     """Write a model folder that transformers loads too. `extra` is added to `config.json`.
 
     `config.json` is written last: a folder that has one is whole.
+    Raises: ModelError when it cannot be written, a full disk for instance.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     if model.config.tie_word_embeddings:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("lm_head.")}
-    _write_tensors(tensors, folder, max_shard_bytes)
-    if tokenizer is not None:
-        tokenizer.save(folder)
     dtype = str(model.model.norm.weight.dtype).removeprefix("torch.")
-    write_json(folder / CONFIG, {**model.config.to_hf(), "dtype": dtype, **(extra or {})})
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_tensors(tensors, folder, max_shard_bytes)
+        if tokenizer is not None:
+            tokenizer.save(folder)
+        write_json(folder / CONFIG, {**model.config.to_hf(), "dtype": dtype, **(extra or {})})
+    except (OSError, SafetensorError) as exc:
+        needed_mb, free_mb = sum(tensor.nbytes for tensor in tensors.values()) / 1e6, free_bytes(folder) / 1e6
+        raise ModelError(
+            f"{folder} could not be written: {exc} ({needed_mb:.1f} MB needed, {free_mb:.1f} MB free).",
+            "Free some space, or choose a folder that you may write to.",
+        ) from exc
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read one of a model folder's JSON files, of bounded size. Raises ModelError."""
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise ModelError(f"{path.name} is {path.stat().st_size:,} bytes.", "This is not a model folder.")
+        size = path.stat().st_size
+        if size > MAX_JSON_BYTES:
+            raise ModelError(f"{path} is {size:,} bytes, at most {MAX_JSON_BYTES:,} make sense.", "Download it again.")
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
         raise ModelError(f"{path.parent} has no {path.name}.", "Choose a folder that holds a model.") from exc
@@ -111,16 +158,26 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def free_bytes(folder: Path) -> int:
+    """Free space on the disk that holds a folder, which need not exist yet."""
+    return shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.exists())).free
+
+
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a model folder. Raises ModelError if one is missing or none is there."""
     if (folder / INDEX).exists():
-        weight_map = read_json(folder / INDEX).get("weight_map", {})
+        weight_map = read_json(folder / INDEX).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise ModelError(f"{folder / INDEX} names no weight files.", "Download the model folder again.")
         names = sorted({str(name) for name in weight_map.values()})
-        outside = [name for name in names if Path(name).name != name]
+        outside = [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]
         if outside:
-            raise ModelError(f"{INDEX} points outside its folder: {outside[0]}.", "Do not use this model.")
+            raise ModelError(
+                f"{INDEX} points outside its folder or to a file that is not safetensors: {outside[0]}.",
+                "Do not use this model.",
+            )
         missing = [name for name in names if not (folder / name).exists()]
-        if missing or not names:
+        if missing:
             raise ModelError(
                 f"{folder} lacks {len(missing)} of {len(names)} weight files: {', '.join(missing)}.",
                 "Download the missing files.",
@@ -144,20 +201,25 @@ def _read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
                 for name in file.keys():  # noqa: SIM118 - not a mapping
                     if not name.endswith(DERIVED_SUFFIX):
                         yield name, file.get_tensor(name)
-        except SafetensorError as exc:
+        except (OSError, SafetensorError) as exc:
             raise ModelError(
                 f"{path} ({path.stat().st_size:,} bytes) is not a whole safetensors file: {exc}.",
                 "Download it again.",
             ) from exc
 
 
-def _check(folder: Path, expected: dict[str, torch.Size], weights: dict[str, Tensor]) -> None:
+def _check(folder: Path, expected: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
     problems = [f"{name} is missing" for name in expected if name not in weights]
     problems += [f"{name} is unknown" for name in weights if name not in expected]
     problems += [
-        f"{name} is {list(weights[name].shape)}, config.json says {list(shape)}"
-        for name, shape in expected.items()
-        if name in weights and weights[name].shape != shape
+        f"{name} is {list(weights[name].shape)}, config.json says {list(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in weights and weights[name].shape != tensor.shape
+    ]
+    problems += [
+        f"{name} holds {weights[name].dtype}, config.json asks for {tensor.dtype}"
+        for name, tensor in expected.items()
+        if name in weights and weights[name].is_floating_point() != tensor.is_floating_point()
     ]
     if problems:
         more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""

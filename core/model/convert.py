@@ -1,40 +1,57 @@
 """From one model folder to another: quantised, or in plain Hugging Face form."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from core.config.param_config import ExportConfig
 from core.data.tokenizer import Tokenizer
-from core.errors import ConfigError, ModelError
-from core.model.checkpoint import load_model, quantization_bits, save_model
+from core.errors import ModelError
+from core.model.checkpoint import CONFIG, find_model, load_model, quantization_bits, read_json, save_model
 from core.model.quantize import quantization_settings, quantize_
-
-FORMATS = ("hf", "int8")
 
 
 def quantize(source: str | Path, output: str | Path, *, bits: int = 8) -> Path:
-    """Write a weight-only quantised copy of a model folder. Raises ModelError."""
-    folder = Path(source)
+    """Write a weight-only quantised copy of a model or run folder.
+
+    Raises: ModelError for a model that is quantised already, a width that cannot be run, a full disk.
+    """
+    folder, target = _places(source, output)
     if quantization_bits(folder) is not None:
         raise ModelError(f"{folder} is quantised already.", "Start from the unquantised model.")
     model = load_model(folder)
     quantize_(model, bits)
-    extra = {"quantization_config": quantization_settings(bits)}
-    save_model(model, Path(output), tokenizer=Tokenizer.load(folder), extra=extra)
-    return Path(output)
+    extra = {**_origin(folder), "quantization_config": quantization_settings(bits)}
+    save_model(model, target, tokenizer=Tokenizer.load(folder), extra=extra)
+    return target
 
 
 def export(source: str | Path, output: str | Path, *, to: str = "hf", dtype: str = "float32") -> Path:
     """Write a copy for other programs (`hf`: transformers, vLLM) or a smaller one (`int8`).
 
-    Raises ConfigError for an unknown form, ModelError for a model that has lost what it asks for.
+    Raises: ConfigError for an unknown form, ModelError for a model that has lost what it asks for.
     """
-    if to not in FORMATS:
-        raise ConfigError(f"{to!r} is not a form to export to.", f"Use {' or '.join(FORMATS)}.")
-    if to == "int8":
+    options = ExportConfig(to=to, dtype=dtype)
+    if options.to == "int8":
         return quantize(source, output)
-    folder = Path(source)
+    folder, target = _places(source, output)
     if quantization_bits(folder) is not None:
         raise ModelError(f"{folder} is quantised, which other programs cannot read.", "Export the unquantised model.")
-    save_model(load_model(folder, dtype=getattr(torch, dtype)), Path(output), tokenizer=Tokenizer.load(folder))
-    return Path(output)
+    model = load_model(folder, dtype=getattr(torch, options.dtype))
+    save_model(model, target, tokenizer=Tokenizer.load(folder), extra=_origin(folder))
+    return target
+
+
+def _places(source: str | Path, output: str | Path) -> tuple[Path, Path]:
+    """The model's folder and the one to write. Raises ModelError when they are the same."""
+    folder, target = find_model(source), Path(output)
+    if target.exists() and target.samefile(folder):
+        raise ModelError(f"{target} is the model itself and would be overwritten.", "Choose another folder.")
+    return folder, target
+
+
+def _origin(folder: Path) -> dict[str, Any]:
+    """What our training noted in a model's config.json, to be carried along."""
+    config = read_json(folder / CONFIG)
+    return {"astrai": config["astrai"]} if "astrai" in config else {}

@@ -10,6 +10,12 @@ from core.config.model_config import ModelConfig
 from core.errors import GenerationError
 
 
+def cache_bytes(config: ModelConfig, batch_size: int, max_seq_len: int, dtype: torch.dtype) -> int:
+    """Memory that a cache of this size takes."""
+    values = 2 * config.num_hidden_layers * batch_size * config.num_key_value_heads * max_seq_len * config.head_dim
+    return values * dtype.itemsize
+
+
 class KVCache:
     """Keys and values of every layer, each (B, K, max_seq_len, D), filled from position 0."""
 

@@ -34,8 +34,9 @@ class QuantizedLinear(nn.Module):
         """(B, T, I) -> (B, T, O)."""
         rows = x.reshape(-1, x.shape[-1])
         if x.device.type == "cpu" and len(rows) <= MAX_KERNEL_ROWS:
-            # The kernel is vectorised for bf16 activations only.
-            y = torch._weight_int8pack_mm(rows.bfloat16(), self.weight, self.weight_scale.bfloat16()).to(x.dtype)
+            # The kernel is vectorised for bf16 activations only, and torch has no public name for it.
+            y = torch._weight_int8pack_mm(rows.bfloat16(), self.weight, self.weight_scale.bfloat16())  # noqa: SLF001
+            y = y.to(x.dtype)
         else:
             y = F.linear(rows, self.weight.to(x.dtype)) * self.weight_scale.to(x.dtype)
         y = y.view(*x.shape[:-1], -1)

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from core.config.model_config import ModelConfig, rope_type
-from core.errors import ModelError
 
 
 def rotary_table(config: ModelConfig, max_seq_len: int, *, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
@@ -36,16 +35,15 @@ def _frequencies(config: ModelConfig) -> tuple[Tensor, float]:
     scaling = config.rope_scaling
     if scaling is None:
         return plain, 1.0
-    try:
-        match rope_type(scaling):
-            case "linear":
-                return plain / scaling["factor"], 1.0
-            case "llama3":
-                return _llama3(plain, scaling), 1.0
-            case _:
-                return _yarn(plain, scaling, config)
-    except KeyError as exc:
-        raise ModelError(f"rope_scaling lacks {exc}.", "Download the model's config.json again.") from exc
+    match rope_type(scaling):
+        case "linear":
+            return plain / scaling["factor"], 1.0
+        case "llama3":
+            return _llama3(plain, scaling), 1.0
+        case "yarn":
+            return _yarn(plain, scaling, config)
+        case _:
+            return plain, 1.0
 
 
 def _llama3(plain: Tensor, scaling: Mapping[str, Any]) -> Tensor:

@@ -15,6 +15,9 @@ from core.model.kv_cache import KVCache
 from core.model.layers import AttentionInput, Block, RMSNorm
 from core.model.rope import rotary_table
 
+# The rotary table begins with this many positions.
+MIN_ROTARY_POSITIONS = 1024
+
 
 class Decoder(nn.Module):
     """Embedding, blocks and final norm: Hugging Face's `model.` prefix."""
@@ -67,8 +70,9 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """Logits (B, T, V), or (B, 1, V) of the last token, for input_ids (B, T).
 
-        position_ids (B, T) default to counting on from the cache. With document_ids (B, T) a token
-        attends only within its own document. Raises GenerationError past max_position_embeddings.
+        position_ids (B, T), each below the number of tokens so far, default to counting on from the
+        cache. With document_ids (B, T) a token attends only within its own document.
+        Raises: GenerationError past max_position_embeddings.
         """
         x = self.hidden(input_ids, position_ids=position_ids, document_ids=document_ids, kv_cache=kv_cache)
         return self.lm_head(x[:, -1:] if last_only else x)
@@ -101,13 +105,15 @@ class Transformer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Cosines and sines (B or 1, 1, T, D) of the new tokens' positions."""
         limit = self.config.max_position_embeddings
-        if position_ids is None and past + time > limit:
+        if past + time > limit:
             raise GenerationError(
                 f"{past + time} tokens do not fit the model's context of {limit}.",
                 "Shorten the conversation or start a new one.",
             )
-        if self._rotary is None or self._rotary[0].device != device:
-            self._rotary = rotary_table(self.config, limit, device=device)
+        if self._rotary is None or self._rotary[0].device != device or len(self._rotary[0]) < past + time:
+            # Grown by doubling: a config may promise a context of millions that nobody uses.
+            size = min(max(1 << (past + time - 1).bit_length(), MIN_ROTARY_POSITIONS), limit)
+            self._rotary = rotary_table(self.config, size, device=device)
         cos, sin = self._rotary
         if position_ids is None:
             return cos[None, None, past : past + time], sin[None, None, past : past + time]

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 
@@ -99,6 +99,9 @@ class ValidationCallback:
             return
         self._validated_step = context.step
         row = validate(context)
+        if not row:
+            logger.warning("the validation split has no token to learn from")
+            return
         self._writer.write(context.step, time=time.time(), **row)
         if self._report:
             self._report({"step": context.step, "num_steps": context.num_steps, **row})
@@ -106,19 +109,26 @@ class ValidationCallback:
 
 @torch.no_grad()
 def validate(context: TrainContext) -> dict[str, float]:
-    """`validation_loss` (nats per token) and for text `validation_bits_per_byte`."""
+    """`validation_loss` (nats per token) and for text `validation_bits_per_byte`; empty without any token.
+
+    Rows are taken evenly over the whole split, whose languages need not be mixed on disk.
+    """
     rows = context.validation_rows
     assert rows is not None
     size = context.config.micro_batch_size
-    limit = min(rows.num_rows(0), max(context.config.validation_tokens // rows.max_seq_len, 1))
+    available = rows.num_rows(0)
+    limit = min(available, max(context.config.validation_tokens // rows.max_seq_len, 1))
+    places = [(0, index * available // limit) for index in range(limit)]
     total, weight = 0.0, 0
     context.model.eval()
     for first in range(0, limit, size):
-        batch = rows.batch([(0, index) for index in range(first, min(first + size, limit))]).to(context.device)
+        batch = rows.batch(places[first : first + size]).to(context.device)
         with torch.autocast(context.device.type, context.dtype, enabled=context.dtype != torch.float32):
             part: StrategyLoss = context.strategy.loss(context.model, batch)
         total, weight = total + part.loss_sum.item(), weight + part.weight
     context.model.train()
+    if not weight:
+        return {}
     values = {"validation_loss": total / weight}
     if rows.is_stream:
         num_bytes = weight * bytes_per_token(rows.handler, rows.split)
@@ -164,7 +174,7 @@ class StopSignal:
         self._event = threading.Event()
         self._previous: dict[int, Any] = {}
 
-    def __enter__(self) -> "StopSignal":
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._handle)

@@ -53,6 +53,6 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None]:
         hidden_grad, head_grad = ctx.saved_tensors
         return (hidden_grad * upstream).to(ctx.hidden_dtype), (head_grad * upstream).to(head_grad.dtype), None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from core.data.mmap_file import MmapFileHandler
+from core.errors import TrainingError
 
 
 class MetricsWriter:
@@ -14,12 +15,21 @@ class MetricsWriter:
     def __init__(self, path: Path, attempt: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         _end_torn_line(path)
-        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._file = path.open("ab", buffering=0)
         self._attempt = attempt
 
     def write(self, step: int, **values: Any) -> None:
+        """Append one row. Raises TrainingError when the disk takes no more."""
         row = {"attempt": self._attempt, "step": step, **values}
-        self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
+        try:
+            while line:  # a disk that is nearly full takes a part and refuses the rest
+                line = line[self._file.write(line) :]
+        except OSError as exc:
+            raise TrainingError(
+                f"The metrics of step {step} could not be written: {exc}.",
+                "Free some space; checkpoints are untouched and the run resumes with --resume.",
+            ) from exc
 
     def close(self) -> None:
         self._file.close()

@@ -46,7 +46,8 @@ class Muon(Optimizer):
 def orthogonalised(matrix: Tensor) -> Tensor:
     """About U Vᵀ of the singular value decomposition U Σ Vᵀ of `matrix` (O, I), by Newton-Schulz steps.
 
-    Singular values end between 0.7 and 1.2, which trains as well as exact ones.
+    Singular values above 1/500 of the norm end between 0.68 and 1.21, which trains as well as exact ones;
+    smaller ones grow up to 485-fold, and zero stays zero.
     """
     a, b, c = QUINTIC
     x = matrix.to(torch.bfloat16 if matrix.device.type == "cuda" else torch.float32)

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.optim import Optimizer
 
 from core.data.tokenizer import Tokenizer
-from core.errors import TrainingError
+from core.errors import ModelError, TrainingError
 from core.files import sha256_file, sync, write_json
-from core.model.checkpoint import save_model
+from core.model.checkpoint import free_bytes, save_model
 from core.model.transformer import Transformer
 from core.trainer.optimizer import load_optimizer_tensors, optimizer_tensors
 
@@ -81,11 +82,6 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def model_folder(base: Path) -> Path:
-    """The model inside a run folder, or the folder itself."""
-    return base / "model" if (base / "model").is_dir() else base
-
-
 def save_checkpoint(
     run: RunFolder,
     model: Transformer,
@@ -95,8 +91,13 @@ def save_checkpoint(
     state: dict[str, Any],
     keep: int,
 ) -> Path:
-    """Write one generation and drop those beyond the newest `keep`. Raises TrainingError on a full disk."""
+    """Write one generation and drop those beyond the newest `keep`. Raises TrainingError on a full disk.
+
+    A whole checkpoint of the same step is the same: it stays as it is.
+    """
     final = run.checkpoints / f"step-{state['step']:08d}"
+    if is_whole(final):
+        return final
     temporary = run.checkpoints / f".{final.name}.tmp"
     try:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -111,11 +112,11 @@ def save_checkpoint(
         shutil.rmtree(final, ignore_errors=True)
         os.replace(temporary, final)
         sync(run.checkpoints)
-    except OSError as exc:
+    except (OSError, SafetensorError, ModelError) as exc:
+        reason = exc.message if isinstance(exc, ModelError) else f"{exc} ({free_bytes(run.root) / 1e6:.1f} MB free)."
         shutil.rmtree(temporary, ignore_errors=True)
-        free = shutil.disk_usage(run.root).free
         raise TrainingError(
-            f"The checkpoint of step {state['step']} could not be written: {exc} ({free / 1e6:.0f} MB free).",
+            f"The checkpoint of step {state['step']} could not be written: {reason}",
             "Free some space; earlier checkpoints are untouched and the run resumes with --resume.",
         ) from exc
     for old in run.checkpoint_folders()[keep:]:
@@ -140,6 +141,6 @@ def load_optimizers(folder: Path, model: Transformer, optimizers: list[Optimizer
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """The step and counters of a checkpoint."""
+    """The step and counters of a checkpoint that is whole."""
     state: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
     return state

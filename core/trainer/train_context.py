@@ -9,18 +9,25 @@ import torch
 from torch.optim import Optimizer
 
 from core.config.model_config import PRESETS, ModelConfig
+from core.config.schema import read_json_object
 from core.config.train_config import TrainConfig
 from core.data.dataset import PackedDataset
 from core.data.mmap_file import MmapFileHandler
 from core.data.sampler import RowSampler
 from core.data.tokenizer import Tokenizer
-from core.errors import ConfigError, DataError, TrainingError
-from core.model.checkpoint import load_model
+from core.errors import ConfigError, DataError, ModelError, TrainingError
+from core.model.checkpoint import find_model, load_model, quantization_bits
 from core.model.transformer import Transformer
 from core.trainer.optimizer import build_optimizers
 from core.trainer.precision import resolve_precision
-from core.trainer.run_folder import RunFolder, load_optimizers, model_folder, read_state
+from core.trainer.run_folder import RunFolder, load_optimizers, read_state
 from core.trainer.strategy import STRATEGIES, Strategy
+
+# What a resumed run must keep: its data order, its loss and its optimiser's state hang on these.
+SETTINGS_OF_A_RUN = ("stage", "optimizer", "max_seq_len", "global_batch_size", "seed")
+
+# fp32 weight and gradient, and at least one of the optimiser's averages.
+BYTES_PER_TRAINED_PARAMETER = 12
 
 
 @dataclass(slots=True)
@@ -79,7 +86,7 @@ def build_context(config: TrainConfig, *, resume: bool) -> TrainContext:
             f"Prepare it with --kind {strategy.dataset_kind}.",
         )
     tokenizer = Tokenizer.load(Path(config.data) / "tokenizer")
-    checkpoint = _checkpoint_to_resume(run) if resume else None
+    checkpoint = _checkpoint_to_resume(run, config) if resume else None
     model = _build_model(config, tokenizer, checkpoint).to(device)
     optimizers = build_optimizers(model, config, device)
     start_id = tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id
@@ -117,7 +124,18 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _checkpoint_to_resume(run: RunFolder) -> Path:
+def _checkpoint_to_resume(run: RunFolder, config: TrainConfig) -> Path:
+    """The newest whole checkpoint. Raises TrainingError without one, or for settings that make another run."""
+    begun = read_json_object(run.config) if run.config.exists() else {}
+    now = config.to_dict()
+    changed = [
+        f"{key} {begun[key]}, not {now[key]}" for key in SETTINGS_OF_A_RUN if begun.get(key, now[key]) != now[key]
+    ]
+    if changed:
+        raise TrainingError(
+            f"{run.root} was begun with {'; '.join(changed)}.",
+            "Resume with the run's own settings, or choose another --output.",
+        )
     checkpoint = run.newest_checkpoint()
     if checkpoint is None:
         raise TrainingError(
@@ -129,11 +147,14 @@ def _checkpoint_to_resume(run: RunFolder) -> Path:
 
 def _build_model(config: TrainConfig, tokenizer: Tokenizer, checkpoint: Path | None) -> Transformer:
     """Weights of the checkpoint, of `base`, or fresh ones, in fp32."""
-    source = checkpoint or (model_folder(Path(config.base)) if config.base else None)
+    source = checkpoint or (find_model(config.base) if config.base else None)
     if source is not None:
+        _check_base(source, tokenizer)
         model = load_model(source, dtype=torch.float32).train()
     else:
-        model = Transformer(_fresh_shape(config, tokenizer)).train()
+        shape = _fresh_shape(config, tokenizer)
+        _check_memory(shape)
+        model = Transformer(shape).train()
         model.init_weights(config.seed)
     shape = model.config
     if shape.vocab_size < tokenizer.vocab_size:
@@ -147,6 +168,28 @@ def _build_model(config: TrainConfig, tokenizer: Tokenizer, checkpoint: Path | N
             f"Set max_seq_len to {shape.max_position_embeddings} or less.",
         )
     return model
+
+
+def _check_memory(shape: ModelConfig) -> None:
+    """Raise ConfigError for a fresh model that cannot be trained in this memory."""
+    needed, free = shape.num_parameters * BYTES_PER_TRAINED_PARAMETER, psutil.virtual_memory().available
+    if needed > free:
+        raise ConfigError(
+            f"Training {shape.num_parameters:,} parameters takes {needed / 2**30:.1f} GiB at least,"
+            f" {free / 2**30:.1f} GiB are free.",
+            "Choose a smaller preset or shape.",
+        )
+
+
+def _check_base(source: Path, tokenizer: Tokenizer) -> None:
+    """Raise ModelError for weights that cannot be trained, DataError when the data has another vocabulary."""
+    if quantization_bits(source) is not None:
+        raise ModelError(f"{source} is quantised, which cannot be trained.", "Start from the unquantised model.")
+    if Tokenizer.load(source).fingerprint != tokenizer.fingerprint:
+        raise DataError(
+            f"The data was prepared with another tokenizer than that of {source}.",
+            f"Prepare it again with --tokenizer {source}.",
+        )
 
 
 def _fresh_shape(config: TrainConfig, tokenizer: Tokenizer) -> ModelConfig:

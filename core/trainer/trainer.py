@@ -16,7 +16,7 @@ from core.config.train_config import TrainConfig
 from core.data.dataset import Batch
 from core.errors import TrainingError
 from core.files import write_json
-from core.model.checkpoint import save_model
+from core.model.checkpoint import free_bytes, save_model
 from core.trainer.callbacks import (
     Callback,
     CheckpointCallback,
@@ -39,16 +39,31 @@ def train(config: TrainConfig, *, resume: bool = False, report: ProgressReporter
     checkpoint on disk. A run stopped by a signal ends with a checkpoint and returns its model too.
     """
     run = RunFolder(Path(config.output))
-    if run.config.exists() and not resume:
+    if (run.config.exists() or run.checkpoint_folders()) and not resume:
         raise TrainingError(f"{run.root} already holds a run.", "Resume it with --resume, or choose another --output.")
     context = build_context(config, resume=resume)
-    run.root.mkdir(parents=True, exist_ok=True)
-    write_json(run.config, config.to_dict())
-    with closing(MetricsWriter(run.metrics, context.attempt)) as writer, StopSignal() as stop:
-        callbacks = [ValidationCallback(writer, report), CheckpointCallback(), MetricsCallback(writer, report)]
+    with closing(_open_metrics(run, context)) as writer, StopSignal() as stop:
+        callbacks: list[Callback] = [
+            ValidationCallback(writer, report),
+            CheckpointCallback(),
+            MetricsCallback(writer, report),
+        ]
         Trainer(context, callbacks).run(stop)
     save_model(context.model, run.model, tokenizer=context.tokenizer, extra={"astrai": _origin(context)})
     return run.model
+
+
+def _open_metrics(run: RunFolder, context: TrainContext) -> MetricsWriter:
+    """Make the run's folder with its config. Raises TrainingError where nothing can be written."""
+    try:
+        run.root.mkdir(parents=True, exist_ok=True)
+        write_json(run.config, context.config.to_dict())
+        return MetricsWriter(run.metrics, context.attempt)
+    except OSError as exc:
+        raise TrainingError(
+            f"{run.root} could not be written: {exc} ({free_bytes(run.root) / 1e6:.1f} MB free).",
+            "Free some space, or choose another --output.",
+        ) from exc
 
 
 class Trainer:
@@ -81,13 +96,10 @@ class Trainer:
                 " raise max_seq_len.",
             )
         loss = sum(self._accumulate(batch, weight) for batch in batches)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"The loss of step {context.step} is {loss}.",
-                f"Lower learning_rate (now {config.learning_rate}) or use precision fp32, then --resume.",
-            )
         limit = config.max_grad_norm or math.inf
         grad_norm = torch.nn.utils.clip_grad_norm_(context.model.parameters(), limit).item()
+        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+            raise _divergence(context, loss, grad_norm)
         rate = config.learning_rate * learning_rate_factor(context.step, context.num_steps, self._schedule)
         for optimizer in context.optimizers:
             for group in optimizer.param_groups:
@@ -115,6 +127,18 @@ class Trainer:
             share = context.strategy.loss(context.model, batch).loss_sum / weight
         share.backward()  # type: ignore[no-untyped-call]
         return share.item()
+
+
+def _divergence(context: TrainContext, loss: float, grad_norm: float) -> TrainingError:
+    """Why a step cannot be taken. The weights on disk are those before it."""
+    message = f"The loss of step {context.step} is {loss}, its gradient's norm {grad_norm}."
+    bad = sum(int((~torch.isfinite(parameter)).sum()) for parameter in context.model.parameters())
+    if bad and not context.step:
+        return TrainingError(
+            f"{message} {bad} weights of {context.config.base} are not finite.", "Start from another base."
+        )
+    rate = context.config.learning_rate
+    return TrainingError(message, f"Lower learning_rate (now {rate}) or use precision fp32, then --resume.")
 
 
 def _origin(context: TrainContext) -> dict[str, object]:

@@ -71,7 +71,7 @@ SOURCES = (
 
 def rows(path: Path) -> Iterator[dict[str, Any]]:
     opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as file:  # type: ignore[operator]
+    with opener(path, "rt", encoding="utf-8") as file:
         if ".jsonl" in path.name:
             yield from (json.loads(line) for line in file)
         else:

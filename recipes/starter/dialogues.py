@@ -67,8 +67,14 @@ MADE_ZH = ["我由 AstrAI 团队用开放许可的中英文文本训练而成。
 ABLE_EN = ["What can you do?", "How can you help me?", "What are you good at?", "what can you do"]
 ABLE_ZH = ["你能做什么？", "你会什么？", "你可以帮我做什么？", "你有什么功能？"]
 ABILITIES_EN = [
-    "I can chat a little, translate short sentences between English and Chinese, and tell short stories. I am small, so please check facts.",
-    "I can answer simple questions, translate short sentences and write small stories. For harder work, choose a larger model.",
+    (
+        "I can chat a little, translate short sentences between English and Chinese, and tell "
+        "short stories. I am small, so please check facts."
+    ),
+    (
+        "I can answer simple questions, translate short sentences and write small stories. For "
+        "harder work, choose a larger model."
+    ),
 ]
 ABILITIES_ZH = [
     "我可以简单聊天、在中英文之间翻译短句、讲小故事。我很小，请核对事实。",
@@ -119,10 +125,106 @@ OFFLINE_EN = [
 ]
 OFFLINE_ZH = ["我无法知道：我在这台电脑上离线运行，不能上网。", "我不能上网，也没有时钟，所以不知道。"]
 
-OPPOSITES_EN = ["big small", "hot cold", "long short", "fast slow", "happy sad", "day night", "up down", "open closed", "old new", "good bad", "light dark", "rich poor", "easy difficult", "strong weak", "full empty", "early late", "near far", "clean dirty", "loud quiet", "true false"]
-OPPOSITES_ZH = ["大 小", "热 冷", "长 短", "快 慢", "高兴 难过", "白天 黑夜", "上 下", "开 关", "旧 新", "好 坏", "明亮 黑暗", "富 穷", "容易 困难", "强 弱", "满 空", "早 晚", "近 远", "干净 脏", "多 少", "高 矮"]
-WORDS = ["dog 狗", "cat 猫", "water 水", "book 书", "school 学校", "friend 朋友", "apple 苹果", "tree 树", "sun 太阳", "moon 月亮", "red 红色", "blue 蓝色", "green 绿色", "mother 母亲", "father 父亲", "teacher 老师", "student 学生", "house 房子", "food 食物", "rice 米饭", "tea 茶", "fish 鱼", "bird 鸟", "flower 花", "car 汽车", "train 火车", "city 城市", "river 河", "mountain 山", "rain 雨", "snow 雪", "milk 牛奶", "egg 鸡蛋", "child 孩子", "door 门", "window 窗户", "morning 早晨", "night 夜晚", "happy 高兴", "love 爱"]
-CAPITALS = ["China Beijing 中国 北京", "France Paris 法国 巴黎", "Japan Tokyo 日本 东京", "Germany Berlin 德国 柏林", "Italy Rome 意大利 罗马", "Spain Madrid 西班牙 马德里", "Russia Moscow 俄罗斯 莫斯科", "Egypt Cairo 埃及 开罗", "Canada Ottawa 加拿大 渥太华", "England London 英国 伦敦", "Thailand Bangkok 泰国 曼谷", "Greece Athens 希腊 雅典"]
+OPPOSITES_EN = [
+    "big small",
+    "hot cold",
+    "long short",
+    "fast slow",
+    "happy sad",
+    "day night",
+    "up down",
+    "open closed",
+    "old new",
+    "good bad",
+    "light dark",
+    "rich poor",
+    "easy difficult",
+    "strong weak",
+    "full empty",
+    "early late",
+    "near far",
+    "clean dirty",
+    "loud quiet",
+    "true false",
+]
+OPPOSITES_ZH = [
+    "大 小",
+    "热 冷",
+    "长 短",
+    "快 慢",
+    "高兴 难过",
+    "白天 黑夜",
+    "上 下",
+    "开 关",
+    "旧 新",
+    "好 坏",
+    "明亮 黑暗",
+    "富 穷",
+    "容易 困难",
+    "强 弱",
+    "满 空",
+    "早 晚",
+    "近 远",
+    "干净 脏",
+    "多 少",
+    "高 矮",
+]
+WORDS = [
+    "dog 狗",
+    "cat 猫",
+    "water 水",
+    "book 书",
+    "school 学校",
+    "friend 朋友",
+    "apple 苹果",
+    "tree 树",
+    "sun 太阳",
+    "moon 月亮",
+    "red 红色",
+    "blue 蓝色",
+    "green 绿色",
+    "mother 母亲",
+    "father 父亲",
+    "teacher 老师",
+    "student 学生",
+    "house 房子",
+    "food 食物",
+    "rice 米饭",
+    "tea 茶",
+    "fish 鱼",
+    "bird 鸟",
+    "flower 花",
+    "car 汽车",
+    "train 火车",
+    "city 城市",
+    "river 河",
+    "mountain 山",
+    "rain 雨",
+    "snow 雪",
+    "milk 牛奶",
+    "egg 鸡蛋",
+    "child 孩子",
+    "door 门",
+    "window 窗户",
+    "morning 早晨",
+    "night 夜晚",
+    "happy 高兴",
+    "love 爱",
+]
+CAPITALS = [
+    "China Beijing 中国 北京",
+    "France Paris 法国 巴黎",
+    "Japan Tokyo 日本 东京",
+    "Germany Berlin 德国 柏林",
+    "Italy Rome 意大利 罗马",
+    "Spain Madrid 西班牙 马德里",
+    "Russia Moscow 俄罗斯 莫斯科",
+    "Egypt Cairo 埃及 开罗",
+    "Canada Ottawa 加拿大 渥太华",
+    "England London 英国 伦敦",
+    "Thailand Bangkok 泰国 曼谷",
+    "Greece Athens 希腊 雅典",
+]
 DAYS_EN = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 DAYS_ZH = ["星期一", "星期二", "星期三", "星期四", "星期五", "星期六", "星期日"]
 FACTS_EN = {

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from app.guard import Guard, session_secret
+from app.guard import Guard, KeyGuard, session_secret
 
 BASE = "http://127.0.0.1:7860"
 SECRET = "s3cret"
@@ -31,7 +31,7 @@ def guard() -> Guard:
     return make_guard()
 
 
-def ask(guard: Guard, path: str = "/", *, method: str = "GET", **headers: str) -> httpx.Response:
+def ask(guard: Guard | KeyGuard, path: str = "/", *, method: str = "GET", **headers: str) -> httpx.Response:
     import asyncio
 
     async def send() -> httpx.Response:
@@ -52,7 +52,10 @@ def test_own_names_with_the_cookie_pass(guard: Guard, host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "127.0.0.1", "127.0.0.1:80", "localhost.evil.example:7860", "127.0.0.1:7860.evil.example", "0.0.0.0:7860", ""],
+    [
+        "evil.example", "127.0.0.1", "127.0.0.1:80", "localhost.evil.example:7860", "127.0.0.1:7860.evil.example",
+        "0.0.0.0:7860", "",
+    ],
 )  # fmt: skip
 def test_other_names_are_refused_even_with_the_cookie(guard: Guard, host: str) -> None:
     assert ask(guard, **with_cookie(host=host)).status_code == 421
@@ -97,7 +100,10 @@ def test_a_wrong_login_token_is_refused_and_does_not_spend_the_right_one(guard: 
 
 @pytest.mark.parametrize(
     "path",
-    ["/gradio_api/file=https://evil.example/?d=1", "/gradio_api/file=HTTP://evil.example", "/gradio_api/proxy=https://x", "/gradio_api/stream/x"],
+    [
+        "/gradio_api/file=https://evil.example/?d=1", "/gradio_api/file=HTTP://evil.example",
+        "/gradio_api/proxy=https://x", "/gradio_api/stream/x",
+    ],
 )  # fmt: skip
 def test_routes_that_fetch_addresses_are_closed(guard: Guard, path: str) -> None:
     assert ask(guard, path, **with_cookie()).status_code == 403
@@ -123,3 +129,56 @@ def test_the_secret_is_made_once_and_private(tmp_path_factory: pytest.TempPathFa
     assert len(secret) >= 43
     assert session_secret(path) == secret
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_an_empty_secret_file_is_filled(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("home") / "api.key"
+    path.touch()
+    assert len(session_secret(path)) >= 43
+    assert path.stat().st_mode & 0o077 == 0
+
+
+KEY = {"authorization": f"Bearer {SECRET}"}
+
+
+@pytest.fixture
+def key_guard() -> KeyGuard:
+    routes = [Route("/v1/models", inside, methods=["GET", "POST"])]
+    return KeyGuard(Starlette(routes=routes), port=7860, key=SECRET)
+
+
+@pytest.mark.parametrize("value", [f"Bearer {SECRET}", f"bearer {SECRET}", f"Bearer  {SECRET} "])
+def test_the_key_opens_the_api(key_guard: KeyGuard, value: str) -> None:
+    for method in ("GET", "POST"):
+        assert ask(key_guard, "/v1/models", method=method, authorization=value).text == "inside"
+
+
+@pytest.mark.parametrize(
+    "value", ["", "Bearer", "Bearer ", f"Basic {SECRET}", SECRET, f"Bearer {SECRET}x", "Bearer s3cre"]
+)
+def test_without_the_right_key_the_api_answers_401_in_openais_form(key_guard: KeyGuard, value: str) -> None:
+    answer = ask(key_guard, "/v1/models", authorization=value)
+    assert answer.status_code == 401
+    assert answer.json()["error"]["code"] == "invalid_api_key"
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert ask(key_guard, "/anything", **with_cookie()).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status"),
+    [
+        ("host", "evil.example", 421),
+        ("host", "127.0.0.1", 421),
+        ("host", "localhost.evil.example:7860", 421),
+        ("origin", "http://evil.example", 403),
+        ("origin", "null", 403),
+        ("sec-fetch-site", "cross-site", 403),
+    ],
+)
+def test_foreign_requests_are_refused_even_with_the_key(
+    key_guard: KeyGuard, name: str, value: str, status: int
+) -> None:
+    answer = ask(key_guard, "/v1/models", method="POST", **KEY, **{name: value})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, "foreign_request")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "access-control-allow-origin" not in answer.headers

@@ -10,7 +10,10 @@ from core.data.chat_template import ChatTemplate
 from core.data.mmap_file import MmapFileHandler
 from core.data.tokenizer import Tokenizer
 
-ENGLISH = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "and", "then", "sleeps", "under", "an", "old", "tree", "by", "the", "river"]
+ENGLISH = [
+    *("the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "and"),
+    *("then", "sleeps", "under", "an", "old", "tree", "by", "the", "river"),
+]
 CHINESE = "今天天气很好我们一起去公园散步看见许多红色的花和绿色的树小狗在草地上跑来跑去非常高兴"
 
 

@@ -31,6 +31,33 @@ def test_conflicting_settings_name_both_values_and_a_remedy() -> None:
         TrainConfig(data="d", output="o", global_batch_size=100, micro_batch_size=48)
 
 
+def test_a_misspelt_field_of_the_schedule_is_found_before_anything_runs() -> None:
+    with pytest.raises(ConfigError, match='schedule: no option "warm_up": did you mean "warmup_ratio"'):
+        TrainConfig(data="d", output="o", schedule={"warm_up": 0.1})
+
+
+def test_infinity_is_refused() -> None:
+    with pytest.raises(ConfigError, match="learning_rate is inf"):
+        TrainConfig(data="d", output="o", learning_rate=float("inf"))
+
+
+def test_help_says_defaults_with_their_unit_and_nothing_where_there_is_none() -> None:
+    parser = ArgumentParser()
+    add_arguments(parser, TrainConfig)
+    texts = {action.dest: action.help for action in parser._actions}
+    assert texts["checkpoint_interval_s"] == "time between checkpoints (default 300 s)"
+    assert texts["data"] == "folder that `prepare` wrote (required)"
+    assert str(texts["base"]).endswith("without it the weights are fresh")
+
+
+def test_json_on_the_command_line_that_is_none_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = ArgumentParser()
+    add_arguments(parser, TrainConfig)
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args(["--schedule", "{kind: wsd}"])
+    assert "argument --schedule: '{kind: wsd}' is not JSON" in capsys.readouterr().err
+
+
 def test_not_a_number_is_refused() -> None:
     with pytest.raises(ConfigError, match="temperature is nan"):
         SamplingConfig(temperature=float("nan"))

@@ -1,15 +1,21 @@
 """Generation on a tiny random model: stopping, streaming, cancelling, reuse of what was computed."""
 
+import shutil
+import threading
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import core
 from core.config.model_config import PRESETS, ModelConfig
+from core.config.param_config import SamplingConfig
 from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, GenerationError, ModelError
-from core.inference.generator import LanguageModel
+from core.inference.engine import Timings
+from core.inference.generator import LanguageModel, _StopStrings
 from core.model.checkpoint import save_model
 from core.model.transformer import Transformer
 
@@ -131,13 +137,98 @@ def test_misspelt_options_are_named(model: LanguageModel) -> None:
         model.generate("the", temprature=1)
 
 
-def test_unusable_settings_of_load_are_named(folder: Path, tmp_path: Path) -> None:
+def test_unusable_settings_of_load_are_named(folder: Path) -> None:
     with pytest.raises(ConfigError, match="max_seq_len 9999 is outside 1 … 256"):
         core.load(folder, max_seq_len=9999)
-    with pytest.raises(ConfigError, match="quantization 'int3' is not available"):
+    with pytest.raises(ConfigError, match="quantization is 'int3', it must be one of auto, none, int8"):
         core.load(folder, quantization="int3")
-    with pytest.raises(ModelError, match="not a folder"):
-        core.load("someone/some-model")
+    with pytest.raises(ConfigError, match="int4 cannot be run by this version yet, int8 can"):
+        core.load(folder, quantization="int4")
+    with pytest.raises(ConfigError, match="device 'mps' is not available here"):
+        core.load(folder, device="mps")
+
+
+def test_a_context_beyond_the_memory_is_refused_with_both_sizes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = psutil.virtual_memory()._replace(available=2**16)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    with pytest.raises(ConfigError, match=r"context of 256 tokens needs [\d.]+ GiB, [\d.]+ GiB are free"):
+        core.load(folder)
+
+
+def test_names_are_those_that_people_use(folder: Path, tmp_path: Path) -> None:
+    for place in ("my-run/model", "my-model", "my-run/checkpoints/step-00000001"):
+        shutil.copytree(folder, tmp_path / place)
+    names = [core.load(tmp_path / place).name for place in ("my-run", "my-model", "my-run/checkpoints/step-00000001")]
+    assert names == ["my-run", "my-model", "my-run"]
+
+
+def test_ids_that_the_model_does_not_have_are_refused(model: LanguageModel) -> None:
+    for bad in (-1, model.config.vocab_size):
+        ids = model.engine.generate(
+            [1, bad],
+            SamplingConfig(),
+            stop_ids=frozenset(),
+            cancelled=threading.Event(),
+            timings=Timings(prompt_tokens=2),
+        )
+        with pytest.raises(GenerationError, match=rf"holds id {bad}, the model has ids 0 … "):
+            next(ids)
+
+
+def test_damaged_weights_reach_the_reader_as_an_error_and_not_as_text(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "damaged")
+    path = tmp_path / "damaged" / "model.safetensors"
+    tensors = load_file(path)
+    tensors["model.layers.1.mlp.up_proj.weight"][0, 0] = float("nan")
+    save_file(tensors, path)
+    model = core.load(tmp_path / "damaged")
+    with pytest.raises(ModelError, match="logits are not finite: its weights are damaged"):
+        model.generate("the", max_new_tokens=3)
+    (tmp_path / "a.txt").write_text("the quick")
+    with pytest.raises(ModelError, match=r"The loss of damaged on .*a\.txt is nan"):
+        core.evaluate(model, [tmp_path / "a.txt"])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize("stop", ["STOP", "OPS", "end of text", "文本"])
+def test_a_stop_string_is_found_across_any_borders(size: int, stop: str) -> None:
+    text = f"some SSTO text and STO{stop} and more {stop}"
+    held = _StopStrings([stop, "never"])
+    shown = ""
+    for start in range(0, len(text), size):
+        shown += held.push(text[start : start + size])
+        assert stop not in shown
+    assert held.found
+    assert shown.startswith(text[: text.index(stop)])
+
+
+def test_of_several_stop_strings_the_first_in_the_text_counts() -> None:
+    held = _StopStrings(["world", "lo wo"])
+    assert held.push("hel") + held.push("lo w") + held.push("orld") == "hel"
+
+
+def test_the_start_of_a_stop_string_at_the_end_is_shown() -> None:
+    held = _StopStrings(["STOP"])
+    assert held.push("a ST") == "a "
+    assert held.flush() == "ST"
+
+
+def test_cancelling_before_the_first_token_gives_nothing(model: LanguageModel) -> None:
+    cancelled = threading.Event()
+    cancelled.set()
+    timings = Timings(prompt_tokens=1)
+    ids = model.engine.generate([1], SamplingConfig(), stop_ids=frozenset(), cancelled=cancelled, timings=timings)
+    assert list(ids) == []
+
+
+def test_prefill_and_decode_ask_for_the_logits_of_the_last_position_only(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+    head = model.model.lm_head.forward
+    monkeypatch.setattr(model.model.lm_head, "forward", lambda x: rows.append(x.shape[1]) or head(x))
+    model.generate("the quick brown fox jumps", max_new_tokens=3, temperature=0.0)
+    assert set(rows) == {1}
 
 
 def test_evaluation_scores_every_token_once(model: LanguageModel, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from core.config.param_config import SamplingConfig
+from core.errors import ModelError
 from core.inference.sampling import filtered_probabilities, keep_nucleus, next_token, penalize
 
 LOGITS = torch.log(torch.tensor([0.5, 0.25, 0.15, 0.1]))
@@ -60,3 +61,31 @@ def test_same_seed_gives_the_same_draws_and_their_frequencies_are_right() -> Non
     assert draws[0] == draws[1]
     share = draws[0].count(0) / 4000
     assert share == pytest.approx(0.5, abs=4 * math.sqrt(0.25 / 4000))
+
+
+def test_filters_apply_in_the_order_top_k_top_p_min_p() -> None:
+    """top-k leaves .5 .25 .15 of .9; the nucleus of 0.6 takes two of them; min-p 0.6 then drops the second."""
+    assert probabilities(top_k=3, top_p=0.6) == pytest.approx([2 / 3, 1 / 3, 0, 0])
+    assert probabilities(top_k=3, top_p=0.6, min_p=0.6) == pytest.approx([1, 0, 0, 0])
+
+
+def test_temperature_comes_before_the_filters() -> None:
+    assert probabilities(temperature=0.5, min_p=0.3) == pytest.approx([1, 0, 0, 0])
+
+
+def test_greedy_minds_the_penalty_of_seen_tokens() -> None:
+    seen = torch.tensor([True, False, False, False])
+    config = SamplingConfig(temperature=0, repetition_penalty=1.9)
+    assert next_token(LOGITS + 3.0, seen, config, torch.Generator()) == 1
+
+
+def test_logits_that_are_not_numbers_are_counted_and_named() -> None:
+    for bad in (math.nan, math.inf):
+        logits = torch.tensor([1.0, bad, 2.0, bad])
+        with pytest.raises(ModelError, match="2 of the model's 4 logits are not finite"):
+            next_token(logits, NOTHING_SEEN, SamplingConfig(temperature=0), torch.Generator())
+
+
+def test_a_masked_out_logit_is_no_fault() -> None:
+    logits = torch.tensor([-math.inf, 1.0, -math.inf, -math.inf])
+    assert next_token(logits, NOTHING_SEEN, SamplingConfig(temperature=1.0), torch.Generator()) == 1

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import resource
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from core.config.model_config import PRESETS, ModelConfig
 from core.data.tokenizer import Tokenizer
 from core.errors import ModelError
-from core.model.checkpoint import load_model, save_model
+from core.model.checkpoint import find_model, load_model, save_model
 from core.model.transformer import Transformer
 
 
@@ -114,10 +115,104 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
         load_model(tmp_path)
 
 
-def test_a_config_of_absurd_size_allocates_nothing(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"vocab_size": 2**40}, "vocab_size is 1099511627776, the maximum is 16777216"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, the maximum is 1024"),
+        ({"hidden_size": 2**60}, r"hidden_size is \d+, the maximum is 131072"),
+        ({"max_position_embeddings": 10**15}, "max_position_embeddings is 1000000000000000, the maximum"),
+        ({"vocab_size": 2**24}, r"embed_tokens\.weight is \[420, 64\], config\.json says \[16777216, 64\]"),
+        ({"num_hidden_layers": 1000}, r"layers\.2\.\S+ is missing.* and \d+ more"),
+    ],
+)
+def test_a_config_of_absurd_size_allocates_nothing(folder: Path, change: dict[str, int], message: str) -> None:
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 2**40}))
-    with pytest.raises(
-        ModelError, match=r"embed_tokens\.weight is \[\d+, 64\], config\.json says \[1099511627776, 64\]"
-    ):
+    (folder / "config.json").write_text(json.dumps({**config, **change}))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ModelError, match=message):
         load_model(folder)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
+
+
+@torch.no_grad()
+def test_a_context_of_millions_costs_nothing_until_it_is_used(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    input_ids = torch.arange(12)[None]
+    expected = load_model(folder)(input_ids)
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 2**27}))
+    model = load_model(folder)
+    assert torch.equal(model(input_ids), expected)
+    assert model._rotary is not None
+    assert len(model._rotary[0]) == 1024
+
+
+def test_integers_in_the_place_of_weights_are_named(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"] = weights["model.norm.weight"].to(torch.int8)
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(ModelError, match=r"norm\.weight holds torch\.int8, config\.json asks for torch\.float32"):
+        load_model(folder)
+
+
+def test_foreign_quantisation_is_named(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    for settings in ({"quant_method": "gptq", "bits": 4}, "gptq", {"quant_method": "astrai", "bits": "x"}):
+        (folder / "config.json").write_text(json.dumps({**config, "quantization_config": settings}))
+        with pytest.raises(ModelError, match=r"is quantised as .* which is not supported"):
+            load_model(folder)
+
+
+def test_links_that_lead_round_in_a_circle_are_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(ModelError, match=r"loop is not a folder"):
+        find_model(tmp_path / "loop")
+    for name, message in (("model.safetensors", r"has no model\.safetensors"), ("config.json", "symbolic links")):
+        (folder / name).unlink()
+        (folder / name).symlink_to(folder / name)
+        with pytest.raises(ModelError, match=message):
+            load_model(folder)
+
+
+def test_an_index_without_a_map_is_refused(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": ["a"]}')
+    with pytest.raises(ModelError, match="names no weight files"):
+        load_model(folder)
+
+
+def test_a_full_disk_is_named_with_sizes_and_leaves_no_half_file(model: Transformer, tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(ModelError, match=r"could not be written: .*\(0\.5 MB needed, [\d.]+ MB free\)"):
+            save_model(model, tmp_path / "full")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "full").iterdir()) == []
+
+
+def test_a_run_folder_stands_for_its_model_and_before_that_for_its_newest_checkpoint(
+    model: Transformer, tmp_path: Path
+) -> None:
+    for name in ("step-00000002", "step-00000010"):
+        save_model(model, tmp_path / "run" / "checkpoints" / name)
+    assert find_model(tmp_path / "run").name == "step-00000010"
+    save_model(model, tmp_path / "run" / "model")
+    assert find_model(str(tmp_path / "run")).name == "model"
+
+
+def test_a_hub_name_that_is_not_here_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(
+        ModelError, match=r"nothing is downloaded by itself.*hf download someone/some-model --local-dir"
+    ):
+        find_model("someone/some-model")
+
+
+def test_a_hub_name_in_the_cache_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repository, commit = tmp_path / "models--someone--some-model", "0" * 40
+    (repository / "snapshots" / commit).mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    assert find_model("someone/some-model") == repository / "snapshots" / commit

@@ -26,6 +26,8 @@ LLAMA3 = {
     "original_max_position_embeddings": 32,
 }
 YARN = {"rope_type": "yarn", "rope_theta": 500.0, "factor": 4.0, "original_max_position_embeddings": 16}
+YARN_FACTOR = {**YARN, "attention_factor": 1.3, "beta_fast": 16.0, "beta_slow": 2.0, "truncate": False}
+YARN_SCALE = {**YARN, "mscale": 0.7, "mscale_all_dim": 0.4}
 LINEAR = {"rope_type": "linear", "rope_theta": 500.0, "factor": 4.0}
 
 CASES = {
@@ -35,9 +37,21 @@ CASES = {
     "llama3 scaling": lambda: transformers.LlamaConfig(**TINY, rope_parameters=LLAMA3),
     "linear scaling": lambda: transformers.LlamaConfig(**TINY, rope_parameters=LINEAR),
     "yarn scaling": lambda: transformers.LlamaConfig(**TINY, rope_parameters=YARN),
+    "yarn with its own factor": lambda: transformers.LlamaConfig(**TINY, rope_parameters=YARN_FACTOR),
+    "yarn with mscale": lambda: transformers.LlamaConfig(**TINY, rope_parameters=YARN_SCALE),
     "mistral": lambda: transformers.MistralConfig(**TINY, sliding_window=None),
     "mistral with window": lambda: transformers.MistralConfig(**TINY, sliding_window=5),
     "qwen2": lambda: transformers.Qwen2Config(**TINY),
+    "qwen2 with window": lambda: transformers.Qwen2Config(
+        **TINY, use_sliding_window=True, sliding_window=5, max_window_layers=0
+    ),
+    "qwen2 whose window begins after the last layer": lambda: transformers.Qwen2Config(
+        **TINY, use_sliding_window=True, sliding_window=5, max_window_layers=3
+    ),
+    "qwen2 with yarn": lambda: transformers.Qwen2Config(**TINY, rope_parameters=YARN),
+    "qwen3 with window and biases": lambda: transformers.Qwen3Config(
+        **TINY, head_dim=16, attention_bias=True, use_sliding_window=True, sliding_window=7, max_window_layers=0
+    ),
     "qwen3": lambda: transformers.Qwen3Config(**TINY, head_dim=16),
 }
 

@@ -33,3 +33,25 @@ def test_wsd_is_constant_until_its_decay() -> None:
 def test_wsd_phases_longer_than_the_run_name_both_numbers() -> None:
     with pytest.raises(ConfigError, match=r"warmup_ratio 0.6 \+ decay_ratio 0.5 exceed 1"):
         ScheduleConfig(kind="wsd", warmup_ratio=0.6, decay_ratio=0.5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "minimum", "step", "expected"),
+    [
+        ("cosine", 0.0, 0, 0.1),
+        ("cosine", 0.0, 4, 0.5),
+        ("cosine", 0.0, 9, 1.0),
+        ("cosine", 0.0, 10, 1.0),
+        ("cosine", 0.0, 55, 0.5),
+        ("cosine", 0.0, 99, 0.000305),
+        ("cosine", 0.1, 55, 0.55),
+        ("cosine", 0.1, 99, 0.100274),
+        ("wsd", 0.1, 79, 1.0),
+        ("wsd", 0.1, 99, 0.122789),
+        ("wsd", 0.1, 100, 0.1),
+        ("constant", 0.1, 99, 1.0),
+    ],
+)
+def test_values_over_a_hundred_steps_with_ten_of_warm_up(kind: str, minimum: float, step: int, expected: float) -> None:
+    values = factors(100, kind=kind, warmup_ratio=0.1, decay_ratio=0.2, min_ratio=minimum)
+    assert values[step] == pytest.approx(expected, abs=1e-6)

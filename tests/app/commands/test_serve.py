@@ -1,0 +1,127 @@
+"""The command that serves: its lines, its key, its port, and its end."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+import torch
+
+from app.commands import serve
+from app.paths import ROOT
+from core.config.model_config import PRESETS, ModelConfig
+from core.data.tokenizer import Tokenizer
+from core.model.checkpoint import save_model
+from core.model.transformer import Transformer
+
+CONTEXT = 4096
+TEXTS = [f"The quick brown fox {number} jumps over. 今天天气很好我们去公园散步{number}。" for number in range(60)]
+MESSAGES: Any = [{"role": "user", "content": "the fox"}]
+needs_signals = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random model that never stops by itself when it is greedy."""
+    tokenizer = Tokenizer.train(TEXTS, vocab_size=320)
+    values = {**PRESETS["tiny"].to_dict(), "vocab_size": tokenizer.vocab_size, "initializer_range": 0.3}
+    network = Transformer(ModelConfig.from_dict({**values, "max_position_embeddings": CONTEXT}))
+    network.init_weights(seed=2)
+    with torch.no_grad():
+        network.model.embed_tokens.weight[list(tokenizer.stop_ids)] = 0
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_model(network, folder, tokenizer=tokenizer)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def process(folder: Path, home: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "app", "serve", "--port", "0", "--model", str(folder)]
+    environment = {**os.environ, "ASTRAI_HOME": str(home)}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def settings(process: subprocess.Popen[str]) -> dict[str, str]:
+    """What the two lines for the shell set."""
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(3)]
+    assert lines[0].startswith("tiny, ")
+    return dict(re.findall(r'(OPENAI_\w+)\W+(\S+?)"?\n', "".join(lines[1:])))
+
+
+@pytest.fixture
+def client(settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[openai.OpenAI]:
+    """A client that knows nothing but the two lines."""
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    with openai.OpenAI(max_retries=0) as client:
+        yield client
+
+
+def test_a_client_with_the_two_lines_is_answered(client: openai.OpenAI) -> None:
+    name = client.models.list().data[0].id
+    answer = client.chat.completions.create(model=name, messages=MESSAGES, max_tokens=5, temperature=0)
+    assert name == "tiny"
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == 5
+
+
+def test_the_key_lies_in_the_data_folder_for_its_owner_alone(settings: dict[str, str], home: Path) -> None:
+    path = home / "api.key"
+    assert path.read_text() == settings["OPENAI_API_KEY"]
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_wrong_key_is_refused(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.AuthenticationError, match="API key is missing or wrong"):
+        client.with_options(api_key="wrong").models.list()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status"), [("Host", "evil.example", 421), ("Origin", "http://evil.example", 403)]
+)
+def test_foreign_requests_are_refused_with_the_key(
+    settings: dict[str, str], name: str, value: str, status: int
+) -> None:
+    headers = {"Authorization": f"Bearer {settings['OPENAI_API_KEY']}", name: value}
+    assert httpx.get(f"{settings['OPENAI_BASE_URL']}/models", headers=headers).status_code == status
+
+
+@needs_signals
+def test_sigterm_ends_it_within_three_seconds_while_a_stream_is_open(
+    client: openai.OpenAI, process: subprocess.Popen[str]
+) -> None:
+    chunks = iter(client.chat.completions.create(model="tiny", messages=MESSAGES, temperature=0, stream=True))
+    for _ in range(3):
+        next(chunks)
+    start = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    with pytest.raises(openai.APIError, match="The server is stopping"):
+        list(chunks)
+    assert process.wait(5) == -signal.SIGTERM
+    assert time.monotonic() - start < 3
+
+
+def test_other_hosts_than_this_machine_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = ArgumentParser()
+    serve.add_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--host", "0.0.0.0"])
+    assert "127.0.0.1" in capsys.readouterr().err

@@ -1,0 +1,232 @@
+"""The words train, eval, export, generate and chat as a user types them, on a tiny model and on bad input."""
+
+import importlib
+import json
+import math
+import pickle
+import shutil
+from argparse import ArgumentParser
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from app.__main__ import EXIT_FAILED, main
+from core.config.model_config import PRESETS, ModelConfig
+from core.data.tokenizer import Tokenizer
+from core.model.checkpoint import save_model
+from core.model.transformer import Transformer
+
+Run = Callable[..., tuple[int, str, str]]
+WORDS = ("train", "eval", "export", "generate", "chat")
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    values = {**PRESETS["tiny"].to_dict(), "vocab_size": tokenizer.vocab_size, "initializer_range": 0.3}
+    transformer = Transformer(ModelConfig.from_dict(values))
+    transformer.init_weights(seed=2)
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_model(transformer, folder, tokenizer=tokenizer, max_shard_bytes=80_000)
+    return folder
+
+
+@pytest.fixture
+def copy(model: Path, tmp_path: Path) -> Path:
+    """A model folder of one's own, to be broken."""
+    return Path(shutil.copytree(model, tmp_path / "copy"))
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run one command line; gives its status, what it printed and its complaint."""
+
+    def command(*words: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        status = main([str(word) for word in words])
+        return status, *capfd.readouterr()
+
+    return command
+
+
+@pytest.fixture
+def complaint(run: Run) -> Callable[..., str]:
+    """The one line that a command line ends with which cannot be served."""
+
+    def line(*words: object) -> str:
+        status, _, error = run(*words)
+        assert status == EXIT_FAILED
+        assert error.count("\n") == 1
+        assert "Traceback" not in error
+        return error
+
+    return line
+
+
+Complaint = Callable[..., str]
+
+
+def change_config(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_every_option_is_explained(word: str) -> None:
+    parser = ArgumentParser()
+    importlib.import_module(f"app.commands.{word}").add_arguments(parser)
+    texts = {action.dest: str(action.help) for action in parser._actions}
+    assert [name for name, text in texts.items() if len(text.split()) < 2] == []
+    assert [name for name, text in texts.items() if "None" in text or "default [" in text or "default {" in text] == []
+
+
+def test_help_is_made_from_the_texts_of_the_configs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "python launch.py train --stage pt --data DATASET --output RUN" in text
+    assert "--max-seq-len N length of one packed row (default 512 tokens)" in text
+    assert "--data TEXT folder that `prepare` wrote (required)" in text
+    assert "--checkpoint-interval-s X time between checkpoints (default 300 s)" in text
+
+
+def test_train_export_eval_and_generate_run_end_to_end(run: Run, text_data: Path, tmp_path: Path) -> None:
+    folder, text = tmp_path / "run", tmp_path / "a.txt"
+    text.write_text("the quick brown fox", encoding="utf-8-sig")
+    options = ("--preset", "tiny", "--max-seq-len", 32, "--max-steps", 3, "--log-interval", 1, "--num-threads", 1)
+    status, out, _ = run("train", "--data", text_data, "--output", folder, *options)
+    assert status == 0
+    assert "step 3/3: loss" in out
+    assert "tokens/s" in out
+    assert "min to go" in out
+    assert "bits/byte" in out
+    status, out, _ = run("train", "--output", folder, "--resume", "--max-steps", 4)
+    assert status == 0
+    assert "step 4/4" in out
+    assert run("export", folder, tmp_path / "int8", "--to", "int8")[0] == 0
+    status, out, _ = run("eval", text, "--model", tmp_path / "int8", "--json")
+    assert status == 0
+    assert json.loads(out.splitlines()[-1])["results"][0]["num_bytes"] == 19
+    status, out, _ = run("generate", "the", "--model", tmp_path / "int8", "--max-new-tokens", 3, "--json")
+    assert status == 0
+    assert json.loads(out)["finish_reason"] in ("length", "stop")
+    assert json.loads((tmp_path / "int8" / "config.json").read_text())["astrai"]["steps"] == 4
+
+
+def test_a_missing_shard_is_named(copy: Path, complaint: Complaint) -> None:
+    shard = sorted(copy.glob("model-*.safetensors"))[1]
+    shard.unlink()
+    assert f"lacks 1 of 8 weight files: {shard.name}. Download" in complaint("generate", "a", "--model", copy)
+
+
+def test_wrong_shapes_are_named(copy: Path, complaint: Complaint) -> None:
+    change_config(copy, intermediate_size=177)
+    error = complaint("chat", "--model", copy)
+    assert "up_proj.weight is [176, 64], config.json says [177, 64]" in error
+
+
+def test_a_cut_file_is_named_with_its_size(copy: Path, complaint: Complaint) -> None:
+    shard = min(copy.glob("model-*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:900])
+    assert f"{shard} (900 bytes) is not a whole safetensors file" in complaint("export", copy, copy.with_name("out"))
+    assert not copy.with_name("out").exists()
+
+
+def test_a_pickle_is_refused(copy: Path, complaint: Complaint) -> None:
+    for path in copy.glob("model*"):
+        path.unlink()
+    (copy / "pytorch_model.bin").write_bytes(pickle.dumps({}))
+    assert "which can run code. Use a version of the model in safetensors." in complaint(
+        "generate", "a", "--model", copy
+    )
+
+
+def test_weights_that_are_not_numbers_are_named(copy: Path, complaint: Complaint, tmp_path: Path) -> None:
+    shard = copy / json.loads((copy / "model.safetensors.index.json").read_text())["weight_map"]["model.norm.weight"]
+    tensors = load_file(shard)
+    tensors["model.norm.weight"][0] = math.nan
+    save_file(tensors, shard)
+    (tmp_path / "a.txt").write_text("text")
+    assert "its weights are damaged" in complaint("generate", "a", "--model", copy)
+    assert "its weights are damaged" in complaint("eval", tmp_path / "a.txt", "--model", copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"vocab_size": 2**40}, "vocab_size is 1099511627776, the maximum is 16777216"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, the maximum is 1024"),
+        ({"eos_token_id": -3}, "eos_token_id is -3, the minimum is 0"),
+        ({"model_type": "gpt2"}, "model_type 'gpt2' is not supported. Use a model of one of: llama"),
+    ],
+)
+def test_absurd_numbers_in_a_config_are_named(
+    copy: Path, complaint: Complaint, change: dict[str, object], message: str
+) -> None:
+    change_config(copy, **change)
+    assert message in complaint("generate", "a", "--model", copy)
+
+
+def test_models_that_are_not_here_say_how_to_get_them(complaint: Complaint, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert "nothing is downloaded by itself. Get it with `hf download" in complaint("chat", "--model", "a-b/c-d.e")
+    assert "loop is not a folder" in complaint("generate", "a", "--model", tmp_path / "loop")
+    assert "int4 cannot be run" in complaint("generate", "a", "--model", tmp_path, "--quantization", "int4")
+
+
+def test_a_model_is_not_exported_onto_itself(copy: Path, complaint: Complaint) -> None:
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    assert "would be overwritten. Choose another folder." in complaint("export", copy, copy, "--to", "int8")
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.txt", b"", "holds no text (0 bytes)"),
+        (
+            "gbk.txt",
+            "你好，世界".encode("gbk"),
+            "is not UTF-8: byte 0 of 10 is 0xc4; it looks like GBK. Convert it: iconv",
+        ),
+        ("latin.txt", b"caf\xe9", "is not UTF-8: byte 3 of 4 is 0xe9. Save it as UTF-8."),
+        ("binary.bin", b"\x7fELF\0\0", "is not text: byte 4 of 6 is zero"),
+        ("rows.jsonl", b'{"text": "a"}\n\n{"text": 5}\n', "line 3 has no text field"),
+        ("rows.jsonl", b'{"text": "\\ud800"}\n', "line 1 has no text field"),
+        ("rows.jsonl", b'{"text": "a"\n', "line 1 has no text field"),
+    ],
+)
+def test_files_that_cannot_be_scored_are_named(
+    model: Path, complaint: Complaint, tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert f"{name}" in complaint("eval", tmp_path / name, "--model", model)
+    assert message in complaint("eval", tmp_path / name, "--model", model)
+
+
+def test_a_file_that_is_not_there_is_named(model: Path, complaint: Complaint, tmp_path: Path) -> None:
+    assert "none.txt cannot be read: No such file" in complaint("eval", tmp_path / "none.txt", "--model", model)
+    assert "cannot be read: Is a directory" in complaint("eval", tmp_path, "--model", model)
+
+
+def test_a_run_that_cannot_begin_leaves_nothing(complaint: Complaint, text_data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    options = ("--output", output, "--preset", "tiny", "--max-seq-len", 32)
+    assert "sft needs base" in complaint("train", "--stage", "sft", "--data", text_data, *options)
+    assert str(tmp_path / "none") in complaint("train", "--data", tmp_path / "none", *options)
+    assert "no whole checkpoint" in complaint("train", "--data", text_data, "--resume", *options)
+    assert "data is required" in complaint("train", "--output", output, "--resume")
+    (tmp_path / "c.json").write_text('{"learnin_rate": 1}')
+    error = complaint("train", "--config", tmp_path / "c.json", "--data", text_data, *options)
+    assert 'no option "learnin_rate": did you mean "learning_rate"?' in error
+    assert "hf download no/such-model" in complaint("train", "--data", text_data, "--base", "no/such-model", *options)
+    assert not output.exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(complaint: Complaint, text_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    options = ("--preset", "tiny", "--max-seq-len", 32, "--max-steps", 1)
+    error = complaint("train", "--data", text_data, "--output", tmp_path / "file" / "run", *options)
+    assert "could not be written: [Errno 20] Not a directory" in error
+    assert "MB free). Free some space, or choose another --output." in error
