@@ -11,14 +11,20 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.paths import starter_dir
 from core.config.prepare_config import PrepareConfig
 from core.config.schema import add_arguments as add_config_arguments
 from core.config.schema import given_options
 
+if TYPE_CHECKING:
+    from core.data.prepare import PrepareReport, SourceReport
+    from core.data.streams import InputFile
+
 SAMPLE_CHARS = 100_000_000
+MAX_SOURCES = 30
+MAX_PROBLEMS = 8
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -31,36 +37,39 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    from core.data.prepare import prepare
+    from core.data.prepare import check_paths, prepare
     from core.data.tokenizer import Tokenizer
 
     config = PrepareConfig.from_dict(given_options(arguments, PrepareConfig))
-    if arguments.train_tokenizer:
+    files = check_paths(arguments.paths, arguments.output)
+    if arguments.train_tokenizer is not None:
         print(f"Learning a vocabulary of {arguments.train_tokenizer} pieces …", flush=True)
-        tokenizer = Tokenizer.train(_sample(arguments.paths), vocab_size=arguments.train_tokenizer)
+        tokenizer = Tokenizer.train(_sample(files), vocab_size=arguments.train_tokenizer)
     else:
         tokenizer = Tokenizer.load(arguments.tokenizer or starter_dir())
     progress = _Progress()
-    report = prepare(arguments.paths, arguments.output, tokenizer, config, progress=progress.show)
-    progress.close()
+    try:
+        report = prepare(arguments.paths, arguments.output, tokenizer, config, progress=progress.show)
+    finally:
+        progress.close()
+    _print_sources(list(report.sources.values()))
     _print_report(report, arguments.output)
     if arguments.json:
         print(json.dumps(report.to_dict(), ensure_ascii=False))
     return 0
 
 
-def _sample(paths: list[Path]) -> Iterator[str]:
+def _sample(found: "list[InputFile]") -> Iterator[str]:
     """The texts of the files, up to a bound, for learning a vocabulary."""
-    from core.data.formats import Unrecognised, recognise
+    from core.data.formats import UnrecognisedError, recognise
     from core.data.readers import is_readable_name, read_file
-    from core.data.streams import input_files
 
-    files = (file for file in input_files(paths) if is_readable_name(file.name))
+    files = (file for file in found if is_readable_name(file.name))
     left = SAMPLE_CHARS
     for record in chain.from_iterable(read_file(file, lambda *_: None, lambda _: None) for file in files):
         try:
             text = recognise(record.value).key()
-        except Unrecognised:
+        except UnrecognisedError:
             continue
         yield text[:left]
         left -= len(text)
@@ -68,21 +77,39 @@ def _sample(paths: list[Path]) -> Iterator[str]:
             return
 
 
-def _print_report(report: Any, output: Path) -> None:
+def _print_sources(sources: "list[SourceReport]") -> None:
+    """A line per file, the largest files of many, and one line for the others."""
     print(f"{'file':44} {'documents':>9} {'kept':>9} {'duplicate':>9} {'bad':>6} {'MB':>8} {'tokens':>12}")
-    for source in report.sources.values():
-        print(
-            f"{source.file[-44:]:44} {source.documents:9,} {source.kept:9,} {source.duplicates:9,}"
-            f" {source.bad:6,} {source.bytes / 1e6:8.2f} {source.tokens:12,}"
-        )
-    for file, line, what in report.problems[:8]:
-        print(f"  left out: {file}{f', line {line}' if line else ''}: {what}")
-    if report.num_problems > 8:
-        print(f"  … and {report.num_problems - 8:,} more, listed in {output / 'dataset.json'}")
+    largest = {id(source) for source in sorted(sources, key=lambda source: -source.bytes)[:MAX_SOURCES]}
+    for source in sources:
+        if id(source) in largest:
+            _print_source(source.file, [source])
+    others = [source for source in sources if id(source) not in largest]
+    if others:
+        _print_source(f"… {len(others):,} smaller files", others)
+
+
+def _print_source(name: str, sources: "list[SourceReport]") -> None:
+    documents, kept, duplicates, bad, size, tokens = (
+        sum(getattr(source, field) for source in sources)
+        for field in ("documents", "kept", "duplicates", "bad", "bytes", "tokens")
+    )
+    print(f"{name[-44:]:44} {documents:9,} {kept:9,} {duplicates:9,} {bad:6,} {size / 1e6:8.2f} {tokens:12,}")
+
+
+def _print_report(report: "PrepareReport", output: Path) -> None:
+    from core.data.records import place_text
+
+    for file, row, what in report.problems[:MAX_PROBLEMS]:
+        print(f"  left out: {place_text(file, row)}: {what}")
+    if report.num_problems > MAX_PROBLEMS:
+        print(f"  … and {report.num_problems - MAX_PROBLEMS:,} more, listed in {output / 'dataset.json'}")
     print(
         f"{report.kind} data in {output}: {report.num_tokens:,} tokens, {report.num_validation:,} documents held out,"
         f" {report.num_exact_duplicates:,} equal and {report.num_near_duplicates:,} similar ones dropped."
     )
+    if not report.num_validation:
+        print("Nothing was held out: no group of similar documents fits. Raise --validation-ratio or give more text.")
 
 
 class _Progress:

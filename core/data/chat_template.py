@@ -1,27 +1,22 @@
 """Conversations to token ids, by the chat template of the checkpoint.
 
-Templates are Jinja source that comes with a model, so they run in an immutable sandbox with bounded
-input, output and loops. No text of a user can become a control token: wherever a message could spell
-one, a placeholder stands while the template runs; the rendered text is cut at the control tokens,
-which now come from the template alone, and only then are the placeholders turned back and encoded as
-plain text.
+Templates are Jinja source that comes with a model, so they run in the bounds of `template_sandbox`. No
+text of a user can become a control token: wherever a message could spell one, a placeholder stands
+while the template runs; the rendered text is cut at the control tokens, which now come from the
+template alone, and only then are the placeholders turned back and encoded as plain text.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
-from typing import Any, NoReturn
 
 import jinja2
-import jinja2.ext
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from core.data.template_sandbox import TemplateSandbox
 from core.data.tokenizer import CHATML, TURN_END, TURN_START, Tokenizer
 from core.errors import DataError, GenerationError, ModelError
 
 ROLES = ("system", "user", "assistant", "tool")
 MAX_TEMPLATE_CHARS = 200_000
-MAX_RENDERED_CHARS = 20_000_000
 # Private-use characters of plane 16, which no text in practice holds; see `_placeholders`.
 PLACEHOLDER_START = 0x10F000
 
@@ -34,7 +29,8 @@ class ChatTemplate:
     def __init__(self, tokenizer: Tokenizer) -> None:
         """Raises ModelError when the checkpoint's template does not compile."""
         self.tokenizer = tokenizer
-        self._template = _compile(tokenizer.chat_template)
+        self._sandbox = TemplateSandbox()
+        self._template = _compile(self._sandbox, tokenizer.chat_template)
         controls = sorted(tokenizer.added_tokens, key=len, reverse=True)
         self._control = re.compile("|".join(re.escape(token) for token in controls) or r"(?!)")
         self._controls = controls
@@ -80,30 +76,25 @@ class ChatTemplate:
         return [*ids, self.tokenizer.eos_id], [*mask, 1]
 
     def _render(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
-        parts, size = [], 0
         try:
-            stream = self._template.generate(
-                messages=list(messages),
-                add_generation_prompt=add_generation_prompt,
-                bos_token=self._token_text(self.tokenizer.bos_id),
-                eos_token=self._token_text(self.tokenizer.eos_id),
-            )
-            for part in stream:
-                size += len(part)
-                if size > MAX_RENDERED_CHARS:
-                    raise ModelError(f"The chat template writes over {MAX_RENDERED_CHARS:,} characters.", _BAD_TEMPLATE)
-                parts.append(part)
-        except ModelError:
-            raise
+            with self._sandbox.limits():
+                return self._sandbox.concat(
+                    self._template.generate(
+                        messages=list(messages),
+                        add_generation_prompt=add_generation_prompt,
+                        bos_token=self._token_text(self.tokenizer.bos_id),
+                        eos_token=self._token_text(self.tokenizer.eos_id),
+                    )
+                )
         except Exception as exc:  # a template is foreign code: it can raise anything
-            raise ModelError(f"The chat template fails on this conversation: {exc}.", _BAD_TEMPLATE) from exc
-        return "".join(parts)
+            what = str(exc) or type(exc).__name__
+            raise ModelError(f"The chat template fails on this conversation: {what}.", _BAD_TEMPLATE) from exc
 
     def _token_text(self, token_id: int | None) -> str:
         return next((token for token, other in self.tokenizer.added_tokens.items() if other == token_id), "")
 
     def _hide_controls(self, messages: Sequence[Message]) -> tuple[list[Message], dict[str, str]]:
-        """Messages with placeholders for every spelling of a control token, whole or begun at an edge."""
+        """Roles and contents, with placeholders for every spelling of a control token, whole or begun at an edge."""
         texts = "".join(message["content"] for message in messages)
         fresh = _placeholders(texts)
         placeholders: dict[str, str] = {}
@@ -113,7 +104,7 @@ class ChatTemplate:
                 placeholders[text] = next(fresh)
             return placeholders[text]
 
-        hidden = []
+        hidden: list[Message] = []
         for message in messages:
             content = self._control.sub(lambda match: hide(match[0]), message["content"])
             begun = max((_overlap(content, token, len(token) - 1) for token in self._controls), default=0)
@@ -122,7 +113,7 @@ class ChatTemplate:
             ended = max((_overlap(token, content, len(token) - 1) for token in self._controls), default=0)
             if ended:
                 content = hide(content[:ended]) + content[ended:]
-            hidden.append({**message, "content": content})
+            hidden.append({"role": message["role"], "content": content})
         return hidden, {placeholder: text for text, placeholder in placeholders.items()}
 
     def _split(self, rendered: str, placeholders: Mapping[str, str]) -> Iterator[list[int]]:
@@ -176,25 +167,12 @@ def _check(messages: Sequence[Message]) -> None:
             raise GenerationError(f"Message {number} has no text as content.", "Give content as a string.")
 
 
-def _compile(source: str) -> jinja2.Template:
+def _compile(sandbox: TemplateSandbox, source: str) -> jinja2.Template:
     if len(source) > MAX_TEMPLATE_CHARS:
         raise ModelError(
             f"The chat template is {len(source):,} characters, over {MAX_TEMPLATE_CHARS:,}.", _BAD_TEMPLATE
         )
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols], undefined=jinja2.ChainableUndefined
-    )
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _strftime_now
     try:
-        return environment.from_string(source)
-    except (jinja2.TemplateError, RecursionError) as exc:
+        return sandbox.from_string(source)
+    except (jinja2.TemplateError, RecursionError, MemoryError) as exc:
         raise ModelError(f"The chat template does not compile: {exc}.", _BAD_TEMPLATE) from exc
-
-
-def _raise_exception(message: Any) -> NoReturn:
-    raise jinja2.TemplateError(str(message))
-
-
-def _strftime_now(form: str) -> str:
-    return datetime.now().strftime(form)

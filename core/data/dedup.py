@@ -3,7 +3,7 @@
 Each document is known by a hash of its normalised text and by a MinHash signature (Broder 1997) of its
 5-token shingles, a token being a word or one Chinese character. Similar documents are found by locality
 sensitive hashing: equal bands of the signature propose a pair, the share of equal values estimates
-its Jaccard similarity. 512 + 8 bytes per document.
+its Jaccard similarity.
 
 Legend: N documents, P = NUM_PERMUTATIONS.
 """
@@ -22,6 +22,7 @@ SHINGLE_TOKENS = 5
 # Documents this similar share text: the three English Wikipedia cuts of different years do.
 CLUSTER_THRESHOLD = 0.2
 SIGNATURE_SEED = 42
+PAIRS_AT_ONCE = 1 << 14
 _TOKEN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]|[^\W\u3400-\u9fff\uf900-\ufaff]+")
 
 Signatures = NDArray[np.uint32]  # (N, P)
@@ -58,34 +59,43 @@ def signature(text: str) -> NDArray[np.uint32]:
 def find_duplicates(hashes: Hashes, signatures: Signatures, *, threshold: float) -> Duplicates:
     """Keep the first of equal documents and of those at least `threshold` similar."""
     count = len(hashes)
-    firsts = np.unique(hashes, return_index=True)[1]
-    kept = np.zeros(count, dtype=bool)
-    kept[firsts] = True
-    parents = np.arange(count, dtype=np.int64)
+    _, first_indices, groups = np.unique(hashes, return_index=True, return_inverse=True)
+    firsts = first_indices[groups]  # (N,) the first of the documents equal to each
+    kept = firsts == np.arange(count)
+    parents = firsts.astype(np.int64)
     near: dict[int, int] = {}
-    for left, right, similarity in _similar_pairs(signatures):
+    for one, other, similarity in _similar_pairs(signatures):
+        left, right = sorted((int(firsts[one]), int(firsts[other])))
         _join(parents, left, right)
-        if similarity >= threshold and threshold < 1 and kept[left] and kept[right] and right not in near:
-            near[right] = left
+        if left != right and similarity >= threshold and threshold < 1:
+            near.setdefault(right, left)
     # A document is dropped for a neighbour only if that one stays.
     dropped = [(right, left) for right, left in sorted(near.items()) if left not in near]
     kept[[right for right, _ in dropped]] = False
-    clusters = np.array([_root(parents, i) for i in range(count)], dtype=np.int64)
-    return Duplicates(kept, clusters, count - len(firsts), len(dropped), dropped[:20])
+    clusters = np.fromiter((_root(parents, i) for i in range(count)), dtype=np.int64, count=count)
+    return Duplicates(kept, clusters, count - len(first_indices), len(dropped), dropped[:20])
 
 
 def _similar_pairs(signatures: Signatures) -> list[tuple[int, int, float]]:
-    """(earlier, later, estimated similarity) of pairs that share a band and reach CLUSTER_THRESHOLD."""
+    """(earlier, later, estimated similarity) of pairs that share a band and reach CLUSTER_THRESHOLD.
+
+    Of the documents that share a band, each is compared with the first and with the one before it.
+    """
     pairs: dict[tuple[int, int], float] = {}
     for band in range(NUM_PERMUTATIONS // BAND_ROWS):
         columns = np.ascontiguousarray(signatures[:, band * BAND_ROWS : (band + 1) * BAND_ROWS])
         keys = columns.view([("", np.uint32)] * BAND_ROWS).ravel()
         order = np.argsort(keys, kind="stable")
-        is_same = keys[order][1:] == keys[order][:-1]
-        left, right = order[:-1][is_same], order[1:][is_same]
-        similarity = (signatures[left] == signatures[right]).mean(axis=1) if len(left) else np.empty(0)
-        for i in np.flatnonzero(similarity >= CLUSTER_THRESHOLD):
-            pairs[(int(left[i]), int(right[i]))] = float(similarity[i])
+        is_first = np.concatenate(([True], keys[order][1:] != keys[order][:-1]))
+        firsts = order[np.maximum.accumulate(np.where(is_first, np.arange(len(order)), 0))]
+        later = np.flatnonzero(~is_first)
+        left = np.concatenate((firsts[later], order[later - 1]))
+        right = np.concatenate((order[later], order[later]))
+        for start in range(0, len(left), PAIRS_AT_ONCE):
+            some_left, some_right = left[start : start + PAIRS_AT_ONCE], right[start : start + PAIRS_AT_ONCE]
+            similarity = (signatures[some_left] == signatures[some_right]).mean(axis=1)
+            for i in np.flatnonzero(similarity >= CLUSTER_THRESHOLD):
+                pairs[(int(some_left[i]), int(some_right[i]))] = float(similarity[i])
     return [(left, right, similarity) for (left, right), similarity in sorted(pairs.items())]
 
 
@@ -108,19 +118,24 @@ def choose_validation(
 
     A cluster that does not fit is passed over, so one huge group cannot eat the training set.
     """
-    chosen = np.zeros(len(hashes), dtype=bool)
-    members: dict[int, list[int]] = {}
-    for i in np.flatnonzero(duplicates.kept):
-        members.setdefault(int(duplicates.clusters[i]), []).append(int(i))
-    mixed = {root: _mix(min(int(hashes[i]) for i in group), seed) for root, group in members.items()}
+    kept = np.flatnonzero(duplicates.kept)
+    _, groups = np.unique(duplicates.clusters[kept], return_inverse=True)  # (kept,) group of each document
+    num_groups = int(groups.max(initial=-1)) + 1
+    group_sizes = np.bincount(groups, weights=sizes[kept], minlength=num_groups)
+    first_hashes = np.full(num_groups, np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(first_hashes, groups, hashes[kept])
+    order = np.argsort(np.fromiter((_mix(int(value), seed) for value in first_hashes), np.uint64, num_groups))
+    is_chosen = np.zeros(num_groups, dtype=bool)
     used = 0
-    for root in sorted(members, key=lambda root: mixed[root]):
-        size = int(sizes[members[root]].sum())
-        if used + size <= max_bytes:
-            chosen[members[root]] = True
-            used += size
+    for group in order:
+        if used + group_sizes[group] <= max_bytes:
+            is_chosen[group] = True
+            used += int(group_sizes[group])
+    chosen = np.zeros(len(hashes), dtype=bool)
+    chosen[kept] = is_chosen[groups]
     return chosen
 
 
-def _mix(value: int, seed: int) -> bytes:
-    return hashlib.blake2b(value.to_bytes(8, "little"), digest_size=8, key=seed.to_bytes(8, "little")).digest()
+def _mix(value: int, seed: int) -> int:
+    digest = hashlib.blake2b(value.to_bytes(8, "little"), digest_size=8, key=seed.to_bytes(8, "little")).digest()
+    return int.from_bytes(digest, "big")

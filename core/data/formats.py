@@ -77,12 +77,12 @@ class Preference:
 Example = Text | Chat | Preference
 
 
-class Unrecognised(ValueError):
+class UnrecognisedError(ValueError):
     """A record that is no example, with the reason."""
 
 
 def recognise(value: str | Mapping[str, Any]) -> Example:
-    """What a record is. Raises Unrecognised."""
+    """What a record is. Raises UnrecognisedError."""
     if isinstance(value, str):
         return _text(value)
     for chosen, rejected in CHOSEN_FIELDS:
@@ -100,7 +100,7 @@ def recognise(value: str | Mapping[str, Any]) -> Example:
         return _text(f"{value['en']}\n{value['zh']}")
     text = _first(value, TEXT_FIELDS)
     if text is None:
-        raise Unrecognised(f"no known fields among {', '.join(map(str, list(value)[:6]))}")
+        raise UnrecognisedError(f"no known fields among {', '.join(map(str, list(value)[:6]))}")
     title = value.get("title")
     starts = isinstance(title, str) and bool(title) and not text.startswith(title)
     return _text(f"{title}\n\n{text}" if starts else text)
@@ -108,14 +108,14 @@ def recognise(value: str | Mapping[str, Any]) -> Example:
 
 def _text(text: str) -> Text:
     if not text.strip():
-        raise Unrecognised("the text is empty")
+        raise UnrecognisedError("the text is empty")
     return Text(text.strip("\n"))
 
 
 def _single_turn(value: Mapping[str, Any], prompt: str) -> Chat:
     answer = _first(value, ANSWER_FIELDS)
     if answer is None or not answer.strip():
-        raise Unrecognised("the answer is empty")
+        raise UnrecognisedError("the answer is empty")
     if value.get("rationale"):
         answer = f"{value['rationale']}\n{answer}"
     extra = value.get("input")
@@ -130,14 +130,16 @@ def _history(value: Mapping[str, Any]) -> Messages:
         messages.append({"role": "system", "content": value["system"]})
     for pair in value.get("history") or ():
         if isinstance(pair, Sequence) and len(pair) == 2:
-            messages += [{"role": role, "content": str(text)} for role, text in zip(("user", "assistant"), pair)]
+            messages += [
+                {"role": role, "content": str(text)} for role, text in zip(("user", "assistant"), pair, strict=True)
+            ]
     return messages
 
 
 def _preference(value: Mapping[str, Any], chosen: Any, rejected: Any) -> Preference:
     better, worse = _answer(chosen), _answer(rejected)
     if better == worse:
-        raise Unrecognised("chosen and rejected are equal")
+        raise UnrecognisedError("chosen and rejected are equal")
     turns = value.get("conversations") or value.get("messages")
     if not turns and isinstance(value.get("prompt"), list):
         turns = value["prompt"]
@@ -148,12 +150,12 @@ def _preference(value: Mapping[str, Any], chosen: Any, rejected: Any) -> Prefere
     else:
         prompt = _first(value, PROMPT_FIELDS)
         if prompt is None:
-            raise Unrecognised("a pair without a prompt")
+            raise UnrecognisedError("a pair without a prompt")
         extra = value.get("input")
         question = f"{prompt}\n{extra}" if isinstance(extra, str) and extra.strip() else prompt
         messages = [*_history(value), {"role": "user", "content": question}]
     if messages[-1]["role"] == "assistant":
-        raise Unrecognised("the conversation before the pair ends with an answer")
+        raise UnrecognisedError("the conversation before the pair ends with an answer")
     return Preference(messages, better, worse)
 
 
@@ -163,26 +165,26 @@ def _answer(value: Any) -> str:
         value = value[-1]
     text = _content(value.get("content", value.get("value"))) if isinstance(value, Mapping) else value
     if not isinstance(text, str) or not text.strip():
-        raise Unrecognised("an answer of the pair is empty")
+        raise UnrecognisedError("an answer of the pair is empty")
     return text
 
 
 def _messages(turns: Any, system: str) -> Messages:
     if not isinstance(turns, Sequence) or isinstance(turns, str):
-        raise Unrecognised("the conversation is not a list")
+        raise UnrecognisedError("the conversation is not a list")
     messages: Messages = [{"role": "system", "content": system}] if system.strip() else []
     for number, turn in enumerate(turns):
         if not isinstance(turn, Mapping):
-            raise Unrecognised(f"turn {number + 1} is no object")
+            raise UnrecognisedError(f"turn {number + 1} is no object")
         name = turn.get("role") or turn.get("from") or ("user", "assistant")[number % 2]
         role = ROLE_NAMES.get(str(name).lower())
         if role is None:
-            raise Unrecognised(f"turn {number + 1} has the role {name!r}")
+            raise UnrecognisedError(f"turn {number + 1} has the role {name!r}")
         content = _content(turn.get("content", turn.get("value", turn.get("message"))))
         if content.strip():
             messages.append({"role": role, "content": content})
     if not any(message["role"] == "user" for message in messages):
-        raise Unrecognised("nobody asks in this conversation")
+        raise UnrecognisedError("nobody asks in this conversation")
     return messages
 
 
@@ -191,7 +193,7 @@ def _finished(messages: Messages) -> Messages:
     while messages and messages[-1]["role"] != "assistant":
         messages = messages[:-1]
     if not any(message["role"] == "assistant" for message in messages):
-        raise Unrecognised("nobody answers in this conversation")
+        raise UnrecognisedError("nobody answers in this conversation")
     return messages
 
 
@@ -213,4 +215,4 @@ def _json_list(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        raise Unrecognised("the conversation is a text that is no JSON") from None
+        raise UnrecognisedError("the conversation is a text that is no JSON") from None

@@ -10,6 +10,7 @@ Documents are read as views of the map: nothing is copied and a large shard cost
 All files are little-endian. Maps are copy-on-write: what a reader changes never reaches the file.
 """
 
+import glob
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from core.errors import DataError
@@ -96,7 +98,7 @@ class MmapFileHandler:
         import torch
 
         tokens = self.splits[split].shards[shard].tokens
-        return torch.frombuffer(memoryview(tokens), dtype=getattr(torch, tokens.dtype.name))
+        return torch.frombuffer(tokens.data, dtype=getattr(torch, tokens.dtype.name))
 
     @staticmethod
     def writer(
@@ -154,7 +156,7 @@ class ShardWriter:
         self._shard_tokens = shard_tokens
         self._dtype = _token_dtype(vocab_size)
         self.temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-        shutil.rmtree(self.temporary, ignore_errors=True)
+        _remove_leftovers(folder)
         self.temporary.mkdir(parents=True)
         self._open: dict[str, _OpenShard] = {}
         self._totals: dict[str, _SplitTotals] = {}
@@ -219,7 +221,7 @@ class ShardWriter:
     def _start_shard(self, split: str, totals: _SplitTotals) -> _OpenShard:
         name = f"{split}-{len(totals.shards):05d}"
         parts = ("tokens",) if self.kind == "pt" else ("tokens", "loss_mask")
-        files = {part: (self.temporary / f"{name}.{part}.bin").open("wb") for part in parts}
+        files: dict[str, BinaryIO] = {part: (self.temporary / f"{name}.{part}.bin").open("wb") for part in parts}
         self._open[split] = _OpenShard(name, files)
         return self._open[split]
 
@@ -240,6 +242,14 @@ class ShardWriter:
         totals.shards.append(entry)
         totals.num_tokens += shard.offsets[-1]
         totals.num_documents += documents
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """What writers of the same folder left that were killed: their process is not there any more, or is this one."""
+    for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
+        number = leftover.name.removesuffix(".tmp").rpartition(".")[2]
+        if number.isdecimal() and (int(number) == os.getpid() or not psutil.pid_exists(int(number))):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _replace_folder(temporary: Path, final: Path) -> None:

@@ -2,18 +2,15 @@
 
 The first pass hashes every document; equal and similar ones are dropped and whole groups of similar
 ones are chosen for validation, so that it cannot leak. The second pass tokenises what is kept, in
-several processes, and writes shards in the order of the input. Per document 520 bytes stay in memory.
+several processes, and writes shards in the order of the input.
 """
 
-import multiprocessing
 import os
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import islice
-from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,22 +18,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.config.prepare_config import PrepareConfig
-from core.data.chat_template import ChatTemplate
-from core.data.dedup import Duplicates, choose_validation, content_hash, find_duplicates, signature
-from core.data.formats import Chat, Example, Preference, Text, Unrecognised, recognise
-from core.data.mmap_file import MmapFileHandler, ShardWriter
-from core.data.readers import Record, is_readable_name, read_file
-from core.data.streams import input_files
+from core.data.dedup import Duplicates, choose_validation, find_duplicates
+from core.data.fingerprints import Fingerprints, fingerprints
+from core.data.formats import Chat, Example, Text, UnrecognisedError, recognise
+from core.data.mmap_file import TOKENIZER, MmapFileHandler, ShardWriter
+from core.data.readers import is_readable_name, read_file
+from core.data.records import Record, Report, place_text
+from core.data.streams import InputFile, input_files
+from core.data.tokenise import Place, Tokenise, Tokenised
 from core.data.tokenizer import Tokenizer
-from core.errors import AssistantError, DataError
+from core.data.workers import Workers
+from core.errors import DataError
 
 BATCH_DOCUMENTS = 64
-BATCHES_AHEAD_PER_WORKER = 4
 MAX_PROBLEMS = 1000
+# How far into a file its kind is looked for, and how much of it decides.
+KIND_RECORDS, KIND_EXAMPLES = 1000, 20
 
 Progress = Callable[[str, int, int], None]
 Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -73,39 +73,44 @@ class PrepareReport:
         return values
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """The first pass, one entry per recognised document of the wanted kind."""
-
-    hashes: NDArray[np.uint64]
-    signatures: NDArray[np.uint32]
-    sizes: NDArray[np.int64]  # UTF-8 bytes
-    places: list[tuple[str, int]]  # file and line, for the report
-
-
 def prepare(
     paths: list[Path], output: Path, tokenizer: Tokenizer, config: PrepareConfig, *, progress: Progress | None = None
 ) -> PrepareReport:
     """Write the token data set `output` from files and folders.
 
     `progress(phase, done, total)` counts the bytes read. Raises DataError when a path does not exist,
-    `output` is there already, or nothing usable is found.
+    `output` is there already or cannot be written, or nothing usable is found.
     """
-    missing = [str(path) for path in paths if not path.exists()]
-    if missing:
-        raise DataError(f"There is no {', '.join(missing)}.", "Check the path.")
-    if output.exists():
+    files = check_paths(paths, output)
+    try:
+        return _Preparation(files, output, tokenizer, config, progress).run()
+    except OSError as exc:
+        raise DataError(
+            f"{output} cannot be written: {exc}.", "Check the disk's room and the folder's permissions."
+        ) from exc
+
+
+def check_paths(paths: list[Path], output: Path) -> list[InputFile]:
+    """The files to read. Raises DataError as `prepare` does, before any work."""
+    if output.exists() and not (output.is_dir() and next(output.iterdir(), None) is None):
         raise DataError(f"{output} exists already.", "Choose another folder, or delete it.")
-    return _Preparation(paths, output, tokenizer, config, progress).run()
+    files = input_files(paths, outside=output)
+    if not files:
+        raise DataError(f"There is no file in {', '.join(map(str, paths))}.", _KINDS_READ)
+    return files
 
 
 class _Preparation:
     """One call of `prepare`."""
 
     def __init__(
-        self, paths: list[Path], output: Path, tokenizer: Tokenizer, config: PrepareConfig, progress: Progress | None
+        self,
+        found: list[InputFile],
+        output: Path,
+        tokenizer: Tokenizer,
+        config: PrepareConfig,
+        progress: Progress | None,
     ) -> None:
-        found = input_files(paths, outside=output)
         self.files = [file for file in found if is_readable_name(file.name)]
         self.output, self.tokenizer, self.config, self.progress = output, tokenizer, config, progress
         self.workers = config.workers or os.cpu_count() or 1
@@ -116,69 +121,63 @@ class _Preparation:
 
     def run(self) -> PrepareReport:
         self.report.kind = self._kind()
-        with _Workers(self.workers, self.tokenizer) as workers:
-            scan = self._scan(workers)
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        with Workers(self.workers) as workers, Fingerprints(self.output.parent) as scan:
+            self._scan(workers, scan)
             duplicates = find_duplicates(scan.hashes, scan.signatures, threshold=self.config.near_duplicate_threshold)
             if not self.config.drop_duplicates:
                 duplicates = replace(duplicates, kept=np.ones_like(duplicates.kept), num_exact=0, num_near=0)
             validation = self._choose_validation(scan, duplicates)
             self._count_duplicates(scan, duplicates)
-            self._write(workers, duplicates.kept, validation)
+            self._write(workers, scan, duplicates.kept, validation)
         return self.report
 
     def _kind(self) -> str:
-        """The kind asked for, or that of most of the first records of each file."""
+        """The kind asked for, or that of most of the first examples of each file."""
         if self.config.kind != "auto":
             return self.config.kind
         counts: Counter[str] = Counter()
+        problems = self.report.problems[:]
         for file in self.files:
-            records = read_file(file, lambda *_: None, lambda _: None)
-            for record in islice(records, 20):
-                try:
-                    counts[recognise(record.value).kind] += 1
-                except Unrecognised:
-                    continue
+            counts.update(islice(_kinds(file, problems), KIND_EXAMPLES))
         if not counts:
-            problems = "; ".join(f"{file}: {what}" for file, _, what in self.report.problems[:3])
-            raise DataError(f"Nothing usable was found in {len(self.files)} files. {problems}", _KINDS_READ)
+            raise DataError(f"Nothing usable was found in {_counted(self.files)}. {_told(problems)}", _KINDS_READ)
         return counts.most_common(1)[0][0]
 
-    def _scan(self, workers: "_Workers") -> Scan:
-        hashes, signatures, sizes, places = [], [], [], []
-        examples = self._examples("reading", is_first=True)
-        for batch in workers.map(_fingerprints, _batches(examples)):
-            for place, digest, values, size in batch:
-                hashes.append(digest)
-                signatures.append(values)
-                sizes.append(size)
-                places.append(place)
+    def _scan(self, workers: Workers, scan: Fingerprints) -> None:
+        for batch in workers.map(fingerprints, _batches(self._examples("reading", is_first=True))):
+            for place, digest, signed, num_bytes in batch:
+                scan.add(place, digest, signed, num_bytes)
                 source = self.report.sources[place[0]]
                 source.documents += 1
-                source.bytes += size
-        if not hashes:
-            first = "; ".join(f"{file}, line {line}: {what}" for file, line, what in self.report.problems[:3])
-            raise DataError(f"No {self.report.kind} document was found. {first}", _KINDS_READ)
-        return Scan(np.array(hashes, dtype=np.uint64), np.stack(signatures), np.array(sizes, dtype=np.int64), places)
+                source.bytes += num_bytes
+        if not len(scan):
+            raise DataError(
+                f"No {self.report.kind} document was found in {_counted(self.files)}. {_told(self.report.problems)}",
+                _KINDS_READ,
+            )
 
-    def _choose_validation(self, scan: Scan, duplicates: Duplicates) -> NDArray[np.bool_]:
+    def _choose_validation(self, scan: Fingerprints, duplicates: Duplicates) -> NDArray[np.bool_]:
         target = int(scan.sizes[duplicates.kept].sum() * self.config.validation_ratio)
         max_bytes = min(target, self.config.validation_max_bytes)
         return choose_validation(duplicates, scan.hashes, scan.sizes, max_bytes=max_bytes, seed=self.config.seed)
 
-    def _count_duplicates(self, scan: Scan, duplicates: Duplicates) -> None:
+    def _count_duplicates(self, scan: Fingerprints, duplicates: Duplicates) -> None:
         self.report.num_exact_duplicates = duplicates.num_exact
         self.report.num_near_duplicates = duplicates.num_near
-        for place, kept in zip(scan.places, duplicates.kept, strict=True):
-            source = self.report.sources[place[0]]
+        for document, kept in enumerate(duplicates.kept):
+            source = self.report.sources[scan.place(document)[0]]
             source.kept += int(kept)
             source.duplicates += int(not kept)
         self.report.duplicate_examples = [
-            (_place(scan.places[dropped]), _place(scan.places[kept]))
+            (place_text(*scan.place(dropped)), place_text(*scan.place(kept)))
             for dropped, kept in duplicates.near_pairs
             if not duplicates.kept[dropped]
         ]
 
-    def _write(self, workers: "_Workers", kept: NDArray[np.bool_], validation: NDArray[np.bool_]) -> None:
+    def _write(
+        self, workers: Workers, scan: Fingerprints, kept: NDArray[np.bool_], validation: NDArray[np.bool_]
+    ) -> None:
         writer = MmapFileHandler.writer(
             self.output,
             kind=self.report.kind,
@@ -186,31 +185,32 @@ class _Preparation:
             fingerprint=self.tokenizer.fingerprint,
         )
         with writer:
-            self.tokenizer.save(writer.temporary / "tokenizer")
+            folder = writer.temporary / TOKENIZER
+            self.tokenizer.save(folder)
             wanted = (
-                (bool(validation[i]), place, example)
-                for i, (place, example) in enumerate(self._examples("tokenising", is_first=False))
-                if kept[i]
+                ("validation" if validation[document] else "train", place, example)
+                for document, (place, example) in enumerate(self._examples_again(scan))
+                if kept[document]
             )
-            for batch in workers.map(_tokenise, _batches(wanted)):
-                for is_validation, place, documents in batch:
-                    self._add(writer, "validation" if is_validation else "train", place, documents)
+            for batch in workers.map(Tokenise(folder, self.tokenizer.fingerprint), _batches(wanted)):
+                for tokenised in batch:
+                    self._add(writer, tokenised)
             if not self.report.num_tokens:
-                raise DataError("No document gave any token.", _KINDS_READ)
+                raise DataError(f"No document gave any token. {_told(self.report.problems)}", _KINDS_READ)
             sources = [asdict(source) for source in self.report.sources.values()]
             writer.close(sources=sources, report=self.report.to_dict())
 
-    def _add(self, writer: ShardWriter, split: str, place: tuple[str, int], documents: "list[_Tokens] | str") -> None:
-        if isinstance(documents, str):
-            self._problem(*place, documents)
+    def _add(self, writer: ShardWriter, tokenised: Tokenised) -> None:
+        if tokenised.problem:
+            self._problem(*tokenised.place, tokenised.problem)
             return
-        for document in documents:
-            writer.add(split, document.ids, document.mask, num_bytes=document.num_bytes)
+        for document in tokenised.documents:
+            writer.add(tokenised.split, document.ids, document.mask, num_bytes=document.num_bytes)
             self.report.num_tokens += len(document.ids)
-            self.report.sources[place[0]].tokens += len(document.ids)
-        self.report.num_validation += split == "validation"
+            self.report.sources[tokenised.place[0]].tokens += len(document.ids)
+        self.report.num_validation += tokenised.split == "validation"
 
-    def _examples(self, phase: str, *, is_first: bool) -> Iterator[tuple[tuple[str, int], Example]]:
+    def _examples(self, phase: str, *, is_first: bool) -> Iterator[tuple[Place, Example]]:
         """Every document of the wanted kind, the same in both passes; problems are told in the first."""
         report = self._problem if is_first else lambda *_: None
         advance = self._advance(phase)
@@ -220,11 +220,22 @@ class _Preparation:
                 if example is not None:
                     yield (record.file, record.row), example
 
-    def _recognise(self, record: Record, report: Callable[[str, int, str], None], is_first: bool) -> Example | None:
+    def _examples_again(self, scan: Fingerprints) -> Iterator[tuple[Place, Example]]:
+        """The documents of the first pass. Raises DataError when a file is not what it was then."""
+        count = 0
+        for place, example in self._examples("tokenising", is_first=False):
+            if count == len(scan) or scan.place(count) != place:
+                raise DataError(f"{place[0]} changed while it was read, at {place[1]:,}.", "Prepare the data again.")
+            yield place, example
+            count += 1
+        if count < len(scan):
+            raise DataError(f"{scan.place(count)[0]} changed while it was read.", "Prepare the data again.")
+
+    def _recognise(self, record: Record, report: Report, is_first: bool) -> Example | None:
         self.report.sources.setdefault(record.file, SourceReport(record.file))
         try:
             example = recognise(record.value)
-        except Unrecognised as exc:
+        except UnrecognisedError as exc:
             report(record.file, record.row, str(exc))
             return None
         if example.kind != self.report.kind:
@@ -263,107 +274,14 @@ class _Preparation:
 _KINDS_READ = "Give txt, md, jsonl, json, csv or parquet files, also in .gz, .tar.gz or .zip, with known fields."
 
 
-@dataclass(frozen=True, slots=True)
-class _Tokens:
-    ids: NDArray[Any]
-    mask: NDArray[np.uint8] | None
-    num_bytes: int
-
-
-class _Workers:
-    """Maps batches over processes, in order, with a bounded number of batches under way."""
-
-    def __init__(self, count: int, tokenizer: Tokenizer) -> None:
-        self._count, self._tokenizer = count, tokenizer
-        self._pool: Pool | None = None
-
-    def __enter__(self) -> "_Workers":
-        if self._count > 1:
-            context = multiprocessing.get_context("spawn")
-            self._pool = context.Pool(self._count, _start_worker, (self._tokenizer,))
-        else:
-            _start_worker(self._tokenizer)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.terminate()
-            self._pool.join()
-
-    def map(self, work: Callable[[list[Item]], Result], batches: Iterator[list[Item]]) -> Iterator[Result]:
-        if self._pool is None:
-            yield from map(work, batches)
-            return
-        # The pool would read its input to the end at once: a semaphore keeps it near the results.
-        slots = threading.Semaphore(self._count * BATCHES_AHEAD_PER_WORKER)
-        failure: list[BaseException] = []
-
-        def bounded() -> Iterator[list[Item]]:
-            try:
-                for batch in batches:
-                    slots.acquire()
-                    yield batch
-            except BaseException as exc:  # raised in the pool's own thread, told below
-                failure.append(exc)
-
-        for result in self._pool.imap(work, bounded()):
-            slots.release()
-            yield result
-        if failure:
-            raise failure[0]
-
-
-_worker_template: ChatTemplate
-
-
-def _start_worker(tokenizer: Tokenizer) -> None:
-    global _worker_template
-    _worker_template = ChatTemplate(tokenizer)
-
-
-def _fingerprints(
-    batch: list[tuple[tuple[str, int], Example]],
-) -> list[tuple[tuple[str, int], int, NDArray[np.uint32], int]]:
-    """(place, hash, signature, bytes) of each document."""
-    return [
-        (place, content_hash(key), signature(key), len(key.encode("utf-8", "replace")))
-        for place, example in batch
-        for key in [example.key()]
-    ]
-
-
-def _tokenise(
-    batch: list[tuple[bool, tuple[str, int], Example]],
-) -> list[tuple[bool, tuple[str, int], list[_Tokens] | str]]:
-    """Each example's documents, or why it has none."""
-    results: list[tuple[bool, tuple[str, int], list[_Tokens] | str]] = []
-    for is_validation, place, example in batch:
+def _kinds(file: InputFile, problems: list[tuple[str, int, str]]) -> Iterator[str]:
+    """The kinds of the examples at the beginning of a file; what is no example goes to `problems`."""
+    records = read_file(file, lambda *problem: problems.append(problem), lambda _: None)
+    for record in islice(records, KIND_RECORDS):
         try:
-            results.append((is_validation, place, _documents(example)))
-        except AssistantError as exc:
-            results.append((is_validation, place, exc.message))
-    return results
-
-
-def _documents(example: Example) -> list[_Tokens]:
-    """One document for a text or a conversation; chosen then rejected for a pair."""
-    tokenizer = _worker_template.tokenizer
-    dtype = np.uint16 if tokenizer.vocab_size <= 65536 else np.uint32
-    num_bytes = len(example.key().encode("utf-8", "replace"))
-    if isinstance(example, Text):
-        return [_Tokens(np.array([*tokenizer.encode(example.text), tokenizer.eos_id], dtype=dtype), None, num_bytes)]
-    if isinstance(example, Chat):
-        ids, mask = _worker_template.encode_with_mask(example.messages)
-        return [_Tokens(np.array(ids, dtype=dtype), np.array(mask, dtype=np.uint8), num_bytes)]
-    return [_answered(example, answer, dtype) for answer in (example.chosen, example.rejected)]
-
-
-def _answered(example: Preference, answer: str, dtype: type[np.uint16] | type[np.uint32]) -> _Tokens:
-    """The conversation with one answer; only that answer carries the mask."""
-    prompt = len(_worker_template.encode(example.messages, add_generation_prompt=True))
-    ids, mask = _worker_template.encode_with_mask([*example.messages, {"role": "assistant", "content": answer}])
-    mask[:prompt] = [0] * prompt
-    return _Tokens(np.array(ids, dtype=dtype), np.array(mask, dtype=np.uint8), len(answer.encode("utf-8", "replace")))
+            yield recognise(record.value).kind
+        except UnrecognisedError as exc:
+            problems.append((record.file, record.row, str(exc)))
 
 
 def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
@@ -371,5 +289,11 @@ def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
         yield batch
 
 
-def _place(place: tuple[str, int]) -> str:
-    return f"{place[0]}:{place[1]}"
+def _counted(files: list[InputFile]) -> str:
+    return "1 file" if len(files) == 1 else f"{len(files):,} files"
+
+
+def _told(problems: list[tuple[str, int, str]]) -> str:
+    """The first of the problems in a sentence."""
+    more = f" and {len(problems) - 3:,} more" if len(problems) > 3 else ""
+    return "; ".join(f"{place_text(file, row)}: {what}" for file, row, what in problems[:3]) + f"{more}."

@@ -5,24 +5,23 @@ and row and left out. `streams` gives the bytes, `formats` says what a record is
 """
 
 import csv
-import json
 import lzma
 import re
 import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from io import BytesIO, TextIOWrapper
 from itertools import chain, islice
-from typing import IO, Any
+from typing import IO, Any, Literal
 
-import ijson
-import pyarrow
-import pyarrow.parquet
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from core.data.json_reader import read_json, read_json_lines
+from core.data.records import MAX_LINE_CHARS, Line, Record, Report, numbered_lines, one_line
 from core.data.streams import (
     ARCHIVE_SUFFIXES,
     MAX_FREE_UNPACKED_BYTES,
@@ -41,16 +40,12 @@ SUFFIXES = (*TEXT_SUFFIXES, *LINE_SUFFIXES, ".json", *TABLE_SUFFIXES, ".parquet"
 
 # A text file is one document, cut after a paragraph when it grows beyond this.
 DOCUMENT_CHARS = 1 << 18
-# A longer line or JSON value is not one that anybody wrote.
-MAX_LINE_CHARS = 1 << 25
-MAX_JSON_DEPTH = 100
 MAX_PARQUET_IN_ARCHIVE_BYTES = 1 << 30
 PARQUET_BATCH_ROWS = 64
-KNOWN_COLUMNS = frozenset(["text", "content", "instruction", "prompt", "question", "en", "zh", "messages", "conversations", "chosen", "title"])
+KNOWN_COLUMNS = frozenset(
+    ["text", "content", "instruction", "prompt", "question", "en", "zh", "messages", "conversations", "chosen", "title"]
+)
 _COLUMN_NAME = re.compile(r"[A-Za-z_][\w .-]{0,40}")
-
-Report = Callable[[str, int, str], None]
-Line = tuple[int, str]
 
 # What the libraries raise for input that is broken, cut or encrypted.
 _BROKEN = (
@@ -64,17 +59,8 @@ _BROKEN = (
     lzma.LZMAError,
     tarfile.TarError,
     zipfile.BadZipFile,
-    pyarrow.ArrowException,
+    pa.ArrowException,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A text or a JSON object and where it stands: `row` is its line, or its number in an array or table, from 1."""
-
-    file: str
-    row: int
-    value: str | dict[str, Any]
 
 
 def is_readable_name(name: str) -> bool:
@@ -95,11 +81,11 @@ def read_file(file: InputFile, report: Report, advance: Advance) -> Iterator[Rec
                 try:
                     yield from _read_member(name, stream, report)
                 except _BROKEN as exc:
-                    report(name, 0, f"reading stopped: {_one_line(exc)}")
+                    report(name, 0, f"reading stopped: {one_line(exc)}")
     except DataError as exc:  # it unpacks to too much
         report(file.name, 0, f"reading stopped: {exc}")
     except _BROKEN as exc:
-        report(file.name, 0, f"reading stopped: {_one_line(exc)}")
+        report(file.name, 0, f"reading stopped: {one_line(exc)}")
 
 
 def _read_member(name: str, stream: IO[bytes], report: Report) -> Iterator[Record]:
@@ -116,22 +102,13 @@ def _read_member(name: str, stream: IO[bytes], report: Report) -> Iterator[Recor
         return
     with text:
         if lower.endswith(LINE_SUFFIXES):
-            yield from _read_json_lines(name, _lines(text), report)
+            yield from read_json_lines(name, numbered_lines(text), report)
         elif lower.endswith(".json"):
-            yield from _read_json(name, text, report)
+            yield from read_json(name, text, report)
         elif lower.endswith(tuple(TABLE_SUFFIXES)):
             yield from _read_table(name, text, report, TABLE_SUFFIXES[lower[-4:]])
         else:
             yield from _read_text(name, text, report, is_plain=lower.endswith((".txt", ".text")))
-
-
-def _lines(text: TextIOWrapper) -> Iterator[Line]:
-    """(number, line); a line over MAX_LINE_CHARS comes in several parts of the same number."""
-    number, is_new = 0, True
-    for line in iter(lambda: text.readline(MAX_LINE_CHARS), ""):
-        number += is_new
-        is_new = line.endswith("\n")
-        yield number, line
 
 
 # Text
@@ -139,7 +116,7 @@ def _lines(text: TextIOWrapper) -> Iterator[Line]:
 
 def _read_text(name: str, text: TextIOWrapper, report: Report, *, is_plain: bool) -> Iterator[Record]:
     """WikiExtractor or WikiText articles, a document per line, or the file as one document."""
-    lines = _lines(text)
+    lines = numbered_lines(text)
     start = _look_ahead(lines)
     rest = chain(start, lines)
     first = next((line for _, line in start if line.strip()), "")
@@ -243,122 +220,23 @@ def _simplified(match: re.Match[str]) -> str:
     return "" if ":" in match[1] else match[1]
 
 
-# JSON
-
-
-def _read_json_lines(name: str, lines: Iterator[Line], report: Report) -> Iterator[Record]:
-    overlong = 0
-    for number, line in lines:
-        if number == overlong or not line.strip():
-            continue
-        if len(line) >= MAX_LINE_CHARS:
-            overlong = number
-            report(name, number, f"a line over {MAX_LINE_CHARS:,} characters")
-            continue
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as exc:
-            report(name, number, f"broken JSON: {_one_line(exc)}")
-            continue
-        yield from _json_record(name, number, value, report)
-
-
-def _read_json(name: str, text: TextIOWrapper, report: Report) -> Iterator[Record]:
-    """An array, or objects one after the other: as JSON lines where the first line is one."""
-    first = ""
-    while not first.strip():
-        first = text.readline(MAX_LINE_CHARS)
-        if not first:
-            return
-    if first.lstrip()[0] != "[" and _is_json(first):
-        yield from _read_json_lines(name, chain([(1, first)], ((n + 1, line) for n, line in _lines(text))), report)
-        return
-    feed = _JsonFeed(first, text)
-    number = 0
-    try:
-        for value in _json_values(feed, is_array=first.lstrip()[0] == "["):
-            number += 1
-            feed.held = 0
-            yield from _json_record(name, number, value, report)
-    except (ijson.JSONError, ValueError, _TooMuch) as exc:
-        report(name, number + 1, f"broken JSON at line {feed.line:,}, after record {number:,}: {_one_line(exc)}")
-
-
-def _json_values(feed: "_JsonFeed", *, is_array: bool) -> Iterator[Any]:
-    """The items of an array, or the values that follow each other.
-
-    `ijson.items` is not used: it spells out the path of every event, and 100,000 opening brackets
-    take it 25 GB.
-    """
-    top, depth = int(is_array), 0
-    builder = ijson.ObjectBuilder()
-    for event, value in ijson.basic_parse(feed, use_float=True, multiple_values=True):
-        depth -= event in ("end_map", "end_array")
-        if depth >= top:
-            builder.event(event, value)
-        is_start = event in ("start_map", "start_array")
-        depth += is_start
-        if depth > MAX_JSON_DEPTH:
-            raise _TooMuch(f"nested deeper than {MAX_JSON_DEPTH}")
-        if depth == top and not is_start:
-            yield builder.value
-            builder = ijson.ObjectBuilder()
-
-
-def _is_json(line: str) -> bool:
-    try:
-        json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _json_record(name: str, row: int, value: Any, report: Report) -> Iterator[Record]:
-    if isinstance(value, dict | str):
-        yield Record(name, row, value)
-    else:
-        report(name, row, f"a JSON {type(value).__name__}, not an object")
-
-
-class _TooMuch(Exception):
-    """A JSON value beyond MAX_LINE_CHARS or MAX_JSON_DEPTH."""
-
-
-class _JsonFeed:
-    """Text as the UTF-8 bytes that ijson reads, a line at a time, so that `line` is where it is."""
-
-    def __init__(self, first: str, text: TextIOWrapper) -> None:
-        self._next, self._text = first, text
-        self.line = 1
-        self.held = 0  # characters since the last value was whole
-
-    def read(self, size: int) -> bytes:
-        if not size:
-            return b""
-        content, self._next = self._next, self._text.readline(1 << 14)
-        self.line += content.endswith("\n") and bool(self._next)
-        self.held += len(content)
-        if self.held > MAX_LINE_CHARS:
-            raise _TooMuch(f"a value over {MAX_LINE_CHARS:,} characters")
-        return content.encode("utf-8", "replace")
-
-
 # Tables
 
 
 def _read_table(name: str, text: TextIOWrapper, report: Report, delimiter: str | None) -> Iterator[Record]:
-    lines = _lines(text)
+    lines = numbered_lines(text)
     start = list(islice((line for _, line in lines if line.strip()), 1))
     if not start:
         return
     delimiter = delimiter or max(",;\t|", key=start[0].count)
     csv.field_size_limit(MAX_LINE_CHARS)
-    is_quoted = any(f"{mark}{delimiter}" in start[0] or start[0].startswith(mark) for mark in ('"',))
+    is_quoted = f'"{delimiter}' in start[0] or start[0].startswith('"')
     header = next(csv.reader(start, delimiter=delimiter))
     has_header = _is_header(header)
     # Parallel text without a header line is written without quotes: a lone " would eat the lines after it.
-    quoting = csv.QUOTE_MINIMAL if has_header or is_quoted or delimiter == "," else csv.QUOTE_NONE
+    is_plain = not (has_header or is_quoted or delimiter == ",")
     content = (line for _, line in lines)
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if is_plain else csv.QUOTE_MINIMAL
     rows = csv.reader(content if has_header else chain(start, content), delimiter=delimiter, quoting=quoting)
     row = 0
     try:
@@ -392,7 +270,7 @@ def _read_parquet(name: str, stream: IO[bytes], report: Report) -> Iterator[Reco
         source = BytesIO(content)
     size = source.seek(0, 2)
     row = 0
-    with pyarrow.parquet.ParquetFile(source) as file:
+    with pq.ParquetFile(source) as file:
         _check_parquet_size(name, file.metadata, size)
         for batch in file.iter_batches(batch_size=PARQUET_BATCH_ROWS):
             for value in batch.to_pylist():
@@ -408,9 +286,3 @@ def _check_parquet_size(name: str, metadata: Any, size: int) -> None:
             f"{name} has {size:,} bytes and unpacks to {unpacked:,}, more than {limit:,}: it was refused.",
             "Write it again without compression if you trust it.",
         )
-
-
-def _one_line(exc: Exception) -> str:
-    text = exc.args[0] if exc.args else ""
-    text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(exc)
-    return (text.strip().splitlines() or [type(exc).__name__])[0]

@@ -7,14 +7,15 @@ unpack to is bounded, so a bomb ends in a DataError and not in a full memory. `r
 import codecs
 import gzip
 import io
+import os
 import re
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, NoReturn, cast
 
 import charset_normalizer
 
@@ -41,23 +42,45 @@ class InputFile:
 def input_files(paths: list[Path], *, outside: Path | None = None) -> list[InputFile]:
     """The files that `paths` name, folders opened, each once and in a fixed order.
 
-    Files in the folder `outside` are left out: a data set is not its own input.
+    Hidden files in a folder are left out, and all in the folder `outside`: a data set is not its own
+    input. Raises DataError for a path that is not there or cannot be listed.
     """
     found: dict[Path, InputFile] = {}
     for path in paths:
-        if path.is_dir():
-            inside = (file for file in sorted(path.rglob("*")) if file.is_file())
-            files = [InputFile(file, file.relative_to(path).as_posix()) for file in inside]
-        else:
-            files = [InputFile(path, path.name)]
-        for file in files:
+        for file in _files_of(path):
             if outside is None or not file.path.resolve().is_relative_to(outside.resolve()):
                 found.setdefault(file.path.resolve(), file)
     counts = Counter(file.name for file in found.values())
-    return [file if counts[file.name] == 1 else InputFile(file.path, str(file.path)) for file in found.values()]
+    return [file if counts[file.name] == 1 else InputFile(file.path, _shown(str(file.path))) for file in found.values()]
 
 
-def members(file: InputFile, advance: Advance) -> Iterator[tuple[str, IO[bytes]]]:
+def _files_of(path: Path) -> Iterator[InputFile]:
+    if path.is_file():
+        yield InputFile(path, _shown(path.name))
+        return
+    if not path.is_dir():
+        what = "is neither a file nor a folder" if path.exists() else "does not exist"
+        raise DataError(f"{path} {what}.", "Check the path.")
+    for folder, folders, names in os.walk(path, onerror=_cannot_be_listed):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            file = Path(folder, name)
+            if not name.startswith(".") and file.is_file():
+                yield InputFile(file, _shown(file.relative_to(path).as_posix()))
+
+
+def _shown(name: str) -> str:
+    """A file's name that can be printed: bytes that are no UTF-8 become U+FFFD."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def _cannot_be_listed(error: OSError) -> NoReturn:
+    raise DataError(
+        f"The folder {error.filename} cannot be read: {error.strerror}.", "Change its permissions, or leave it out."
+    ) from error
+
+
+def members(file: InputFile, advance: Advance) -> Generator[tuple[str, IO[bytes]], None, None]:
     """(name, content) of the file itself, unpacked, or of each file in the archive it is.
 
     `advance(bytes)` counts what is read from disk. Raises DataError for a bomb, and what the
@@ -109,7 +132,7 @@ def _zip_members(name: str, raw: IO[bytes], budget: Budget) -> Iterator[tuple[st
 
 
 def _tar_members(name: str, raw: IO[bytes], budget: Budget) -> Iterator[tuple[str, IO[bytes]]]:
-    with tarfile.open(fileobj=gunzipped(name.lower(), raw, budget), mode="r|") as archive:
+    with tarfile.open(fileobj=gunzipped(name.lower(), raw, budget), mode="r|", errors="replace") as archive:
         for entry in archive:
             # A link's target may lie behind it in the stream, and a sparse file is a bomb without gzip.
             content = archive.extractfile(entry) if entry.isreg() and not entry.issparse() else None
@@ -187,7 +210,8 @@ def _is_utf16(head: bytes, name: str) -> bool:
     usual = len(
         re.findall(r"[\t\n\r -~\u00a0-\u052f\u2000-\u206f\u3000-\u30ff\u4e00-\u9fff\uac00-\ud7a3\uff00-\uffee]", text)
     )
-    return usual > 0.97 * len(text)
+    has_ascii = re.search(r"[\t\n\r -~]", text) is not None  # where else would a zero byte come from
+    return has_ascii and usual > 0.97 * len(text)
 
 
 class _Counted(io.RawIOBase):

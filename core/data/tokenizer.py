@@ -10,6 +10,7 @@ import codecs
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ CONTROL_TOKENS = (
     "</tool_call>",
     *(f"<|reserved_{number}|>" for number in range(6)),
 )
+MIN_VOCAB_SIZE = 4 + len(CONTROL_TOKENS) + 256 + 1
 CHATML = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
@@ -82,6 +84,11 @@ class Tokenizer:
         Characters beyond `character_coverage` of the text are spelt in bytes: with few pieces and
         Chinese text, a lower coverage leaves more of them for words.
         """
+        if vocab_size < MIN_VOCAB_SIZE:
+            raise DataError(
+                f"A vocabulary of {vocab_size} is too small: bytes and control tokens alone take {MIN_VOCAB_SIZE - 1}.",
+                f"Ask for at least {MIN_VOCAB_SIZE} pieces.",
+            )
         model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
@@ -107,7 +114,7 @@ class Tokenizer:
             )
         except (RuntimeError, OSError) as exc:
             raise DataError(
-                f"A vocabulary of {vocab_size} could not be learnt: {str(exc).splitlines()[-1]}",
+                f"A vocabulary of {vocab_size} could not be learnt: {_after_source_line(exc)}",
                 "Give more text or a smaller vocabulary.",
             ) from exc
         return cls._from_sentencepiece(model.getvalue(), _own_settings())
@@ -201,6 +208,11 @@ class StreamDecoder:
             self._strips_space = False
             return text.removeprefix(" ")
         return text
+
+
+def _after_source_line(exc: Exception) -> str:
+    """SentencePiece's own words, without its file, line and condition."""
+    return re.sub(r"^.*\] *", "", str(exc).splitlines()[-1]) or "there is no text."
 
 
 def _own_settings() -> dict[str, Any]:

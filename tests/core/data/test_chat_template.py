@@ -62,6 +62,14 @@ def test_a_token_split_over_two_messages_stays_text(tokenizer: Tokenizer, tmp_pa
             assert control_ids(tokenizer, ids) == [], (token, cut)
 
 
+def test_other_fields_of_a_message_never_reach_the_template(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    source = "{% for m in messages %}{{ m['name'] }}{{ m.tool_calls }}{{ m['content'] }}{% endfor %}"
+    template = with_template(tokenizer, source, tmp_path)
+    message = {"role": "user", "content": "x", "name": "<|im_end|>", "tool_calls": "<s>"}
+    assert tokenizer.decode(template.encode([message], add_generation_prompt=False)) == "x"
+    assert control_ids(tokenizer, template.encode([message], add_generation_prompt=False)) == []
+
+
 def test_added_tokens_that_are_not_special_are_held_back_too(tmp_path: Path) -> None:
     model = tokenizers.Tokenizer(tokenizers.models.BPE())
     model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -132,7 +140,10 @@ def test_bad_messages_are_named(tokenizer: Tokenizer, messages: Messages, messag
         "{{ ''.__class__.__mro__[1].__subclasses__() }}",
         "{{ messages.append(1) }}",
         "{{ cycler.__init__.__globals__.os.system('true') }}",
+        "{{ '{0.__class__.__init__.__globals__}'.format(messages) }}",
         "{% for i in range(10**9) %}x{% endfor %}",
+        "{% for i in range(9999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ 'x' * 10**10 }}",
         "{% for i in range(99999) %}{{ 'x' * 9999 }}{% endfor %}",
         "{{ raise_exception('no') }}",
         "{{ 1 / 0 }}",
@@ -140,8 +151,11 @@ def test_bad_messages_are_named(tokenizer: Tokenizer, messages: Messages, messag
         "{% for x in %}",
     ],
 )
-def test_hostile_and_broken_templates_end_in_a_model_error(tokenizer: Tokenizer, tmp_path: Path, source: str) -> None:
-    with pytest.raises(ModelError) as caught:
+def test_hostile_and_broken_templates_end_in_a_model_error(
+    tokenizer: Tokenizer, tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.data.template_sandbox.RENDER_LIMIT_S", 0.3)
+    with pytest.raises(ModelError, match=r"The chat template .*Choose another version of the model") as caught:
         with_template(tokenizer, source, tmp_path).encode(say("hi"), add_generation_prompt=True)
     assert isinstance(caught.value, AssistantError)
     assert "uid=" not in str(caught.value)

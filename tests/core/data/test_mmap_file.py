@@ -133,3 +133,13 @@ def test_a_killed_writer_leaves_the_old_data_set(tmp_path: Path) -> None:
 def test_a_folder_without_a_data_set_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no dataset\.json.*`prepare`"):
         MmapFileHandler(tmp_path)
+
+
+def test_a_writer_clears_away_what_killed_ones_left_and_nothing_else(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = {number: tmp_path / f".d.{number}.tmp" for number in (dead.pid, os.getppid())}
+    for folder in left.values():
+        folder.mkdir()
+    write(tmp_path / "d", [[1, 2, 3]])
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "d", left[os.getppid()]])

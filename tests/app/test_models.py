@@ -1,0 +1,67 @@
+"""Which models can be chosen, and loading them in the background."""
+
+from pathlib import Path
+
+import pytest
+
+from app.models import ModelChoice, ModelHolder, ModelState
+from app.paths import models_dir, runs_dir, starter_dir
+from core.config.model_config import PRESETS
+from core.data.tokenizer import Tokenizer
+from core.errors import ModelError
+from core.model.checkpoint import save_model
+from core.model.transformer import Transformer
+from tests.core.conftest import sentences
+
+LOAD_S = 60
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random model."""
+    tokenizer = Tokenizer.train(sentences(400, seed=0), vocab_size=420)
+    model = Transformer(PRESETS["tiny"])
+    model.init_weights(seed=1)
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_model(model, folder, tokenizer=tokenizer)
+    return folder
+
+
+def test_the_given_folder_comes_first_then_the_starter_then_the_users_models_and_runs(model_folder: Path) -> None:
+    (models_dir() / "mine").symlink_to(model_folder, target_is_directory=True)
+    (models_dir() / "no model").mkdir()
+    (runs_dir() / "sft-001").mkdir()
+    (runs_dir() / "sft-001" / "model").symlink_to(model_folder, target_is_directory=True)
+    names = [choice.name for choice in ModelHolder(model_folder).choices()]
+    assert [name for name in names if name != starter_dir().name] == ["tiny", "mine", "sft-001"]
+
+
+def test_a_chosen_model_is_loaded_in_the_background(model_folder: Path) -> None:
+    holder = ModelHolder()
+    assert holder.state == ModelState.EMPTY
+    holder.select(ModelChoice("tiny", model_folder))
+    assert holder.wait(LOAD_S)
+    assert holder.state == ModelState.READY
+    assert holder.model().name == "tiny"
+
+
+def test_a_folder_that_cannot_be_loaded_leaves_its_error(tmp_path: Path) -> None:
+    holder = ModelHolder()
+    holder.select(ModelChoice("empty", tmp_path))
+    assert holder.wait(LOAD_S)
+    assert holder.state == ModelState.FAILED
+    with pytest.raises(ModelError, match=r"has no config\.json"):
+        holder.model()
+
+
+def test_the_last_choice_wins_however_long_the_others_take(model_folder: Path, tmp_path: Path) -> None:
+    holder = ModelHolder()
+    holder.select(ModelChoice("empty", tmp_path))
+    holder.select(ModelChoice("tiny", model_folder))
+    assert holder.wait(LOAD_S)
+    assert holder.model().name == "tiny"
+
+
+def test_without_a_choice_the_remedy_is_told() -> None:
+    with pytest.raises(ModelError, match="Choose one at the top of the page"):
+        ModelHolder().model()
