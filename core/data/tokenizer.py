@@ -9,8 +9,10 @@ and llama.cpp read.
 import codecs
 import hashlib
 import io
+import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,10 @@ SENTENCEPIECE_FILE = "tokenizer.model"
 JSON_FILE = "tokenizer.json"
 SETTINGS_FILE = "tokenizer_config.json"
 MAX_FILE_BYTES = 64 * 2**20
+# Beyond the upper share of the text characters are misprints; below the lower one SentencePiece refuses.
+MIN_COVERAGE, MAX_COVERAGE = 0.98, 0.9995
+# Of the pieces that are neither bytes nor control tokens, how many may be single characters.
+MAX_CHARACTER_SHARE = 2 / 3
 
 UNK, BOS, EOS, PAD = "<unk>", "<s>", "</s>", "<pad>"
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
@@ -77,22 +83,25 @@ class Tokenizer:
 
     @classmethod
     def train(
-        cls, texts: Iterable[str], *, vocab_size: int, num_threads: int = 2, character_coverage: float = 0.9995
+        cls, texts: Iterable[str], *, vocab_size: int, num_threads: int = 2, character_coverage: float | None = None
     ) -> "Tokenizer":
-        """Learn a BPE vocabulary. Raises DataError when there is too little text for it.
+        """Learn a BPE vocabulary from texts, which are held in memory. Raises DataError when they are too few.
 
-        Characters beyond `character_coverage` of the text are spelt in bytes: with few pieces and
-        Chinese text, a lower coverage leaves more of them for words.
+        Characters beyond `character_coverage` of the text are spelt in bytes. None covers as much as leaves
+        pieces for words: with a small vocabulary, Chinese characters alone would fill it.
         """
         if vocab_size < MIN_VOCAB_SIZE:
             raise DataError(
                 f"A vocabulary of {vocab_size} is too small: bytes and control tokens alone take {MIN_VOCAB_SIZE - 1}.",
                 f"Ask for at least {MIN_VOCAB_SIZE} pieces.",
             )
+        texts = [text.replace(SPACE_MARK, " ") for text in texts]
+        if character_coverage is None:
+            character_coverage = _coverage(texts, int((vocab_size - MIN_VOCAB_SIZE) * MAX_CHARACTER_SHARE))
         model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=(text.replace(SPACE_MARK, " ") for text in texts),
+                sentence_iterator=iter(texts),
                 model_writer=model,
                 model_type="bpe",
                 vocab_size=vocab_size,
@@ -115,7 +124,7 @@ class Tokenizer:
         except (RuntimeError, OSError) as exc:
             raise DataError(
                 f"A vocabulary of {vocab_size} could not be learnt: {_after_source_line(exc)}",
-                "Give more text or a smaller vocabulary.",
+                "Ask for a larger one." if "required_chars" in str(exc) else "Give more text or ask for a smaller one.",
             ) from exc
         return cls._from_sentencepiece(model.getvalue(), _own_settings())
 
@@ -213,6 +222,13 @@ class StreamDecoder:
 def _after_source_line(exc: Exception) -> str:
     """SentencePiece's own words, without its file, line and condition."""
     return re.sub(r"^.*\] *", "", str(exc).splitlines()[-1]) or "there is no text."
+
+
+def _coverage(texts: Sequence[str], max_characters: int) -> float:
+    """The share of the text that its `max_characters` most frequent characters make up, within the limits."""
+    counts = Counter(itertools.chain.from_iterable(texts))
+    frequent = sum(count for _, count in counts.most_common(max_characters))
+    return min(max(frequent / max(counts.total(), 1), MIN_COVERAGE), MAX_COVERAGE)
 
 
 def _own_settings() -> dict[str, Any]:
