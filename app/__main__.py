@@ -14,6 +14,7 @@ from typing import cast
 
 from app.commands import PROGRAM, Command, overview, split_word
 from app.paths import log_file
+from app.variables import set_defaults
 from core.errors import AssistantError, SetupError
 
 EXIT_FAILED = 1
@@ -23,6 +24,7 @@ EXIT_INTERRUPTED = 130
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command line (None is this process's own); returns the exit status."""
+    set_defaults()
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] in (["--help"], ["-h"], ["help"]):
         sys.stdout.write(overview())

@@ -1,16 +1,47 @@
 """Values as the page shows them: pure functions."""
 
+import html
+from collections.abc import Iterable
 from typing import Any
+
+NOTICE = "⚠"
+
+
+def to_html(text: str) -> str:
+    """Text for a component that shows HTML: names of folders and errors quote what others wrote."""
+    return html.escape(text)
+
+
+def to_messages(history: Any) -> list[dict[str, Any]]:
+    """The conversation as text alone.
+
+    It comes from the browser, where anybody may have written it: Gradio would show the files and components
+    that it names, and read them for that. A message that is a notice keeps its mark; all else is dropped.
+    """
+    turns = history if isinstance(history, list) else []
+    return [_message(turn) for turn in turns if isinstance(turn, dict) and turn.get("role") in ("user", "assistant")]
+
+
+def without_notices(messages: Iterable[dict[str, Any]]) -> list[dict[str, str]]:
+    """What the model is given: an error that was shown in the conversation is no part of it."""
+    return [{"role": turn["role"], "content": turn["content"]} for turn in messages if "metadata" not in turn]
+
+
+def _message(turn: dict[str, Any]) -> dict[str, Any]:
+    message = {"role": turn["role"], "content": to_text(turn.get("content"))}
+    metadata = turn.get("metadata")
+    is_notice = isinstance(metadata, dict) and metadata.get("title") == NOTICE
+    return message | ({"metadata": {"title": NOTICE}} if is_notice else {})
 
 
 def to_text(content: Any) -> str:
-    """The text of a chat message; Gradio gives strings or lists of typed parts."""
+    """The text of a chat message; Gradio gives strings or lists of typed parts. Lone surrogates become "?"."""
     if isinstance(content, str):
-        return content
+        return content.encode("utf-8", "replace").decode("utf-8")
     if isinstance(content, list):
         return "".join(to_text(part) for part in content)
     if isinstance(content, dict):
-        return str(content.get("text", ""))
+        return to_text(content.get("text"))
     return ""
 
 

@@ -10,8 +10,6 @@ Programs that ask the API show a key instead of the cookie.
 import hmac
 import re
 import secrets
-from collections.abc import Iterable
-from http.cookies import SimpleCookie
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -19,7 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.i18n import CHINESE, ENGLISH, t
+from app.i18n import preferred_language, t
 from core.files import write_atomic
 from core.inference.openai_schema import RequestError
 
@@ -39,8 +37,12 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "x-accel-buffering": "no",
 }
-# Routes of Gradio that make the server fetch an address, or open what nobody needs here.
-BLOCKED = re.compile(r"/(proxy=|file=\s*https?:|stream/|monitoring|vibe|custom_component)", re.IGNORECASE)
+# What the page asks for. Gradio has many more routes: some read files, some make the server fetch an address.
+ALLOWED = re.compile(
+    r"/(health|login|config|theme\.css|favicon\.ico|manifest\.json)?"
+    r"|/(assets|static|svelte)/(?!.*\.\.)[\w./@-]+"
+    r"|/gradio_api/(queue/(join|data)|run/predict|cancel|reset|startup-events|app_id|heartbeat/\w+)"
+)
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 OPEN_PATHS = ("/health",)
 
@@ -66,9 +68,9 @@ class OwnAddress:
         origins = headers.getlist("origin")
         if any(origin.lower() not in self.origins for origin in origins):
             return False
-        if method in SAFE_METHODS and not is_websocket:
-            return True
-        return headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
+        if method in SAFE_METHODS and not is_websocket and headers.get("sec-fetch-mode") == "navigate":
+            return True  # a link to us in another page
+        return all(site in ("same-origin", "none") for site in headers.getlist("sec-fetch-site"))
 
 
 class KeyGuard:
@@ -128,29 +130,30 @@ class Guard:
             status, sentence = refused
             return PlainTextResponse(sentence, status)
         headers, path = Headers(scope=scope), scope["path"]
-        if BLOCKED.search(path):
+        if not ALLOWED.fullmatch(path):
             return PlainTextResponse("This route is closed.", 403)
         if path == "/login" and scope["type"] == "http":
             return self._login(scope, headers)
         if path in OPEN_PATHS or self._has_cookie(headers):
             return None
-        return _page(t("locked", _language(headers)), status=401)
+        return _page("locked", headers, status=401)
 
     def _login(self, scope: Scope, headers: Headers) -> Response:
         """Trade the one-time token for the cookie."""
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if self._login_token is None or not _is_equal(given, self._login_token):
             if self._has_cookie(headers):
-                return _page(t("opening", _language(headers)), moves_to="/")
-            return _page(t("locked", _language(headers)), status=401)
+                return _page("opening", headers, moves_to="/")
+            return _page("locked", headers, status=401)
         self._login_token = None
-        page = _page(t("opening", _language(headers)), moves_to="/")
+        page = _page("opening", headers, moves_to="/")
         page.set_cookie(self._cookie, self._secret, httponly=True, samesite="strict", path="/", max_age=30 * 86400)
         return page
 
     def _has_cookie(self, headers: Headers) -> bool:
-        values = (morsel.value for cookie in _cookies(headers) for morsel in [cookie.get(self._cookie)] if morsel)
-        return any(_is_equal(value, self._secret) for value in values)
+        """Every program on this machine's address shares the header, so what others wrote is passed over."""
+        pairs = (pair.partition("=") for value in headers.getlist("cookie") for pair in value.split(";"))
+        return any(name.strip() == self._cookie and _is_equal(value.strip(), self._secret) for name, _, value in pairs)
 
 
 def session_secret(path: Path) -> str:
@@ -175,10 +178,6 @@ def _api_error(status: int, message: str, code: str) -> Response:
     return JSONResponse(refusal.body, status, headers)
 
 
-def _cookies(headers: Headers) -> Iterable[SimpleCookie]:
-    return (SimpleCookie(value) for value in headers.getlist("cookie"))
-
-
 def _with_headers(send: Send) -> Send:
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -190,11 +189,9 @@ def _with_headers(send: Send) -> Send:
     return send_with_headers
 
 
-def _language(headers: Headers) -> str:
-    return CHINESE if headers.get("accept-language", "").lower().startswith("zh") else ENGLISH
-
-
-def _page(text: str, *, status: int = 200, moves_to: str | None = None) -> Response:
+def _page(key: str, headers: Headers, *, status: int = 200, moves_to: str | None = None) -> Response:
+    """A page with one text, in the language that the browser asks for."""
+    text = t(key, preferred_language(headers.get("accept-language", "")))
     move = f'<meta http-equiv="refresh" content="0;url={moves_to}">' if moves_to else ""
     style = (
         "font:18px/1.6 system-ui,sans-serif;max-width:34rem;margin:20vh auto;padding:0 1.5rem;color-scheme:light dark"

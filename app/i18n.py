@@ -1,4 +1,4 @@
-"""Every text of the page, in English and Chinese."""
+"""Every text of the page, in English and Chinese. Errors of the engine are shown in English, as they are."""
 
 ENGLISH, CHINESE = "en", "zh"
 LANGUAGES = {ENGLISH: "English", CHINESE: "中文"}
@@ -7,9 +7,7 @@ TEXTS: dict[str, dict[str, str]] = {
     "model": {"en": "Model", "zh": "模型"},
     "language": {"en": "Language", "zh": "语言"},
     "new_chat": {"en": "New chat", "zh": "新对话"},
-    "theme": {"en": "Light / dark", "zh": "浅色 / 深色"},
     "composer": {"en": "Message AstrAI", "zh": "给 AstrAI 发消息"},
-    "chat": {"en": "Conversation", "zh": "对话"},
     "sampling": {"en": "Answer settings", "zh": "回答设置"},
     "temperature": {"en": "Temperature: 0 takes the likeliest word", "zh": "温度：0 总取最可能的词"},
     "top_p": {"en": "Top-p: keep the likeliest words up to this total", "zh": "Top-p：保留总概率不超过此值的词"},

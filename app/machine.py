@@ -7,7 +7,6 @@ functions that need it, so that a machine whose torch does not load still gets a
 import ctypes.util
 import functools
 import importlib.metadata
-import os
 import platform
 import shutil
 import sqlite3
@@ -21,6 +20,7 @@ from typing import Any
 import psutil
 
 from app.paths import data_dir, starter_dir
+from core.model.device import num_usable_cores
 
 INSTRUCTION_SETS = {
     "avx2": "AVX2",
@@ -59,7 +59,7 @@ def processor() -> dict[str, Any]:
         "architecture": platform.machine(),
         "num_physical_cores": psutil.cpu_count(logical=False),
         "num_logical_cores": psutil.cpu_count(),
-        "num_usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count(),
+        "num_usable_cores": num_usable_cores(),
         "instruction_sets": [name for flag, name in INSTRUCTION_SETS.items() if flag in flags],
     }
 
@@ -86,7 +86,7 @@ def computing() -> dict[str, Any]:
     """What torch will use: device, precision of training, threads. Imports torch."""
     import torch
 
-    from core.inference.load import resolve_device
+    from core.model.device import resolve_device
     from core.trainer.precision import resolve_precision
 
     device = resolve_device("auto")

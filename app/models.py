@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.paths import models_dir, runs_dir, starter_dir
+from app.paths import models_dir, starter_dir
 from core.errors import AssistantError, ModelError
 
 if TYPE_CHECKING:
@@ -45,15 +45,24 @@ class ModelHolder:
         """`extra` is a model folder given on the command line; it is chosen first."""
         self._extra = extra
         self._condition = threading.Condition()
-        self.state = ModelState.EMPTY
+        self._loading = threading.Lock()
         self.choice: ModelChoice | None = None
         self._model: LanguageModel | None = None
         self._error: AssistantError | None = None
 
+    @property
+    def state(self) -> ModelState:
+        """Where the chosen model is."""
+        if self.choice is None:
+            return ModelState.EMPTY
+        if self._error is not None:
+            return ModelState.FAILED
+        return ModelState.LOADING if self._model is None else ModelState.READY
+
     def choices(self) -> list[ModelChoice]:
-        """Every model folder: the given one, the starter, the user's models and finished runs."""
+        """Every model folder: the given one, the starter and the user's models."""
         folders = [self._extra] if self._extra else []
-        folders += [starter_dir(), *sorted(models_dir().iterdir()), *sorted(runs_dir().iterdir())]
+        folders += [starter_dir(), *sorted(models_dir().iterdir())]
         found = {folder: None for folder in folders if _holds_model(folder)}
         return [ModelChoice(folder.name, folder) for folder in found]
 
@@ -62,7 +71,7 @@ class ModelHolder:
         with self._condition:
             if self.choice == choice and self.state in (ModelState.LOADING, ModelState.READY):
                 return
-            self.choice, self.state, self._model, self._error = choice, ModelState.LOADING, None, None
+            self.choice, self._model, self._error = choice, None, None
         threading.Thread(target=self._load, args=(choice,), name="model loader", daemon=True).start()
 
     def wait(self, timeout_s: float) -> bool:
@@ -80,25 +89,31 @@ class ModelHolder:
             return self._model
 
     def _load(self, choice: ModelChoice) -> None:
-        model, error = None, None
+        with self._loading:  # one after the other, so that two models are never in memory
+            if self.choice == choice:
+                model, error = self._open(choice)
+                self._finish(choice, model, error)
+
+    def _open(self, choice: ModelChoice) -> "tuple[LanguageModel | None, AssistantError | None]":
         try:
             import core
 
-            model = core.load(choice.path)
+            return core.load(choice.path), None
         except AssistantError as exc:
-            error = exc
+            return None, exc
         except Exception as exc:
             logger.exception("loading %s", choice.name)
-            error = ModelError(f"{choice.name} could not be loaded: {type(exc).__name__}.", "The log file tells more.")
+            reason = f"{choice.name} could not be loaded: {type(exc).__name__}."
+            return None, ModelError(reason, "The log file tells more.")
+
+    def _finish(self, choice: ModelChoice, model: "LanguageModel | None", error: AssistantError | None) -> None:
         with self._condition:
-            if self.choice != choice:
-                return
-            self._model, self._error = model, error
-            self.state = ModelState.FAILED if error else ModelState.READY
-            self._condition.notify_all()
+            if self.choice == choice:
+                self._model, self._error = model, error
+                self._condition.notify_all()
 
 
 def _holds_model(folder: Path) -> bool:
-    return any((folder / part / "config.json").exists() for part in ("model", ".")) and any(
-        next((folder / part).glob("*.safetensors"), None) for part in ("model", ".")
-    )
+    """Whether a folder, or the result in it of a run, has a config and weights."""
+    places = (folder / "model", folder)
+    return any((place / "config.json").exists() and any(place.glob("*.safetensors")) for place in places)

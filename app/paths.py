@@ -16,17 +16,13 @@ def data_dir() -> Path:
     """The folder that holds everything of this user."""
     home = os.environ.get("ASTRAI_HOME")
     folder = Path(home).expanduser().absolute() if home else user_data_path("astrai", appauthor=False)
-    return _made(folder)
+    _made(folder).chmod(0o700)
+    return folder
 
 
 def models_dir() -> Path:
     """Models the user put there."""
     return _made(data_dir() / "models")
-
-
-def runs_dir() -> Path:
-    """Training runs, each with its model."""
-    return _made(data_dir() / "runs")
 
 
 def log_file() -> Path:

@@ -6,9 +6,6 @@ import sys
 import webbrowser
 from pathlib import Path
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
 import uvicorn
 from fastapi import FastAPI
 
@@ -18,11 +15,13 @@ from app.paths import data_dir
 from app.services import Services, build_services
 
 PORTS = range(7860, 7880)
-MAX_UPLOAD = "1mb"
 
 
 def serve_page(*, port: int | None, opens_browser: bool, model: Path | None) -> int:
     """Serve the page until Ctrl-C. `port` None takes the default or the next free one; 0 any."""
+    os.environ["GRADIO_TEMP_DIR"] = str(
+        data_dir() / "cache"
+    )  # read when gradio is imported; its own is shared by all users
     listener = listen(port, PORTS)
     bound = int(listener.getsockname()[1])
     if port is None and bound != PORTS.start:
@@ -36,9 +35,7 @@ def serve_page(*, port: int | None, opens_browser: bool, model: Path | None) -> 
 
 
 def _build_app(services: Services, port: int) -> FastAPI:
-    import gradio as gr
-
-    from app.ui import build_page, head, style, theme
+    from app.ui import mount_page
 
     app = FastAPI(title="AstrAI", docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -46,25 +43,7 @@ def _build_app(services: Services, port: int) -> FastAPI:
     def health() -> dict[str, str]:
         return {"status": "ok", "model": services.models.state.value}
 
-    return gr.mount_gradio_app(
-        app,
-        build_page(services).queue(max_size=64, default_concurrency_limit=8),
-        path="/",
-        server_name=HOST,
-        server_port=port,
-        footer_links=[],
-        run_history=False,
-        allowed_paths=[],
-        max_file_size=MAX_UPLOAD,
-        show_error=False,
-        ssr_mode=False,
-        enable_monitoring=False,
-        pwa=False,
-        mcp_server=False,
-        theme=theme(),
-        css=style(),
-        head=head(),
-    )
+    return mount_page(app, services, host=HOST, port=port)
 
 
 class _AnnouncingServer(uvicorn.Server):

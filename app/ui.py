@@ -3,13 +3,38 @@
 from pathlib import Path
 
 import gradio as gr
+from fastapi import FastAPI
 
 from app.services import Services
 from app.tabs.chat import ChatTab
 
 STATIC = Path(__file__).parent / "static"
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
+MAX_UPLOAD = "1mb"
 MONO = ["ui-monospace", "SFMono-Regular", "Consolas", "Noto Sans Mono CJK SC", "monospace"]
+
+
+def mount_page(app: FastAPI, services: Services, *, host: str, port: int) -> FastAPI:
+    """The app with the page at its root, behind whatever routes it has already."""
+    return gr.mount_gradio_app(
+        app,
+        build_page(services).queue(max_size=64, default_concurrency_limit=8),
+        path="/",
+        server_name=host,
+        server_port=port,
+        footer_links=[],
+        run_history=False,
+        allowed_paths=[],
+        max_file_size=MAX_UPLOAD,
+        show_error=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=theme(),
+        css=style(),
+        head=head(),
+    )
 
 
 def build_page(services: Services) -> gr.Blocks:

@@ -7,10 +7,9 @@ table gives the bandwidth that the measured speed needs beside the one that this
 import statistics
 import time
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.paths import starter_dir
+from app.commands.model_option import add_model_option
 
 if TYPE_CHECKING:
     from core.inference.generator import LanguageModel
@@ -19,7 +18,7 @@ FORMS = ("none", "int8")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--model", type=Path, default=starter_dir(), help="model or run folder (default: the starter)")
+    add_model_option(parser)
     parser.add_argument("--tokens", type=int, default=128, help="tokens to decode in one repeat (default 128)")
     parser.add_argument("--prompt-tokens", type=int, default=512, help="tokens of the prompt (default 512)")
     parser.add_argument("--repeats", type=int, default=5, help="repeats of each form (default 5)")

@@ -1,10 +1,9 @@
 """How well a model predicts text: bits per byte and perplexity on files.
 
 Bits per byte do not depend on the tokenizer, so models with different vocabularies compare; `xz` on
-the same text is the yardstick that everybody has.
+the same text is the yardstick that everybody has. Files are read as `prepare` reads them.
 """
 
-import json
 import lzma
 import math
 from collections.abc import Iterator, Sequence
@@ -14,8 +13,13 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from core.data.formats import UnrecognisedError, recognise
+from core.data.readers import read_file
+from core.data.records import place_text
+from core.data.streams import InputFile, input_files
 from core.errors import DataError, ModelError
 from core.inference.generator import LanguageModel
+from core.model.score import bits_per_byte
 
 CHUNK_TOKENS = 512
 # Beyond e to this power a perplexity is no float any more; an untrained model stays far below.
@@ -39,35 +43,33 @@ class Evaluation:
 
 
 def evaluate(model: LanguageModel, files: Sequence[str | Path]) -> list[Evaluation]:
-    """Score text files (`.txt`, `.md`, or `.jsonl` with a `text` field), every token once.
+    """Score files of every kind that `prepare` reads, also those in folders; every token once.
 
-    Raises DataError for a file without text.
+    Raises DataError for a file without text, or with anything in it that would be left out.
     """
-    return [_evaluate_file(model, Path(file)) for file in files]
+    return [_evaluate_file(model, file) for file in input_files([Path(file) for file in files])]
 
 
-def _evaluate_file(model: LanguageModel, path: Path) -> Evaluation:
-    texts = [text for text in read_texts(path) if text]
+def _evaluate_file(model: LanguageModel, file: InputFile) -> Evaluation:
+    texts = list(read_texts(file))
     if not texts:
-        raise DataError(
-            f"{path} holds no text ({path.stat().st_size} bytes).", "Give a text file, or JSON lines with a text field."
-        )
+        raise DataError(f"{file.path} holds no text ({file.path.stat().st_size} bytes).", "Give a file with text.")
     nats, num_tokens = 0.0, 0
     for text in texts:
         text_nats, count = text_nats_of(model, text)
         nats, num_tokens = nats + text_nats, num_tokens + count
     if not math.isfinite(nats):
         raise ModelError(
-            f"The loss of {model.name} on {path} is {nats}: its weights are damaged.",
+            f"The loss of {model.name} on {file.path} is {nats}: its weights are damaged.",
             "Download the model again, or go back to an earlier checkpoint.",
         )
     raw = "\n".join(texts).encode()
     num_bytes = sum(len(text.encode()) for text in texts)
     return Evaluation(
-        file=path.name,
+        file=file.name,
         num_bytes=num_bytes,
         num_tokens=num_tokens,
-        bits_per_byte=nats / math.log(2) / num_bytes,
+        bits_per_byte=bits_per_byte(nats, num_bytes),
         perplexity=math.exp(min(nats / num_tokens, MAX_EXPONENT)),
         bytes_per_token=num_bytes / num_tokens,
         xz_bits_per_byte=8 * len(lzma.compress(raw, preset=9)) / len(raw),
@@ -98,39 +100,20 @@ def text_nats_of(model: LanguageModel, text: str) -> tuple[float, int]:
     return total, len(ids) - 1
 
 
-def read_texts(path: Path) -> Iterator[str]:
-    """The texts of a file. Raises DataError for one that cannot be read."""
-    try:
-        raw = path.read_bytes()
-    except OSError as exc:
-        raise DataError(f"{path} cannot be read: {exc.strerror}.", "Give the path of a text file.") from exc
-    content = _decoded(path, raw)
-    if path.suffix != ".jsonl":
-        yield content
-        return
-    for number, line in enumerate(content.split("\n"), start=1):
-        if not line.strip():
-            continue
+def read_texts(file: InputFile) -> Iterator[str]:
+    """The texts of a file. Raises DataError for the first thing in it that is none: a score is of the whole file."""
+    problems: list[tuple[str, int, str]] = []
+    for record in read_file(file, lambda *problem: problems.append(problem), lambda _: None):
+        if problems:
+            break
         try:
-            text = json.loads(line)["text"]
-            text.encode()
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
-            raise DataError(f"{path}, line {number} has no text field.", "Give JSON lines with one.") from exc
-        yield text
+            text = recognise(record.value).key()
+        except UnrecognisedError as exc:
+            raise _no_text(record.file, record.row, str(exc)) from exc
+        yield text.encode("utf-8", "replace").decode()  # JSON may hold half of a surrogate pair
+    if problems:
+        raise _no_text(*problems[0])
 
 
-def _decoded(path: Path, raw: bytes) -> str:
-    """A file's bytes as text. Raises DataError saying what the file seems to be instead."""
-    if b"\0" in raw:
-        raise DataError(f"{path} is not text: byte {raw.index(0)} of {len(raw)} is zero.", "Give a text file in UTF-8.")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as exc:
-        where = f"{path} is not UTF-8: byte {exc.start} of {len(raw)} is {raw[exc.start]:#04x}"
-        try:
-            raw.decode("gb18030")
-        except UnicodeDecodeError:
-            raise DataError(f"{where}.", "Save it as UTF-8.") from exc
-        raise DataError(
-            f"{where}; it looks like GBK.", f"Convert it: iconv -f GB18030 -t UTF-8 {path.name} > utf8.txt"
-        ) from exc
+def _no_text(file: str, row: int, what: str) -> DataError:
+    return DataError(f"{place_text(file, row)}: {what}.", "Correct the file, or leave it out.")

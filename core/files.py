@@ -1,12 +1,17 @@
-"""Writing files so that a crash leaves the old one or the new one, never half of one."""
+"""Writing files so that a crash leaves the old one or the new one, never half of one; reading JSON in bounds."""
 
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from core.errors import AssistantError, ConfigError
+
+MAX_READ_BYTES = 64 * 2**20
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
@@ -26,8 +31,39 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file atomically, readable for people."""
-    text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
-    write_atomic(path, lambda temporary: _write_text(temporary, text))
+    write_bytes(path, (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    write_atomic(path, write)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file of at most MAX_READ_BYTES; a device or a pipe may have no end. Raises: OSError."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(f"{path.name} is no regular file")
+    if status.st_size > MAX_READ_BYTES:
+        raise OSError(f"{path.name} is {status.st_size:,} bytes, at most {MAX_READ_BYTES:,} make sense")
+    return path.read_bytes()
+
+
+def read_json_object(
+    path: Path, error: type[AssistantError] = ConfigError, remedy: str = "Check the file's path and syntax."
+) -> dict[str, Any]:
+    """The object in a JSON file. Raises `error` with `remedy`, naming the file."""
+    try:
+        value = json.loads(read_bytes(path))
+    except (OSError, ValueError, RecursionError) as exc:
+        raise error(f"{path} is not readable JSON: {exc}.", remedy) from exc
+    if not isinstance(value, dict):
+        raise error(f"{path} holds {type(value).__name__}, not an object.", remedy)
+    return value
 
 
 def sync(path: Path) -> None:
@@ -45,7 +81,3 @@ def sha256_file(path: Path) -> str:
     """The hash of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

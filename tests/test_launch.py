@@ -83,7 +83,7 @@ def make_clone(folder: Path) -> Path:
     for name in ("app/bootstrap", "app/commands"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "core").mkdir()
-    for name in ("launch.py", "app/__init__.py", "core/__init__.py", "core/errors.py"):
+    for name in ("app/variables.py", "launch.py", "app/__init__.py", "core/__init__.py", "core/errors.py"):
         shutil.copy(ROOT / name, folder / name)
     (folder / "app/__main__.py").write_text(PROGRAM)
     setup = folder / "app/bootstrap/setup.py"  # the pip that comes with this Python may not know "raw"

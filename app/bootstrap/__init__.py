@@ -10,17 +10,12 @@ from pathlib import Path
 
 from app.bootstrap.environment import Environment
 from app.commands import overview, split_word
+from app.variables import set_defaults
 from core.errors import AssistantError, ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 TORCH_CHOICES = ("auto", "cpu", "cuda")
 TESTING_WORDS = ("check", "test")
-DEFAULT_VARIABLES = {
-    "GRADIO_ANALYTICS_ENABLED": "False",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_OFFLINE": "1",  # nothing asks the network by itself; a download the user starts lifts this
-    "PYTHONUTF8": "1",
-}
 
 
 def launch(arguments: list[str]) -> int:
@@ -62,8 +57,7 @@ def take_torch_choice(arguments: list[str]) -> tuple[str | None, list[str]]:
 
 def start(environment: Environment, arguments: list[str]) -> int:
     """Replace this process by the program in .venv (on Windows: wait for it)."""
-    for name, value in DEFAULT_VARIABLES.items():
-        os.environ.setdefault(name, value)
+    set_defaults()
     paths = [str(environment.root), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     # -P: a folder named app where the user happens to stand must not take the place of ours.

@@ -3,26 +3,22 @@
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from app.paths import starter_dir
-from core.config.param_config import LoadConfig, SamplingConfig
-from core.config.schema import add_arguments as add_config_arguments
-from core.config.schema import given_options
+from app.commands.model_option import add_model_options, describe, open_model
+from core.config.param_config import SamplingConfig
+from core.config.schema import add_options, given_options
 from core.errors import GenerationError
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--model", default=str(starter_dir()), help="model or run folder (default: the starter)")
     parser.add_argument("--system", default="", help="instruction that stands before the conversation")
-    add_config_arguments(parser, LoadConfig)
-    add_config_arguments(parser, SamplingConfig)
+    add_model_options(parser)
+    add_options(parser, SamplingConfig)
 
 
 def run(arguments: Namespace) -> int:
-    import core
-
-    model = core.load(arguments.model, **given_options(arguments, LoadConfig))
+    model = open_model(arguments)
     sampling = given_options(arguments, SamplingConfig)
-    print(f"{model.name}, {model.num_parameters:,} parameters, {model.quantization}. /reset starts over, /exit leaves.")
+    print(f"{describe(model)}. /reset starts over, /exit leaves.")
     opening = [{"role": "system", "content": arguments.system}] if arguments.system else []
     messages = list(opening)
     while (text := _ask()) not in (None, "/exit"):

@@ -3,24 +3,20 @@
 import json
 from argparse import ArgumentParser, Namespace
 
-from app.paths import starter_dir
-from core.config.param_config import LoadConfig
-from core.config.schema import add_arguments as add_config_arguments
-from core.config.schema import given_options
+from app.commands.model_option import add_model_options, describe, open_model
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", help="text files, or JSON lines with a text field")
-    parser.add_argument("--model", default=str(starter_dir()), help="model or run folder (default: the starter)")
-    add_config_arguments(parser, LoadConfig)
+    parser.add_argument("files", nargs="+", help="files of the kinds that `prepare` reads, or folders of them")
+    add_model_options(parser)
     parser.add_argument("--json", action="store_true", help="end with one JSON object on a line of its own")
 
 
 def run(arguments: Namespace) -> int:
     import core
 
-    model = core.load(arguments.model, **given_options(arguments, LoadConfig))
-    print(f"{model.name}, {model.num_parameters:,} parameters, {model.quantization}")
+    model = open_model(arguments)
+    print(describe(model))
     print(f"{'file':24} {'bytes':>11} {'tokens':>9} {'bits/byte':>10} {'xz -9':>7} {'perplexity':>11}")
     results = core.evaluate(model, arguments.files)
     for row in results:

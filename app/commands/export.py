@@ -3,14 +3,13 @@
 from argparse import ArgumentParser, Namespace
 
 from core.config.param_config import ExportConfig
-from core.config.schema import add_arguments as add_config_arguments
-from core.config.schema import given_options
+from core.config.schema import add_options, given_options
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("model", help="model or run folder")
     parser.add_argument("output", help="folder to write")
-    add_config_arguments(parser, ExportConfig)
+    add_options(parser, ExportConfig)
 
 
 def run(arguments: Namespace) -> int:

@@ -5,25 +5,21 @@ import sys
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 
-from app.paths import starter_dir
-from core.config.param_config import LoadConfig, SamplingConfig
-from core.config.schema import add_arguments as add_config_arguments
-from core.config.schema import given_options
+from app.commands.model_option import add_model_options, open_model
+from core.config.param_config import SamplingConfig
+from core.config.schema import add_options, given_options
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("prompt", nargs="?", help="the text to continue (default: standard input)")
-    parser.add_argument("--model", default=str(starter_dir()), help="model or run folder (default: the starter)")
     parser.add_argument("--json", action="store_true", help="print one JSON object with text and counts")
-    add_config_arguments(parser, LoadConfig)
-    add_config_arguments(parser, SamplingConfig)
+    add_model_options(parser)
+    add_options(parser, SamplingConfig)
 
 
 def run(arguments: Namespace) -> int:
-    import core
-
     prompt = sys.stdin.read() if arguments.prompt is None else arguments.prompt
-    model = core.load(arguments.model, **given_options(arguments, LoadConfig))
+    model = open_model(arguments)
     stream = model.stream(prompt, **given_options(arguments, SamplingConfig))
     for piece in stream:
         if not arguments.json:

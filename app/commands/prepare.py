@@ -8,19 +8,15 @@ python launch.py prepare texts/ --output data/pt --train-tokenizer 8192
 import json
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.paths import starter_dir
 from core.config.prepare_config import PrepareConfig
-from core.config.schema import add_arguments as add_config_arguments
-from core.config.schema import given_options
+from core.config.schema import add_options, given_options
 
 if TYPE_CHECKING:
     from core.data.prepare import PrepareReport, SourceReport
-    from core.data.streams import InputFile
 
 SAMPLE_CHARS = 100_000_000
 MAX_SOURCES = 30
@@ -33,18 +29,19 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--tokenizer", type=Path, help="folder with the tokenizer to use (default: the starter's)")
     parser.add_argument("--train-tokenizer", type=int, metavar="SIZE", help="learn a vocabulary of this size instead")
     parser.add_argument("--json", action="store_true", help="end with one JSON object on a line of its own")
-    add_config_arguments(parser, PrepareConfig)
+    add_options(parser, PrepareConfig)
 
 
 def run(arguments: Namespace) -> int:
     from core.data.prepare import check_paths, prepare
+    from core.data.sample import sample_texts
     from core.data.tokenizer import Tokenizer
 
     config = PrepareConfig.from_dict(given_options(arguments, PrepareConfig))
     files = check_paths(arguments.paths, arguments.output)
     if arguments.train_tokenizer is not None:
         print(f"Learning a vocabulary of {arguments.train_tokenizer} pieces …", flush=True)
-        tokenizer = Tokenizer.train(_sample(files), vocab_size=arguments.train_tokenizer)
+        tokenizer = Tokenizer.train(sample_texts(files, SAMPLE_CHARS), vocab_size=arguments.train_tokenizer)
     else:
         tokenizer = Tokenizer.load(arguments.tokenizer or starter_dir())
     progress = _Progress()
@@ -57,24 +54,6 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         print(json.dumps(report.to_dict(), ensure_ascii=False))
     return 0
-
-
-def _sample(found: "list[InputFile]") -> Iterator[str]:
-    """The texts of the files, up to a bound, for learning a vocabulary."""
-    from core.data.formats import UnrecognisedError, recognise
-    from core.data.readers import is_readable_name, read_file
-
-    files = (file for file in found if is_readable_name(file.name))
-    left = SAMPLE_CHARS
-    for record in chain.from_iterable(read_file(file, lambda *_: None, lambda _: None) for file in files):
-        try:
-            text = recognise(record.value).key()
-        except UnrecognisedError:
-            continue
-        yield text[:left]
-        left -= len(text)
-        if left <= 0:
-            return
 
 
 def _print_sources(sources: "list[SourceReport]") -> None:

@@ -9,11 +9,9 @@ import socket
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
+from app.commands.model_option import add_model_options, describe, open_model
 from app.loopback import HOST, listen
-from app.paths import data_dir, starter_dir
-from core.config.param_config import LoadConfig
-from core.config.schema import add_arguments as add_config_arguments
-from core.config.schema import given_options
+from app.paths import data_dir
 
 if TYPE_CHECKING:
     import uvicorn
@@ -27,23 +25,20 @@ GRACE_S = 1
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--host", default=HOST, choices=(HOST,), help="always this machine")
     parser.add_argument("--port", type=int, help="port to use; 0 takes any (default: 8000 or the next free one)")
-    parser.add_argument("--model", default=str(starter_dir()), help="model or run folder (default: the starter)")
-    add_config_arguments(parser, LoadConfig)
+    add_model_options(parser)
 
 
 def run(arguments: Namespace) -> int:
     listener = listen(arguments.port, PORTS)
     with listener:
-        import core
         from app.guard import KeyGuard, session_secret
         from core.inference.server import CompletionServer
 
-        model = core.load(arguments.model, **given_options(arguments, LoadConfig))
+        model = open_model(arguments)
         port, key = int(listener.getsockname()[1]), session_secret(data_dir() / KEY_FILE)
         completions = CompletionServer(model)
-        print(f"{model.name}, {model.num_parameters:,} parameters, {model.quantization}. Ctrl-C ends it.")
+        print(f"{describe(model)}. Ctrl-C ends it.")
         print(f"{setting('OPENAI_BASE_URL', f'http://{HOST}:{port}/v1')}\n{setting('OPENAI_API_KEY', key)}", flush=True)
         build_server(completions, KeyGuard(completions.app, port=port, key=key)).run(sockets=[listener])
     return 0

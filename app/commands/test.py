@@ -1,17 +1,18 @@
 """Run the tests: the fast ones, or with --all every one. Options after -- go to pytest."""
 
+import os
 import subprocess
 import sys
 from argparse import REMAINDER, ArgumentParser, Namespace
 
 from app.paths import ROOT
 
-NUM_WORKERS = 2
+MAX_WORKERS = 8
 FAST = ("-m", "not slow")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--all", action="store_true", help="the slow and browser tests too")
+    parser.add_argument("--all", action="store_true", help="the slow tests too")
     parser.add_argument("pytest", nargs=REMAINDER, metavar="-- ...", help="options for pytest")
 
 
@@ -22,5 +23,6 @@ def run(arguments: Namespace) -> int:
 
 def run_pytest(*options: str) -> int:
     """pytest on this repository, in as many processes as it is worth; returns its exit status."""
-    command = [sys.executable, "-m", "pytest", "-n", str(NUM_WORKERS), "--dist", "worksteal", *options]
+    num_workers = min(os.cpu_count() or 1, MAX_WORKERS)
+    command = [sys.executable, "-m", "pytest", "-n", str(num_workers), "--dist", "worksteal", *options]
     return subprocess.call(command, cwd=ROOT)

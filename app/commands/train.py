@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from app.commands import PROGRAM
-from core.config.schema import add_arguments as add_config_arguments
-from core.config.schema import given_options, read_json_object
+from core.config.schema import add_options, given_options
 from core.config.train_config import TrainConfig
+from core.files import read_json_object
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="JSON file with options; those given here win")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of the run in --output")
-    add_config_arguments(parser, TrainConfig)
+    add_options(parser, TrainConfig)
 
 
 def run(arguments: Namespace) -> int:
@@ -34,10 +34,10 @@ def run(arguments: Namespace) -> int:
 
     with closing(Progress()) as progress:
         folder = core.train(config, resume=arguments.resume, report=progress.show)
-    if progress.is_unfinished:
-        print(f"Stopped at {progress.place}. Go on: {PROGRAM} train --output {config.output} --resume")
-    else:
+    if folder.parent == Path(config.output):
         print(f"The model is in {folder}. Chat with it: {PROGRAM} chat --model {config.output}")
+    else:
+        print(f"Stopped; the checkpoint is {folder}. Go on: {PROGRAM} train --output {config.output} --resume")
     return 0
 
 
@@ -46,19 +46,9 @@ class Progress:
 
     def __init__(self) -> None:
         self._bar: Any = None
-        self._step, self._num_steps = 0, 0
-
-    @property
-    def is_unfinished(self) -> bool:
-        return self._step < self._num_steps
-
-    @property
-    def place(self) -> str:
-        return f"step {self._step}/{self._num_steps}"
 
     def show(self, row: dict[str, Any]) -> None:
         """Show one row of metrics or of validation."""
-        self._step, self._num_steps = row["step"], row["num_steps"]
         if "validation_loss" in row:
             bits = row.get("validation_bits_per_byte")
             in_bits = f" ({bits:.3f} bits/byte)" if bits is not None else ""
@@ -66,7 +56,7 @@ class Progress:
             return
         text = f"loss {row['loss']:.3f}, {row['tokens_per_s']:,.0f} tokens/s, {row['eta_s'] / 60:.1f} min to go"
         if not sys.stderr.isatty():
-            print(f"{self.place}: {text}", flush=True)
+            print(f"step {row['step']}/{row['num_steps']}: {text}", flush=True)
             return
         if self._bar is None:
             from tqdm import tqdm

@@ -1,16 +1,16 @@
 """The chat: composer, streaming answers, stop, regenerate, and the model they come from."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from app.format import short_count, to_seed, to_text
-from app.i18n import LANGUAGES, preferred_language, t
+from app.format import NOTICE, short_count, to_html, to_messages, to_seed, to_text, without_notices
+from app.i18n import ENGLISH, LANGUAGES, preferred_language, t
 from app.models import ModelChoice, ModelState
 from app.paths import models_dir
 from app.services import Services
+from core.config.param_config import SamplingConfig
 from core.errors import AssistantError
 
 LATEX: list[dict[str, str | bool]] = [
@@ -22,6 +22,7 @@ LATEX: list[dict[str, str | bool]] = [
 # draws one at each start and cannot read what it wrote; the values never leave the browser.
 STORAGE_KEY = "astrai"
 Messages = list[dict[str, Any]]
+Updates = dict[Any, Any]  # component -> what it shows
 
 
 class ChatTab:
@@ -69,22 +70,19 @@ class ChatTab:
             elem_id="composer",
             max_length=100_000,
         )
+        usual = SamplingConfig()
         with gr.Accordion(open=False, elem_id="sampling") as self.settings:
             with gr.Row():
-                self.temperature = gr.Slider(0, 2, value=0.7, step=0.05)
-                self.top_p = gr.Slider(0.05, 1, value=0.9, step=0.05)
+                self.temperature = gr.Slider(0, 2, value=usual.temperature, step=0.05)
+                self.top_p = gr.Slider(0.05, 1, value=usual.top_p, step=0.05)
             with gr.Row():
-                self.max_new_tokens = gr.Slider(16, 2048, value=256, step=16)
+                self.max_new_tokens = gr.Slider(16, 2048, value=usual.max_new_tokens, step=16)
                 self.seed = gr.Textbox(value="", max_length=19)
         self.saved_chat = gr.BrowserState([], storage_key="astrai-conversation", secret=STORAGE_KEY)
         self.saved_language = gr.BrowserState("", storage_key="astrai-language", secret=STORAGE_KEY)
 
     def _wire(self) -> None:
         sampling = [self.temperature, self.top_p, self.max_new_tokens, self.seed]
-        texts = [
-            self.model, self.new_chat, self.chatbot, self.composer, self.settings,
-            self.temperature, self.top_p, self.max_new_tokens, self.seed, self.theme,
-        ]  # fmt: skip
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         busy = [self.chatbot, self.status, self.composer, self.saved_chat]
         answer: dict[str, Any] = {
@@ -106,25 +104,17 @@ class ChatTab:
         )
         self.chatbot.retry(self.take_back, [self.chatbot], [self.chatbot], queue=False, **private).success(**answer)
         self.composer.stop(self.stop, queue=False, **private)
-        gr.on(
-            self.new_chat.click,
-            self.start_over,
-            outputs=[self.chatbot, self.status, self.saved_chat],
-            queue=False,
-            **private,
-        )
+        emptied = [self.chatbot, self.status, self.saved_chat]
+        self.new_chat.click(self.start_over, outputs=emptied, queue=False, **private)
         self.model.input(self.choose_model, [self.model, self.language], [self.status, self.chatbot], **private)
         self.language.input(
-            self.switch_language, [self.language, self.model], [*texts, self.saved_language], queue=False, **private
+            self.switch_language, self.language, [*self._with_text(), self.saved_language], queue=False, **private
         )
         self.theme.click(None, js=TOGGLE_THEME)
 
     def on_load(self, blocks: gr.Blocks) -> None:
         """What happens when the page opens: language, models, the conversation of before."""
-        outputs = [
-            self.language, self.model, self.new_chat, self.chatbot, self.composer, self.settings,
-            self.temperature, self.top_p, self.max_new_tokens, self.seed, self.theme,
-        ]  # fmt: skip
+        outputs = [self.language, *self._with_text()]
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         blocks.load(self.open_page, [self.saved_language, self.saved_chat], outputs, queue=False, **private).then(
             self.report_model, [self.language], [self.status], **private
@@ -132,30 +122,31 @@ class ChatTab:
 
     # Handlers: plain values in and out.
 
-    def open_page(self, saved_language: str, saved_chat: Messages, request: gr.Request) -> list[Any]:
+    def open_page(self, saved_language: str, saved_chat: Messages, request: gr.Request) -> Updates:
         language = saved_language or preferred_language(request.headers.get("accept-language", ""))
         if self.services.models.choice is None and (choices := self.services.models.choices()):
             self.services.models.select(choices[0])
-        texts = self._texts(language)
-        texts[2] = gr.update(**self._welcome(language), value=saved_chat or [])
-        return [gr.update(value=language, label=t("language", language)), *texts]
+        return self._texts(language) | {
+            self.language: gr.update(value=language, label=t("language", language)),
+            self.chatbot: gr.update(**self._welcome(language), value=to_messages(saved_chat)),
+        }
 
-    def switch_language(self, language: str, model: str) -> list[Any]:
-        return [*self._texts(language), language]
+    def switch_language(self, language: str) -> Updates:
+        return self._texts(language) | {self.saved_language: language}
 
     def report_model(self, language: str) -> Iterator[str]:
         """The line under the conversation while the model loads, then that it is ready."""
         models = self.services.models
         while models.state == ModelState.LOADING and models.choice:
-            yield t("loading", language, name=models.choice.name)
+            yield to_html(t("loading", language, name=models.choice.name))
             models.wait(timeout_s=0.5)
-        yield self._model_line(language)
+        yield to_html(self._model_line(language))
 
     def choose_model(self, path: str, language: str) -> Iterator[tuple[Any, Any]]:
         models = self.services.models
         choice = next((choice for choice in models.choices() if str(choice.path) == path), None)
         if choice is None:
-            yield t("no_model", language, folder=models_dir()), gr.update()
+            yield to_html(t("no_model", language, folder=models_dir())), gr.update()
             return
         models.select(choice)
         for line in self.report_model(language):
@@ -165,18 +156,21 @@ class ChatTab:
         """Put the question into the conversation and empty the composer."""
         if not text.strip():
             raise gr.Error("", visible=False)
-        return gr.update(value="", submit_btn=False, stop_btn=True), [*history, {"role": "user", "content": text}]
+        return gr.update(value="", submit_btn=False, stop_btn=True), [
+            *to_messages(history),
+            {"role": "user", "content": to_text(text)},
+        ]
 
     def ask_example(self, history: Messages, event: gr.SelectData) -> Messages:
-        return [*history, {"role": "user", "content": to_text(event.value)}]
+        return [*to_messages(history), {"role": "user", "content": to_text(event.value)}]
 
     def take_back(self, history: Messages, event: gr.RetryData) -> Messages:
         """The conversation up to the question that is asked again."""
-        return history[: int(event.index) + 1]  # type: ignore[arg-type]
+        return to_messages(history)[: int(event.index) + 1]  # type: ignore[arg-type]
 
     def answer(self, form: dict[Any, Any], request: gr.Request) -> Iterator[tuple[Any, Any, Any, Any]]:
         """Stream the answer to the last question. `form` holds the value of each input component."""
-        history: Messages = form[self.chatbot]
+        history = to_messages(form[self.chatbot])
         sampling = {
             "temperature": form[self.temperature],
             "top_p": form[self.top_p],
@@ -184,19 +178,18 @@ class ChatTab:
             "seed": to_seed(form[self.seed]),
         }
         language = form[self.language]
-        messages = [{"role": m["role"], "content": to_text(m["content"])} for m in history if not _is_notice(m)]
         tab = request.session_hash or ""
         reply: dict[str, Any] = {"role": "assistant", "content": ""}
         status = ""
         yield [*history, reply], status, gr.update(submit_btn=False, stop_btn=True), gr.skip()
-        updates = self.services.assistant.answer(tab, messages, sampling, language=language)
+        updates = self.services.assistant.answer(tab, without_notices(history), sampling, language=language)
         try:
             for update in updates:
-                status = update.status
+                status = to_html(update.status)
                 if update.text:
                     reply = {"role": "assistant", "content": update.text}
                 if update.is_error:
-                    reply["metadata"] = {"title": "⚠"}
+                    reply["metadata"] = {"title": NOTICE}
                 yield [*history, reply], status, gr.skip(), gr.skip()
         finally:
             updates.close()  # type: ignore[attr-defined]
@@ -210,20 +203,26 @@ class ChatTab:
         self.services.assistant.stop(request.session_hash or "")
         return [], "", []
 
-    def _texts(self, language: str) -> list[Any]:
-        """Every component that carries text, in the order of `texts` in `_wire`."""
-        return [
-            gr.update(choices=self._model_choices(), value=self._chosen_model()),
-            gr.update(value=t("new_chat", language)),
-            gr.update(**self._welcome(language)),
-            gr.update(placeholder=t("composer", language), label=t("composer", language)),
-            gr.update(label=t("sampling", language)),
-            gr.update(label=t("temperature", language)),
-            gr.update(label=t("top_p", language)),
-            gr.update(label=t("max_new_tokens", language)),
-            gr.update(label=t("seed", language)),
-            gr.update(),
-        ]
+    def _with_text(self) -> list[Any]:
+        """Every component that carries text."""
+        return list(self._texts(ENGLISH))
+
+    def _texts(self, language: str) -> Updates:
+        """What each component with text shows in a language."""
+        labels = {
+            self.settings: "sampling",
+            self.temperature: "temperature",
+            self.top_p: "top_p",
+            self.max_new_tokens: "max_new_tokens",
+            self.seed: "seed",
+        }
+        return {
+            self.model: gr.update(choices=self._model_choices(), value=self._chosen_model()),
+            self.new_chat: gr.update(value=t("new_chat", language)),
+            self.chatbot: gr.update(**self._welcome(language)),
+            self.composer: gr.update(placeholder=t("composer", language), label=t("composer", language)),
+            **{component: gr.update(label=t(key, language)) for component, key in labels.items()},
+        }
 
     def _welcome(self, language: str) -> dict[str, Any]:
         choice = self.services.models.choice
@@ -246,14 +245,9 @@ class ChatTab:
         try:
             model = self.services.models.model()
         except AssistantError as exc:
-            return str(exc) if self.services.models.choice else t("no_model", language, folder=Path(models_dir()))
+            return str(exc) if self.services.models.choice else t("no_model", language, folder=models_dir())
         count = short_count(model.num_parameters)
         return t("ready", language, name=model.name, parameters=count, quantization=model.quantization)
-
-
-def _is_notice(message: dict[str, Any]) -> bool:
-    """An error shown in the conversation is no part of it."""
-    return (message.get("metadata") or {}).get("title") == "⚠"
 
 
 TOGGLE_THEME = """() => {

@@ -13,14 +13,13 @@ from typing import Any
 from core.config.schema import Config, option
 from core.errors import ConfigError, ModelError
 
-MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
-ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 ARCHITECTURES = {
     "llama": "LlamaForCausalLM",
     "mistral": "MistralForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
 }
+MODEL_TYPES = tuple(ARCHITECTURES)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,8 +141,8 @@ def rope_type(rope_scaling: Mapping[str, Any]) -> str:
 def _rope_problems(scaling: Mapping[str, Any]) -> list[str]:
     """What a `rope_scaling` lacks."""
     kind = rope_type(scaling)
-    if kind not in ROPE_TYPES:
-        return [f"rope_scaling {kind!r} is not one of {', '.join(ROPE_TYPES)}"]
+    if kind not in _ROPE_NUMBERS:
+        return [f"rope_scaling {kind!r} is not one of {', '.join(_ROPE_NUMBERS)}"]
     numbers = {name: scaling.get(name) for name in _ROPE_NUMBERS[kind]}
     numbers |= {name: scaling[name] for name in _ROPE_OPTIONAL_NUMBERS if scaling.get(name) is not None}
     return [

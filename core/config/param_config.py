@@ -14,16 +14,12 @@ class LoadConfig(Config):
     )
     quantization: str = option(
         "auto",
-        "weights in memory: none keeps them as stored, auto takes int8 for a large model on a CPU, int4 is to come",
-        choices=("auto", "none", "int8", "int4"),
+        "weights in memory: none is fp32 on a CPU and bf16 on a GPU, auto takes int8 for a large model on a CPU",
+        choices=("auto", "none", "int8"),
     )
     max_seq_len: int | None = option(
         None, "longest context; without it the model's own, at most 4096", minimum=1, unit="tokens"
     )
-
-    def conflicts(self) -> list[str]:
-        is_four = self.quantization == "int4"
-        return ["quantization int4 cannot be run by this version yet, int8 can"] if is_four else []
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +27,13 @@ class ExportConfig(Config):
     """Which copy of a model to write."""
 
     to: str = option("hf", "hf is for transformers and vLLM, int8 a quarter of the size", choices=("hf", "int8"))
-    dtype: str = option("float32", "type of the weights in hf form", choices=("float32", "bfloat16", "float16"))
+    dtype: str | None = option(
+        None, "type of the weights in hf form; without it float32", choices=("float32", "bfloat16", "float16")
+    )
+
+    def conflicts(self) -> list[str]:
+        is_lost = self.to == "int8" and self.dtype is not None
+        return [f"dtype {self.dtype} is for hf form, and to is int8: leave one of them out"] if is_lost else []
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

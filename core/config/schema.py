@@ -14,9 +14,10 @@ import typing
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from core.errors import ConfigError
+from core.files import read_json_object
 
 REQUIRED = dataclasses.MISSING
 
@@ -77,17 +78,6 @@ class Config:
         return dataclasses.asdict(self)
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises ConfigError naming the file."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as exc:
-        raise ConfigError(f"{path} is not readable JSON: {exc}.", "Check the file's path and syntax.") from exc
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds {type(values).__name__}, not an object.", "Write {...} in it.")
-    return values
-
-
 def unknown_name_message(name: str, known: list[str]) -> str:
     """`no option "lr": did you mean "learning_rate"?`"""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
@@ -95,12 +85,10 @@ def unknown_name_message(name: str, known: list[str]) -> str:
     return f'no option "{name}"{hint}'
 
 
-def add_arguments(parser: ArgumentParser, config_class: type[Config], *, skip: tuple[str, ...] = ()) -> None:
+def add_options(parser: ArgumentParser, config_class: type[Config]) -> None:
     """Add one `--flag` per field; unset flags stay out of the namespace (see `given_options`)."""
     hints = typing.get_type_hints(config_class)
     for field in dataclasses.fields(config_class):
-        if field.name in skip:
-            continue
         flag = "--" + field.name.replace("_", "-")
         kind = _plain_type(hints[field.name])
         text = _help_text(field).replace("%", "%%")
@@ -147,11 +135,9 @@ def _help_text(field: dataclasses.Field[Any]) -> str:
 
 
 def _plain_type(hint: Any) -> type:
-    """`int | None` -> int, `list[str]` -> list, `Literal["a", "b"]` -> str."""
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+    """`int | None` -> int, `list[str]` -> list."""
+    if isinstance(hint, types.UnionType):
         hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
-    if typing.get_origin(hint) is Literal:
-        return str
     return typing.get_origin(hint) or hint
 
 
@@ -180,7 +166,6 @@ def _problem(field: dataclasses.Field[Any], hint: Any, value: Any) -> str | None
         bool: lambda v: isinstance(v, bool),
         int: lambda v: isinstance(v, int) and not isinstance(v, bool),
         float: lambda v: isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v),
-        tuple: lambda v: isinstance(v, list | tuple),
     }.get(kind, lambda v: isinstance(v, kind))
     if not accepted(value):
         return f"{field.name} is {value!r}, it must be {kind.__name__}"

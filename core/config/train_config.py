@@ -49,7 +49,7 @@ class TrainConfig(Config):
     device: str = option(
         "auto", "where to train; auto takes a GPU when there is one", choices=("auto", "cpu", "cuda", "mps")
     )
-    num_threads: int = option(0, "CPU threads; 0 is one per physical core", minimum=0, maximum=1024)
+    num_threads: int = option(0, "CPU threads; 0 is one per physical core that may be used", minimum=0, maximum=1024)
     seed: int = option(1, "seed of the weights and of the order of the data", minimum=0)
 
     checkpoint_interval_s: float = option(300.0, "time between checkpoints", minimum=1, unit="s")
@@ -75,10 +75,6 @@ class TrainConfig(Config):
         if self.max_steps is None and self.epochs == 0:
             problems.append("epochs is 0 and max_steps is not given, nothing would be trained")
         return problems
-
-    @property
-    def grad_accum_steps(self) -> int:
-        return self.global_batch_size // self.micro_batch_size
 
     @property
     def schedule_config(self) -> ScheduleConfig:

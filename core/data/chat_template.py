@@ -107,10 +107,10 @@ class ChatTemplate:
         hidden: list[Message] = []
         for message in messages:
             content = self._control.sub(lambda match: hide(match[0]), message["content"])
-            begun = max((_overlap(content, token, len(token) - 1) for token in self._controls), default=0)
+            begun = max((overlap(content, token, len(token) - 1) for token in self._controls), default=0)
             if begun:
                 content = content[:-begun] + hide(content[-begun:])
-            ended = max((_overlap(token, content, len(token) - 1) for token in self._controls), default=0)
+            ended = max((overlap(token, content, len(token) - 1) for token in self._controls), default=0)
             if ended:
                 content = hide(content[:ended]) + content[ended:]
             hidden.append({"role": message["role"], "content": content})
@@ -144,7 +144,7 @@ def _extend(ids: list[int], mask: list[int], longer: list[int], value: int) -> N
     ids[:] = longer
 
 
-def _overlap(left: str, right: str, longest: int) -> int:
+def overlap(left: str, right: str, longest: int) -> int:
     """Length, at most `longest`, of the longest end of `left` that begins `right`."""
     sizes = range(min(longest, len(left), len(right)), 0, -1)
     return next((size for size in sizes if left.endswith(right[:size])), 0)

@@ -27,12 +27,11 @@ from core.data.tokenizer_backends import (
     tokenizer_json,
 )
 from core.errors import DataError, ModelError
-from core.files import write_atomic
+from core.files import read_bytes, write_bytes
 
 SENTENCEPIECE_FILE = "tokenizer.model"
 JSON_FILE = "tokenizer.json"
 SETTINGS_FILE = "tokenizer_config.json"
-MAX_FILE_BYTES = 64 * 2**20
 # Beyond the upper share of the text characters are misprints; below the lower one SentencePiece refuses.
 MIN_COVERAGE, MAX_COVERAGE = 0.98, 0.9995
 # Of the pieces that are neither bytes nor control tokens, how many may be single characters.
@@ -160,7 +159,7 @@ class Tokenizer:
         folder.mkdir(parents=True, exist_ok=True)
         settings = json.dumps(self._settings, ensure_ascii=False, indent=2).encode()
         for name, content in {**self._files, SETTINGS_FILE: settings}.items():
-            _write(folder / name, content)
+            write_bytes(folder / name, content)
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text; never a control token."""
@@ -277,19 +276,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise ModelError(f"{path.name} is {size:,} bytes, over {MAX_FILE_BYTES:,}.", "This is not a tokenizer.")
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as exc:
         raise ModelError(f"{path} cannot be read: {exc}.", "Choose a folder that holds a whole model.") from exc
-
-
-def _write(path: Path, content: bytes) -> None:
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(content)
-
-    write_atomic(path, write)
 
 
 def _has_surrogates(text: str) -> bool:

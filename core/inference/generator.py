@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, overload
 
 from core.config.param_config import SamplingConfig
-from core.data.chat_template import ChatTemplate
+from core.data.chat_template import ChatTemplate, overlap
 from core.data.tokenizer import Tokenizer
 from core.inference.engine import Engine, Timings
 from core.model.transformer import Transformer
@@ -140,18 +140,13 @@ class _StopStrings:
             self.found = True
             shown, self._held = self._held[: min(hits)], ""
             return shown
-        keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
+        keep = max((overlap(self._held, stop, len(stop) - 1) for stop in self._stops), default=0)
         shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
         return shown
 
     def flush(self) -> str:
         shown, self._held = self._held, ""
         return shown
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that begins `stop`."""
-    return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)
 
 
 class LanguageModel:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import psutil
 import torch
 
 from core.config.model_config import ModelConfig
@@ -11,6 +10,7 @@ from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, ModelError
 from core.inference.generator import LanguageModel
 from core.model.checkpoint import find_model, load_config, load_model, quantization_bits
+from core.model.device import free_memory_bytes, num_usable_cores, resolve_device
 from core.model.kv_cache import cache_bytes
 from core.model.quantize import quantize_
 
@@ -29,17 +29,18 @@ def load(
     options = LoadConfig(device=device, quantization=quantization, max_seq_len=max_seq_len)
     folder = find_model(path_or_hub_name)
     config = load_config(folder)
-    size = _context(config, options)
     target = resolve_device(device)
+    dtype = torch.float32 if target.type == "cpu" else torch.bfloat16
+    size = _context(config, options, target, dtype)
     if target.type == "cpu":
-        torch.set_num_threads(psutil.cpu_count(logical=False) or 1)
+        torch.set_num_threads(num_usable_cores())
     tokenizer = Tokenizer.load(folder)
     if tokenizer.vocab_size > config.vocab_size:
         raise ModelError(
             f"The tokenizer has {tokenizer.vocab_size} ids, the model {config.vocab_size} embeddings.",
             "Download the model folder again.",
         )
-    model = load_model(folder, device=target, dtype=torch.float32 if target.type == "cpu" else torch.bfloat16)
+    model = load_model(folder, device=target, dtype=dtype)
     bits = quantization_bits(folder)
     is_large = config.num_parameters >= AUTO_QUANTIZE_PARAMETERS and target.type == "cpu"
     if bits is None and (quantization == "int8" or (quantization == "auto" and is_large)):
@@ -49,29 +50,19 @@ def load(
     return LanguageModel(model, tokenizer, name=_name(folder), quantization=name, max_seq_len=size)
 
 
-def _context(config: ModelConfig, options: LoadConfig) -> int:
+def _context(config: ModelConfig, options: LoadConfig, device: torch.device, dtype: torch.dtype) -> int:
     """Tokens of context to keep room for. Raises ConfigError beyond the model or the memory."""
     limit = config.max_position_embeddings
     size = options.max_seq_len or min(limit, DEFAULT_MAX_SEQ_LEN)
     if size > limit:
         raise ConfigError(f"max_seq_len {size} is outside 1 … {limit}.", "The model's context is the limit.")
-    needed, free = cache_bytes(config, 1, size, torch.float32), psutil.virtual_memory().available
+    needed, free = cache_bytes(config, 1, size, dtype), free_memory_bytes(device)
     if needed > free:
         raise ConfigError(
             f"A context of {size} tokens needs {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free.",
             "Set max_seq_len lower.",
         )
     return size
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device to run on. Raises ConfigError for one this machine lacks."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device("cuda" if available["cuda"] else "cpu")
-    if not available.get(name):
-        raise ConfigError(f"device {name!r} is not available here.", "Use auto or cpu.")
-    return torch.device(name)
 
 
 def _name(folder: Path) -> str:

@@ -9,6 +9,9 @@ from torch import Tensor
 from core.config.param_config import SamplingConfig
 from core.errors import ModelError
 
+# Logits divided by less overflow; the likeliest token has all the probability long before.
+MIN_TEMPERATURE = 1e-4
+
 
 def next_token(logits: Tensor, seen: Tensor, sampling: SamplingConfig, generator: torch.Generator) -> int:
     """Choose a token from logits (V,); `seen` (V,) bool marks tokens of the prompt and the reply.
@@ -24,7 +27,7 @@ def next_token(logits: Tensor, seen: Tensor, sampling: SamplingConfig, generator
         )
     if sampling.repetition_penalty != 1.0:
         logits = penalize(logits, seen, sampling.repetition_penalty)
-    if sampling.temperature == 0:
+    if sampling.temperature < MIN_TEMPERATURE:
         return int(logits.argmax())
     probabilities = filtered_probabilities(logits, sampling)
     return int(torch.multinomial(probabilities, 1, generator=generator))

@@ -4,7 +4,7 @@ Weights are mapped, not read: a model opens in the time its pages are touched. O
 opened; a pickle is refused.
 """
 
-import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -19,14 +19,13 @@ from torch import Tensor
 from core.config.model_config import ModelConfig
 from core.data.tokenizer import Tokenizer
 from core.errors import ModelError
-from core.files import write_atomic, write_json
+from core.files import read_json_object, write_atomic, write_json
 from core.model.quantize import prepare_for_quantized_
 from core.model.transformer import Transformer
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 CONFIG = "config.json"
-MAX_JSON_BYTES = 64 * 2**20
 # Written by older transformers beside the weights; recomputed from the config here.
 DERIVED_SUFFIX = "rotary_emb.inv_freq"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -35,7 +34,7 @@ HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 def find_model(name: str | Path) -> Path:
     """The model folder behind a path or a hub name that is in the local hub cache.
 
-    A run folder stands for its model, or while it trains for its newest checkpoint.
+    A run folder stands for its result, or until that is there for its newest checkpoint.
     Raises: ModelError saying how to get a model that is not on this disk.
     """
     path = Path(name)
@@ -95,12 +94,8 @@ def load_model(folder: Path, *, device: torch.device | str = "cpu", dtype: torch
         bits = quantization_bits(folder)
         if bits is not None:
             prepare_for_quantized_(model, bits)
-    expected = model.state_dict()
-    if model.config.tie_word_embeddings:
-        expected = {name: tensor for name, tensor in expected.items() if not name.startswith("lm_head.")}
-    weights = dict(_read_tensors(folder))
-    if model.config.tie_word_embeddings:
-        weights = {name: tensor for name, tensor in weights.items() if not name.startswith("lm_head.")}
+    expected = _stored_tensors(model.config, model.state_dict())
+    weights = _stored_tensors(model.config, dict(_read_tensors(folder)))
     _check(folder, expected, weights)
     converted = {
         name: tensor.to(device, dtype if tensor.is_floating_point() else None) for name, tensor in weights.items()
@@ -124,9 +119,8 @@ def save_model(
     `config.json` is written last: a folder that has one is whole.
     Raises: ModelError when it cannot be written, a full disk for instance.
     """
-    tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
-    if model.config.tie_word_embeddings:
-        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("lm_head.")}
+    stored = _stored_tensors(model.config, model.state_dict())
+    tensors = {name: tensor.detach().contiguous() for name, tensor in stored.items()}
     dtype = str(model.model.norm.weight.dtype).removeprefix("torch.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -143,19 +137,10 @@ def save_model(
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read one of a model folder's JSON files, of bounded size. Raises ModelError."""
-    try:
-        size = path.stat().st_size
-        if size > MAX_JSON_BYTES:
-            raise ModelError(f"{path} is {size:,} bytes, at most {MAX_JSON_BYTES:,} make sense.", "Download it again.")
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
-        raise ModelError(f"{path.parent} has no {path.name}.", "Choose a folder that holds a model.") from exc
-    except (OSError, ValueError, RecursionError) as exc:
-        raise ModelError(f"{path} is not readable JSON: {exc}.", "Download the model folder again.") from exc
-    if not isinstance(value, dict):
-        raise ModelError(f"{path} does not hold a JSON object.", "Download the model folder again.")
-    return value
+    """Read one of a model folder's JSON files. Raises ModelError."""
+    if not os.path.lexists(path):
+        raise ModelError(f"{path.parent} has no {path.name}.", "Choose a folder that holds a model.")
+    return read_json_object(path, ModelError, "Download the model folder again.")
 
 
 def free_bytes(folder: Path) -> int:
@@ -192,6 +177,13 @@ def weight_files(folder: Path) -> list[Path]:
             "Use a version of the model in safetensors.",
         )
     raise ModelError(f"{folder} has no {WEIGHTS}.", "Choose a folder that holds a model.")
+
+
+def _stored_tensors(config: ModelConfig, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those that a model folder holds: a tied head is the embedding, and is left out."""
+    if not config.tie_word_embeddings:
+        return tensors
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith("lm_head.")}
 
 
 def _read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:

@@ -27,10 +27,11 @@ def quantize(source: str | Path, output: str | Path, *, bits: int = 8) -> Path:
     return target
 
 
-def export(source: str | Path, output: str | Path, *, to: str = "hf", dtype: str = "float32") -> Path:
+def export(source: str | Path, output: str | Path, *, to: str = "hf", dtype: str | None = None) -> Path:
     """Write a copy for other programs (`hf`: transformers, vLLM) or a smaller one (`int8`).
 
-    Raises: ConfigError for an unknown form, ModelError for a model that has lost what it asks for.
+    Raises: ConfigError for a form that there is not or a dtype that it has not, ModelError for a model that is
+    quantised already or has lost what it asks for.
     """
     options = ExportConfig(to=to, dtype=dtype)
     if options.to == "int8":
@@ -38,7 +39,7 @@ def export(source: str | Path, output: str | Path, *, to: str = "hf", dtype: str
     folder, target = _places(source, output)
     if quantization_bits(folder) is not None:
         raise ModelError(f"{folder} is quantised, which other programs cannot read.", "Export the unquantised model.")
-    model = load_model(folder, dtype=getattr(torch, options.dtype))
+    model = load_model(folder, dtype=getattr(torch, options.dtype or "float32"))
     save_model(model, target, tokenizer=Tokenizer.load(folder), extra=_origin(folder))
     return target
 

@@ -35,10 +35,6 @@ class KVCache:
         self.max_seq_len = max_seq_len
         self.length = 0
 
-    @property
-    def num_bytes(self) -> int:
-        return sum(tensor.nbytes for tensor in self._keys + self._values)
-
     def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Write (B, K, T, D) behind the filled part; return views of all keys and values so far.
 
@@ -61,6 +57,3 @@ class KVCache:
         """Forget everything behind the first `length` tokens."""
         assert 0 <= length <= self.length, (length, self.length)
         self.length = length
-
-    def reset(self) -> None:
-        self.length = 0

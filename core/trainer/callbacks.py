@@ -14,9 +14,9 @@ from typing import Any, Protocol, Self
 
 import torch
 
-from core.trainer.metrics import MetricsWriter, bits_per_byte, bytes_per_token
+from core.model.score import bits_per_byte
+from core.trainer.metrics import MetricsWriter, bytes_per_token
 from core.trainer.run_folder import save_checkpoint
-from core.trainer.strategy import StrategyLoss
 from core.trainer.train_context import TrainContext
 
 logger = logging.getLogger(__name__)
@@ -124,8 +124,8 @@ def validate(context: TrainContext) -> dict[str, float]:
     for first in range(0, limit, size):
         batch = rows.batch(places[first : first + size]).to(context.device)
         with torch.autocast(context.device.type, context.dtype, enabled=context.dtype != torch.float32):
-            part: StrategyLoss = context.strategy.loss(context.model, batch)
-        total, weight = total + part.loss_sum.item(), weight + part.weight
+            total += context.strategy.loss(context.model, batch).item()
+        weight += context.strategy.weight(batch)
     context.model.train()
     if not weight:
         return {}

@@ -1,7 +1,6 @@
-"""Numbers of a run: `metrics.jsonl` rows, and what a loss in nats means in bits per byte."""
+"""Numbers of a run: the rows of `metrics.jsonl`, and the bytes behind a split's tokens."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +32,6 @@ class MetricsWriter:
 
     def close(self) -> None:
         self._file.close()
-
-
-def bits_per_byte(loss_sum: float, num_bytes: float) -> float:
-    """Bits needed per byte of text: loss_sum nats over the tokens that encode num_bytes."""
-    return loss_sum / math.log(2) / num_bytes
 
 
 def bytes_per_token(handler: MmapFileHandler, split: str) -> float:

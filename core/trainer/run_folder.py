@@ -3,7 +3,7 @@
     run/config.json                     the TrainConfig
     run/metrics.jsonl                   one row per logged step, keyed by (attempt, step)
     run/checkpoints/step-00000400/      a model folder, optimizer.safetensors, state.json, manifest.json
-    run/model/                          the result, a model folder
+    run/model/                          the result, a model folder; written when the last step is done
 
 A checkpoint is written under a temporary name, flushed, hashed into its manifest and renamed. The
 newest one whose hashes agree is what a resume takes.

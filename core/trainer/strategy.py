@@ -1,10 +1,9 @@
-"""What a stage learns: a strategy turns a batch into a loss sum, its weight and metrics.
+"""What a stage learns: a strategy gives the weight of a batch and the sum of its losses.
 
 The Trainer divides once by the weight of the whole optimiser step, so the result does not depend on
-how the batch was split.
+how the batch was split. It asks for the weights first: each backward pass needs their total.
 """
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
@@ -14,20 +13,16 @@ from core.model.transformer import Transformer
 from core.trainer.losses import cross_entropy_sum
 
 
-@dataclass(frozen=True, slots=True)
-class StrategyLoss:
-    """`loss_sum` is over `weight` units (tokens); its quotient is what is minimised."""
-
-    loss_sum: Tensor
-    weight: int
-
-
 class Strategy(Protocol):
     """One stage of training."""
 
     dataset_kind: str
 
-    def loss(self, model: Transformer, batch: Batch) -> StrategyLoss: ...
+    def weight(self, batch: Batch) -> int:
+        """How many terms `loss` sums: the tokens that are learnt from."""
+
+    def loss(self, model: Transformer, batch: Batch) -> Tensor:
+        """Sum of the losses of a batch, in nats; what is minimised is this over the weight."""
 
 
 class PTStrategy:
@@ -35,12 +30,14 @@ class PTStrategy:
 
     dataset_kind = "pt"
 
-    def loss(self, model: Transformer, batch: Batch) -> StrategyLoss:
+    def weight(self, batch: Batch) -> int:
+        return batch.num_loss_tokens
+
+    def loss(self, model: Transformer, batch: Batch) -> Tensor:
         hidden = model.hidden(
             batch.input_ids, position_ids=batch.position_ids, document_ids=batch.document_ids
         )  # (B, T, C)
-        loss_sum = cross_entropy_sum(hidden.flatten(0, 1), model.lm_head.weight, batch.labels.flatten())
-        return StrategyLoss(loss_sum, batch.num_loss_tokens)
+        return cross_entropy_sum(hidden.flatten(0, 1), model.lm_head.weight, batch.labels.flatten())
 
 
 class SFTStrategy(PTStrategy):

@@ -9,14 +9,15 @@ import torch
 from torch.optim import Optimizer
 
 from core.config.model_config import PRESETS, ModelConfig
-from core.config.schema import read_json_object
 from core.config.train_config import TrainConfig
 from core.data.dataset import PackedDataset
 from core.data.mmap_file import MmapFileHandler
 from core.data.sampler import RowSampler
 from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, DataError, ModelError, TrainingError
+from core.files import read_json_object
 from core.model.checkpoint import find_model, load_model, quantization_bits
+from core.model.device import num_usable_cores, resolve_device
 from core.model.transformer import Transformer
 from core.trainer.optimizer import build_optimizers
 from core.trainer.precision import resolve_precision
@@ -76,7 +77,7 @@ def build_context(config: TrainConfig, *, resume: bool) -> TrainContext:
     run = RunFolder(Path(config.output))
     device = resolve_device(config.device)
     if device.type == "cpu":
-        torch.set_num_threads(config.num_threads or psutil.cpu_count(logical=False) or 1)
+        torch.set_num_threads(config.num_threads or num_usable_cores())
     torch.manual_seed(config.seed)
     strategy = STRATEGIES[config.stage]()
     handler = MmapFileHandler(Path(config.data))
@@ -112,16 +113,6 @@ def build_context(config: TrainConfig, *, resume: bool) -> TrainContext:
         state = read_state(checkpoint)
         context.step, context.tokens, context.train_s = state["step"], state["tokens"], state["train_s"]
     return context
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device to train on. Raises ConfigError for one this machine lacks."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
-    if not available[name]:
-        raise ConfigError(f"device {name} is not available here.", "Use auto or cpu.")
-    return torch.device(name)
 
 
 def _checkpoint_to_resume(run: RunFolder, config: TrainConfig) -> Path:

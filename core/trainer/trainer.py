@@ -1,7 +1,7 @@
 """The one training loop, for every stage.
 
-A strategy gives a loss sum and a weight per micro batch; the step divides once by the weight of all
-its micro batches, clips, sets the scheduled learning rate and updates. Everything else is callbacks.
+A strategy gives the weight and the loss sum of each micro batch; the step divides once by the weight of
+all of them, clips, sets the scheduled learning rate and updates. Everything else is callbacks.
 """
 
 import math
@@ -35,8 +35,9 @@ from core.trainer.train_context import TrainContext, build_context
 def train(config: TrainConfig, *, resume: bool = False, report: ProgressReporter | None = None) -> Path:
     """Run or resume one stage; returns the folder of the trained model.
 
+    A run that a signal stops has no result yet: it ends with a checkpoint, and that folder is returned.
     Raises ConfigError, DataError, ModelError or TrainingError, each before weights change or with a
-    checkpoint on disk. A run stopped by a signal ends with a checkpoint and returns its model too.
+    checkpoint on disk.
     """
     run = RunFolder(Path(config.output))
     if (run.config.exists() or run.checkpoint_folders()) and not resume:
@@ -49,6 +50,10 @@ def train(config: TrainConfig, *, resume: bool = False, report: ProgressReporter
             MetricsCallback(writer, report),
         ]
         Trainer(context, callbacks).run(stop)
+    if not context.is_done:
+        newest = run.newest_checkpoint()
+        assert newest is not None, "the checkpoint callback saves at the end"
+        return newest
     save_model(context.model, run.model, tokenizer=context.tokenizer, extra={"astrai": _origin(context)})
     return run.model
 
@@ -88,7 +93,7 @@ class Trainer:
         context, config = self.context, self.context.config
         start = time.perf_counter()
         batches = self._micro_batches()
-        weight = sum(batch.num_loss_tokens for batch in batches)
+        weight = sum(context.strategy.weight(batch) for batch in batches)
         if not weight:
             raise TrainingError(
                 f"Step {context.step} has no token to learn from.",
@@ -124,7 +129,7 @@ class Trainer:
         """Add this micro batch's share of the gradient; returns its share of the loss."""
         context = self.context
         with torch.autocast(context.device.type, context.dtype, enabled=context.dtype != torch.float32):
-            share = context.strategy.loss(context.model, batch).loss_sum / weight
+            share = context.strategy.loss(context.model, batch) / weight
         share.backward()  # type: ignore[no-untyped-call]
         return share.item()
 

@@ -21,7 +21,7 @@ async def inside(request: Request) -> PlainTextResponse:
 
 
 def make_guard() -> Guard:
-    paths = ["/", "/health", "/gradio_api/{rest:path}", "/data/{rest:path}"]
+    paths = ["/", "/health", "/config", "/assets/{rest:path}", "/gradio_api/{rest:path}"]
     routes = [Route(path, inside, methods=["GET", "POST"]) for path in paths]
     return Guard(Starlette(routes=routes), port=7860, secret=SECRET)
 
@@ -76,7 +76,7 @@ def test_posts_come_from_the_page_itself(guard: Guard, site: str, status: int) -
 
 def test_without_the_cookie_only_health_answers(guard: Guard) -> None:
     assert ask(guard, "/health").text == "inside"
-    for path in ("/", "/gradio_api/info", "/data/x"):
+    for path in ("/", "/config", "/gradio_api/queue/data", "/assets/index.js"):
         assert ask(guard, path).status_code == 401
     assert ask(guard, cookie="astrai_7860=wrong").status_code == 401
     assert ask(guard, cookie=f"astrai_7861={SECRET}").status_code == 401
@@ -98,15 +98,31 @@ def test_a_wrong_login_token_is_refused_and_does_not_spend_the_right_one(guard: 
     assert ask(guard, guard.login_path).status_code == 200
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_other_sites_may_link_here_but_not_load_from_here(guard: Guard, site: str) -> None:
+    for mode, status in (("navigate", 200), ("no-cors", 403), ("cors", 403)):
+        fetched = with_cookie(**{"sec-fetch-site": site, "sec-fetch-mode": mode})
+        assert ask(guard, "/config", **fetched).status_code == status
+
+
 @pytest.mark.parametrize(
     "path",
     [
-        "/gradio_api/file=https://evil.example/?d=1", "/gradio_api/file=HTTP://evil.example",
-        "/gradio_api/proxy=https://x", "/gradio_api/stream/x",
+        "/gradio_api/file=https://evil.example/?d=1", "/gradio_api/file=HTTP://evil.example", "/gradio_api/stream/x",
+        "/gradio_api/file/https://evil.example/", "/gradio_api/file/etc/passwd", "/gradio_api/proxy=https://x",
+        "/gradio_api/upload", "/assets/%2e%2e/config", "/gradio_api/openapi.json", "/dev/reload", "/openapi.json", "/config/",
     ],
 )  # fmt: skip
-def test_routes_that_fetch_addresses_are_closed(guard: Guard, path: str) -> None:
+def test_routes_that_the_page_does_not_need_are_closed(guard: Guard, path: str) -> None:
     assert ask(guard, path, **with_cookie()).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "others", ["a@b=1", "a/b=1", 'foo={"a":1,"b":2}', "a=b c", 'foo="bar', "path=/", "secure", "", "astrai_7860=wrong"]
+)
+def test_cookies_of_other_programs_of_this_machine_lock_nobody_out(guard: Guard, others: str) -> None:
+    for cookie in (f"{others}; astrai_7860={SECRET}", f"astrai_7860={SECRET}; {others}"):
+        assert ask(guard, cookie=cookie).text == "inside"
 
 
 def test_every_answer_carries_the_policy(guard: Guard) -> None:

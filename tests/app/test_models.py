@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.models import ModelChoice, ModelHolder, ModelState
-from app.paths import models_dir, runs_dir, starter_dir
+from app.paths import models_dir, starter_dir
 from core.config.model_config import PRESETS
 from core.data.tokenizer import Tokenizer
 from core.errors import ModelError
@@ -27,13 +27,17 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_given_folder_comes_first_then_the_starter_then_the_users_models_and_runs(model_folder: Path) -> None:
+def test_the_given_folder_comes_first_then_the_starter_then_the_users_models(model_folder: Path) -> None:
     (models_dir() / "mine").symlink_to(model_folder, target_is_directory=True)
     (models_dir() / "no model").mkdir()
-    (runs_dir() / "sft-001").mkdir()
-    (runs_dir() / "sft-001" / "model").symlink_to(model_folder, target_is_directory=True)
+    (models_dir() / "a run").mkdir()
+    (models_dir() / "a run" / "model").symlink_to(model_folder, target_is_directory=True)
+    half_written = models_dir() / "half written"
+    (half_written / "model").mkdir(parents=True)
+    (half_written / "config.json").write_text("{}", encoding="utf-8")
+    (half_written / "model" / "model.safetensors").touch()
     names = [choice.name for choice in ModelHolder(model_folder).choices()]
-    assert [name for name in names if name != starter_dir().name] == ["tiny", "mine", "sft-001"]
+    assert [name for name in names if name != starter_dir().name] == ["tiny", "a run", "mine"]
 
 
 def test_a_chosen_model_is_loaded_in_the_background(model_folder: Path) -> None:

@@ -89,14 +89,15 @@ def storage(start: Callable[..., str], browser: Browser, talkative_model: Path) 
 
 @pytest.fixture
 def open_page(browser: Browser, storage: tuple[str, dict[str, object]]) -> Iterator[Callable[..., Page]]:
-    """Opens the page as a new visitor with options of Playwright's `new_context`."""
+    """Opens the page as a new visitor with options of Playwright's `new_context`; `watch` sees it before it loads."""
     address, state = storage
     contexts = []
 
-    def open_one(**options: object) -> Page:
+    def open_one(watch: Callable[[Page], None] = lambda page: None, **options: object) -> Page:
         context = browser.new_context(storage_state={"cookies": state["cookies"]}, **options)  # type: ignore[arg-type]
         contexts.append(context)
         page = context.new_page()
+        watch(page)
         page.goto(address)
         page.wait_for_selector("#composer textarea")
         return page

@@ -22,6 +22,15 @@ def ask(page: Page, text: str) -> None:
     page.press(COMPOSER, "Enter")
 
 
+def ask_for_a_long_answer(page: Page, text: str) -> None:
+    """Ask with room for an answer that takes seconds, so that it can be stopped."""
+    page.click("#sampling button")
+    page.get_by_label("number input for Longest answer, in tokens").fill("2048")
+    page.keyboard.press("Tab")
+    ask(page, text)
+    wait_for_words(page, 0)
+
+
 def answer_length(page: Page) -> int:
     return len(page.inner_text(ANSWER))
 
@@ -37,8 +46,8 @@ def wait_for_words(page: Page, more_than: int) -> int:
 
 def test_words_stream_in_and_the_status_line_tells_their_speed(open_page: Open) -> None:
     page = open_page(locale="en-US")
-    ask(page, "Tell me something")
-    first = wait_for_words(page, 0)
+    ask_for_a_long_answer(page, "Tell me something")
+    first = answer_length(page)
     second = wait_for_words(page, first)
     assert wait_for_words(page, second) > second > first
     expect(page.locator("#status")).to_have_text(
@@ -48,8 +57,7 @@ def test_words_stream_in_and_the_status_line_tells_their_speed(open_page: Open) 
 
 def test_stop_ends_the_answer_at_once_and_the_next_question_is_answered(open_page: Open) -> None:
     page = open_page(locale="en-US")
-    ask(page, "Talk on and on")
-    wait_for_words(page, 0)
+    ask_for_a_long_answer(page, "Talk on and on")
     page.click(STOP)
     expect(page.locator("#status")).to_contain_text("stopped")
     stopped_at = answer_length(page)
@@ -63,16 +71,14 @@ def test_stop_ends_the_answer_at_once_and_the_next_question_is_answered(open_pag
 
 def test_escape_stops_the_answer(open_page: Open) -> None:
     page = open_page(locale="en-US")
-    ask(page, "Talk on and on")
-    wait_for_words(page, 0)
+    ask_for_a_long_answer(page, "Talk on and on")
     page.keyboard.press("Escape")
     expect(page.locator("#status")).to_contain_text("stopped")
 
 
 def test_regenerate_answers_the_same_question_again(open_page: Open) -> None:
     page = open_page(locale="en-US")
-    ask(page, "Say something")
-    wait_for_words(page, 0)
+    ask_for_a_long_answer(page, "Say something")
     page.click(STOP)
     expect(page.locator("#status")).to_contain_text("stopped")
     before = page.inner_text(ANSWER)
@@ -129,8 +135,7 @@ def test_the_page_takes_the_systems_colours_and_keeps_a_choice(open_page: Open, 
 
 def test_a_reload_keeps_the_conversation_and_new_chat_empties_it(open_page: Open) -> None:
     page = open_page(locale="en-US")
-    ask(page, "Remember me")
-    wait_for_words(page, 0)
+    ask_for_a_long_answer(page, "Remember me")
     page.click(STOP)
     expect(page.locator(SEND)).to_be_visible()
     page.reload()
@@ -157,13 +162,14 @@ def test_a_users_markup_and_control_tokens_stay_text(open_page: Open) -> None:
 
 
 def test_nothing_is_fetched_from_elsewhere_and_the_console_is_quiet(open_page: Open) -> None:
-    page = open_page(locale="en-US")
     requested: list[str] = []
     problems: list[str] = []
-    page.on("request", lambda request: requested.append(request.url))
-    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    page.reload()
-    page.wait_for_selector(COMPOSER)
+
+    def watch(page: Page) -> None:
+        page.on("request", lambda request: requested.append(request.url))
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+
+    page = open_page(watch, locale="en-US")
     ask(page, "Hello")
     wait_for_words(page, 0)
     outside = [url for url in requested if not re.match(r"(https?://127\.0\.0\.1:|data:|blob:)", url)]
@@ -178,3 +184,19 @@ def test_a_question_asked_while_the_model_loads_is_answered(
     browser_page.wait_for_selector(COMPOSER)
     ask(browser_page, "Are you there yet?")
     assert wait_for_words(browser_page, 0) > 0
+
+
+def test_a_model_folder_and_what_it_writes_can_neither_run_nor_fetch_anything(
+    start: Callable[..., str], browser_page: Page, talkative_model: Path, tmp_path: Path
+) -> None:
+    """The name and the config of a model are somebody else's text."""
+    folder = tmp_path / "<img src=x onerror=document.title='owned'>"
+    folder.mkdir()
+    for file in talkative_model.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "config.json").write_text('{"model_type": "<img src=x onerror=document.title=\'owned\'>"}')
+    browser_page.goto(start("--model", str(folder)))
+    expect(browser_page.locator("#status")).to_contain_text("is not supported")
+    expect(browser_page.locator("#status img")).to_have_count(0)
+    browser_page.wait_for_timeout(300)
+    assert browser_page.title() == "AstrAI"

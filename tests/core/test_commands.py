@@ -1,10 +1,12 @@
 """The words train, eval, export, generate and chat as a user types them, on a tiny model and on bad input."""
 
+import gzip
 import importlib
 import json
 import math
 import pickle
 import shutil
+import signal
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from app.__main__ import EXIT_FAILED, main
+from app.commands.train import Progress
 from core.config.model_config import PRESETS, ModelConfig
 from core.data.tokenizer import Tokenizer
 from core.model.checkpoint import save_model
@@ -114,6 +117,17 @@ def test_train_export_eval_and_generate_run_end_to_end(run: Run, text_data: Path
     assert json.loads((tmp_path / "int8" / "config.json").read_text())["astrai"]["steps"] == 4
 
 
+def test_a_stopped_run_says_where_its_checkpoint_is_and_how_to_go_on(
+    run: Run, text_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Progress, "show", lambda _, row: "loss" in row and signal.raise_signal(signal.SIGTERM))
+    options = ("--preset", "tiny", "--max-seq-len", 32, "--max-steps", 3, "--log-interval", 1, "--num-threads", 1)
+    status, out, _ = run("train", "--data", text_data, "--output", tmp_path / "run", *options)
+    assert status == 0
+    assert f"Stopped; the checkpoint is {tmp_path / 'run' / 'checkpoints' / 'step-00000001'}. Go on: " in out
+    assert not (tmp_path / "run" / "model").exists()
+
+
 def test_a_missing_shard_is_named(copy: Path, complaint: Complaint) -> None:
     shard = sorted(copy.glob("model-*.safetensors"))[1]
     shard.unlink()
@@ -172,7 +186,11 @@ def test_models_that_are_not_here_say_how_to_get_them(complaint: Complaint, tmp_
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert "nothing is downloaded by itself. Get it with `hf download" in complaint("chat", "--model", "a-b/c-d.e")
     assert "loop is not a folder" in complaint("generate", "a", "--model", tmp_path / "loop")
-    assert "int4 cannot be run" in complaint("generate", "a", "--model", tmp_path, "--quantization", "int4")
+
+
+def test_a_dtype_that_int8_has_not_is_refused(copy: Path, complaint: Complaint) -> None:
+    error = complaint("export", copy, copy.with_name("out"), "--to", "int8", "--dtype", "float16")
+    assert "dtype float16 is for hf form, and to is int8" in error
 
 
 def test_a_model_is_not_exported_onto_itself(copy: Path, complaint: Complaint) -> None:
@@ -184,17 +202,14 @@ def test_a_model_is_not_exported_onto_itself(copy: Path, complaint: Complaint) -
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("empty.txt", b"", "holds no text (0 bytes)"),
-        (
-            "gbk.txt",
-            "你好，世界".encode("gbk"),
-            "is not UTF-8: byte 0 of 10 is 0xc4; it looks like GBK. Convert it: iconv",
-        ),
-        ("latin.txt", b"caf\xe9", "is not UTF-8: byte 3 of 4 is 0xe9. Save it as UTF-8."),
-        ("binary.bin", b"\x7fELF\0\0", "is not text: byte 4 of 6 is zero"),
-        ("rows.jsonl", b'{"text": "a"}\n\n{"text": 5}\n', "line 3 has no text field"),
-        ("rows.jsonl", b'{"text": "\\ud800"}\n', "line 1 has no text field"),
-        ("rows.jsonl", b'{"text": "a"\n', "line 1 has no text field"),
+        ("empty.txt", b"", "the file is empty"),
+        ("blank.jsonl", b"\n\n", "the file is empty"),
+        ("none.json", b"[]", "holds no text (2 bytes)"),
+        ("binary.txt", b"\x7fELF\0\0", "a binary file"),
+        ("program.bin", b"text", "not a kind of file that is read"),
+        ("rows.jsonl", b'{"text": "a"}\n\n{"text": 5}\n', "rows.jsonl, line 3: no known fields among text"),
+        ("rows.jsonl", b'{"text": "a"\n{"text": "b"}\n', "rows.jsonl, line 1: broken JSON"),
+        ("cut.txt.gz", gzip.compress(b"text")[:-4], "reading stopped"),
     ],
 )
 def test_files_that_cannot_be_scored_are_named(
@@ -206,8 +221,32 @@ def test_files_that_cannot_be_scored_are_named(
 
 
 def test_a_file_that_is_not_there_is_named(model: Path, complaint: Complaint, tmp_path: Path) -> None:
-    assert "none.txt cannot be read: No such file" in complaint("eval", tmp_path / "none.txt", "--model", model)
-    assert "cannot be read: Is a directory" in complaint("eval", tmp_path, "--model", model)
+    assert "none.txt does not exist" in complaint("eval", tmp_path / "none.txt", "--model", model)
+
+
+def test_files_that_prepare_reads_are_scored_alike_in_every_form(model: Path, run: Run, tmp_path: Path) -> None:
+    text = "今天天气很好我们一起去公园散步，看见许多红色的花和绿色的树。the quick brown fox\n" * 4
+    forms = {
+        "plain.txt": text.encode(),
+        "gbk.txt": text.encode("gbk"),
+        "utf16.txt": text.encode("utf-16"),
+        "packed.txt.gz": gzip.compress(text.encode()),
+        "rows.json": json.dumps([{"text": text}]).encode(),
+    }
+    for name, content in forms.items():
+        (tmp_path / name).write_bytes(content)
+    status, out, _ = run("eval", *(tmp_path / name for name in forms), "--model", model, "--json")
+    assert status == 0
+    results = json.loads(out.splitlines()[-1])["results"]
+    assert [row.pop("file") for row in results] == list(forms)
+    assert [row for row in results if row != results[0]] == []
+
+
+def test_half_of_a_surrogate_pair_counts_as_a_character(model: Path, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "a\\ud800"}')
+    status, out, _ = run("eval", tmp_path / "rows.jsonl", "--model", model, "--json")
+    assert status == 0
+    assert json.loads(out.splitlines()[-1])["results"][0]["num_bytes"] == 2
 
 
 def test_a_run_that_cannot_begin_leaves_nothing(complaint: Complaint, text_data: Path, tmp_path: Path) -> None:

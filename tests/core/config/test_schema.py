@@ -8,7 +8,7 @@ import pytest
 
 from core.config.model_config import PRESETS, ModelConfig
 from core.config.param_config import SamplingConfig
-from core.config.schema import add_arguments, given_options
+from core.config.schema import add_options, given_options
 from core.config.train_config import TrainConfig
 from core.errors import ConfigError, ModelError
 
@@ -43,7 +43,7 @@ def test_infinity_is_refused() -> None:
 
 def test_help_says_defaults_with_their_unit_and_nothing_where_there_is_none() -> None:
     parser = ArgumentParser()
-    add_arguments(parser, TrainConfig)
+    add_options(parser, TrainConfig)
     texts = {action.dest: action.help for action in parser._actions}
     assert texts["checkpoint_interval_s"] == "time between checkpoints (default 300 s)"
     assert texts["data"] == "folder that `prepare` wrote (required)"
@@ -52,7 +52,7 @@ def test_help_says_defaults_with_their_unit_and_nothing_where_there_is_none() ->
 
 def test_json_on_the_command_line_that_is_none_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     parser = ArgumentParser()
-    add_arguments(parser, TrainConfig)
+    add_options(parser, TrainConfig)
     with pytest.raises(SystemExit, match="2"):
         parser.parse_args(["--schedule", "{kind: wsd}"])
     assert "argument --schedule: '{kind: wsd}' is not JSON" in capsys.readouterr().err
@@ -77,9 +77,17 @@ def test_broken_json_names_the_file(tmp_path: Path) -> None:
         TrainConfig.from_json(path)
 
 
+def test_json_of_absurd_size_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.files.MAX_READ_BYTES", 10)
+    path = tmp_path / "large.json"
+    path.write_text('{"data": "d"}')
+    with pytest.raises(ConfigError, match=r"large\.json is 13 bytes, at most 10 make sense"):
+        TrainConfig.from_json(path)
+
+
 def test_command_line_flags_come_from_the_fields() -> None:
     parser = ArgumentParser()
-    add_arguments(parser, TrainConfig)
+    add_options(parser, TrainConfig)
     arguments = parser.parse_args(["--stage", "sft", "--learning-rate", "0.01", "--model", '{"hidden_size": 32}'])
     expected = {"stage": "sft", "learning_rate": 0.01, "model": {"hidden_size": 32}}
     assert given_options(arguments, TrainConfig) == expected

@@ -190,7 +190,9 @@ def test_astrais_spelling_of_the_settings_is_read(foreign: Tokenizer, tmp_path: 
 def test_a_small_vocabulary_spells_rare_characters_in_bytes_and_keeps_pieces_for_words() -> None:
     """1,000 different rare characters, a hundredth of the text, do not fit 500 pieces; frequent ones and words do."""
     rare = [chr(0x4E00 + number) for number in range(1000)]
-    texts = [f"{character} {sentence} {sentence}" for character, sentence in zip(rare, sentences(1000, seed=3), strict=True)]
+    texts = [
+        f"{character} {sentence} {sentence}" for character, sentence in zip(rare, sentences(1000, seed=3), strict=True)
+    ]
     tokenizer = Tokenizer.train(texts, vocab_size=500)
     assert len(tokenizer.encode("the quick brown fox")) < 10
     assert tokenizer.decode(tokenizer.encode("".join(rare))) == "".join(rare)

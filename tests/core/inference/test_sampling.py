@@ -89,3 +89,10 @@ def test_logits_that_are_not_numbers_are_counted_and_named() -> None:
 def test_a_masked_out_logit_is_no_fault() -> None:
     logits = torch.tensor([-math.inf, 1.0, -math.inf, -math.inf])
     assert next_token(logits, NOTHING_SEEN, SamplingConfig(temperature=1.0), torch.Generator()) == 1
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1e-300, 1e-40, 1e-5])
+def test_next_to_no_temperature_takes_the_likeliest_token(temperature: float) -> None:
+    logits = torch.tensor([1.0, 3.0, 2.0])
+    sampling = SamplingConfig(temperature=temperature)
+    assert next_token(logits, torch.zeros(3, dtype=torch.bool), sampling, torch.Generator()) == 1

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from core.config.train_config import TrainConfig
 from core.errors import TrainingError
+from core.model.checkpoint import find_model
 from core.trainer import train
 from core.trainer.callbacks import CheckpointCallback, MetricsCallback, StepResult, StopSignal
 from core.trainer.metrics import MetricsWriter
@@ -42,13 +43,21 @@ def show(row):
     if row["step"] == 4:
         run_folder.write_json = lambda path, value: os.kill(os.getpid(), signal.SIGKILL)
 """
+# A resumed run that dies: its checkpoint is due after step 5, and step 6 is lost.
+KILLED_AFTER_RESUMING = """
+def show(row):
+    if row["step"] == 4:
+        time.sleep(1.1)
+    if row["step"] == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
 PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
 from core.config.train_config import TrainConfig
 from core.trainer import run_folder, train
 {show}
-train(TrainConfig.from_json(Path(sys.argv[1])), report=show)
+train(TrainConfig.from_json(Path(sys.argv[1])), resume="--resume" in sys.argv, report=show)
 """
 
 
@@ -127,6 +136,20 @@ def test_a_run_killed_with_signal_nine_resumes_to_the_uninterrupted_one(
     rows = [row for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if "loss" in row]
     expected = {row["step"]: row["loss"] for row in read_metrics(tmp_path / "whole" / "metrics.jsonl") if "loss" in row}
     assert [(row["step"], row["loss"]) for row in rows if row["attempt"] == 2] == sorted(expected.items())[3:]
+
+
+def test_a_run_that_is_not_done_stands_for_its_newest_checkpoint(run_options: Options, tmp_path: Path) -> None:
+    config = TrainConfig.from_dict(run_options(max_steps=8, checkpoint_interval_s=1.0))
+    run, path = RunFolder(tmp_path / "run"), tmp_path / "config.json"
+    path.write_text(json.dumps(config.to_dict()))
+    stopped = train(
+        config, report=lambda row: "loss" in row and row["step"] == 2 and signal.raise_signal(signal.SIGTERM)
+    )
+    assert stopped == run.checkpoints / "step-00000002" == find_model(run.root)
+    command = [sys.executable, "-c", PROGRAM.format(show=KILLED_AFTER_RESUMING), str(path), "--resume"]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert find_model(run.root) == run.checkpoints / "step-00000005"
+    assert train(config, resume=True) == run.model == find_model(run.root)
 
 
 @pytest.mark.slow

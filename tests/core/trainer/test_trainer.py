@@ -23,7 +23,6 @@ from core.trainer import train
 from core.trainer.callbacks import validate
 from core.trainer.optimizer import optimizer_tensors
 from core.trainer.run_folder import read_metrics
-from core.trainer.strategy import StrategyLoss
 from core.trainer.train_context import build_context
 from core.trainer.trainer import Trainer
 from tests.core.conftest import sentences
@@ -88,9 +87,12 @@ def test_a_step_weighs_tokens_and_not_micro_batches(run_options: Options, monkey
     class GivenLosses:
         dataset_kind = "pt"
 
-        def loss(self, model: Transformer, batch: Batch) -> StrategyLoss:
-            zero = sum(parameter.sum() * 0.0 for parameter in model.parameters())
-            return StrategyLoss(zero + losses[batch.num_loss_tokens], batch.num_loss_tokens)
+        def weight(self, batch: Batch) -> int:
+            return batch.num_loss_tokens
+
+        def loss(self, model: Transformer, batch: Batch) -> torch.Tensor:
+            zero = sum((parameter.sum() * 0.0 for parameter in model.parameters()), torch.zeros(()))
+            return zero + losses[batch.num_loss_tokens]
 
     def batch_of(count: int) -> Batch:
         labels = torch.full((1, 16), IGNORED)
