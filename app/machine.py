@@ -4,7 +4,6 @@ Read from psutil, the system's own files and torch; nothing is changed. torch is
 functions that need it, so that a machine whose torch does not load still gets a report.
 """
 
-import ctypes.util
 import functools
 import importlib.metadata
 import platform
@@ -109,8 +108,6 @@ def versions() -> dict[str, str | None]:
 def missing() -> list[dict[str, str]]:
     """What this machine lacks: what for, and how to get it."""
     checks: list[tuple[bool, str, str, str]] = [
-        (not _has_libgomp(), "libgomp", "fast kernels on the processor", "sudo apt install libgomp1"),
-        (not _has_fts5(), "SQLite with FTS5", "searching your documents", "use the Python of python.org"),
         (not starter_dir().is_dir(), "models/starter", "answering without a download", "clone the repository again"),
         (
             not any(map(shutil.which, CHROMIUM_NAMES)),
@@ -178,18 +175,3 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _has_libgomp() -> bool:
-    return sys.platform != "linux" or ctypes.util.find_library("gomp") is not None
-
-
-def _has_fts5() -> bool:
-    connection = sqlite3.connect(":memory:")
-    try:
-        connection.execute("CREATE VIRTUAL TABLE words USING fts5(text)")
-    except sqlite3.OperationalError:
-        return False
-    finally:
-        connection.close()
-    return True

@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 
+from app.machine import CHROMIUM_NAMES
+
 # Before torch is imported: workers share the cores, and nothing may ask a server.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", GRADIO_ANALYTICS_ENABLED="False")
 
 ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 REASONS = {
     "browser": (any(map(shutil.which, CHROMIUM_NAMES)), "Chromium is not installed (apt install chromium)"),
-    "shared": ((ROOT.parent / "shared" / "data").is_dir(), "the shared data is not beside the repository"),
+    "shared": (SHARED_DATA.is_dir(), "the development data is not beside the repository"),
 }
 
 

@@ -110,7 +110,8 @@ def test_other_sites_may_link_here_but_not_load_from_here(guard: Guard, site: st
     [
         "/gradio_api/file=https://evil.example/?d=1", "/gradio_api/file=HTTP://evil.example", "/gradio_api/stream/x",
         "/gradio_api/file/https://evil.example/", "/gradio_api/file/etc/passwd", "/gradio_api/proxy=https://x",
-        "/gradio_api/upload", "/assets/%2e%2e/config", "/gradio_api/openapi.json", "/dev/reload", "/openapi.json", "/config/",
+        "/gradio_api/upload", "/assets/%2e%2e/config", "/gradio_api/openapi.json", "/dev/reload", "/openapi.json",
+        "/config/",
     ],
 )  # fmt: skip
 def test_routes_that_the_page_does_not_need_are_closed(guard: Guard, path: str) -> None:

@@ -41,11 +41,10 @@ def test_graphics_cards_are_read_from_the_driver(monkeypatch: pytest.MonkeyPatch
 
 def test_what_is_missing_comes_with_its_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(machine, "starter_dir", lambda: tmp_path / "nowhere")
-    monkeypatch.setattr(machine, "_has_libgomp", lambda: False)
     monkeypatch.setattr(machine.shutil, "which", lambda name: None)
     remedies = {item["name"]: item["remedy"] for item in machine.missing()}
-    assert remedies["libgomp"] == "sudo apt install libgomp1"
-    assert {"models/starter", "chromium"} <= set(remedies)
+    assert remedies["chromium"] == "sudo apt install chromium"
+    assert "models/starter" in remedies
 
 
 def test_a_package_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:

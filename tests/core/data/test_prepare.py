@@ -26,10 +26,9 @@ from core.data.readers import read_file
 from core.data.streams import input_files
 from core.data.tokenizer import Tokenizer
 from core.errors import DataError
+from tests.conftest import SHARED_DATA
 from tests.core.conftest import sentences
 
-SHARED = Path(__file__).parents[4] / "shared" / "data"
-needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="the development data is not beside the repository")
 Prepare = Callable[..., tuple[PrepareReport, MmapFileHandler]]
 ROWS = [{"text": f"{text} 第{number}行。"} for number, text in enumerate(sentences(30, seed=4))]
 CHAT = [{"instruction": f"Say {text}", "input": "", "output": text} for text in sentences(20, seed=5)]
@@ -285,11 +284,11 @@ def test_progress_counts_the_bytes_of_both_passes(tokenizer: Tokenizer, tmp_path
 JUDGEMENTS = ("pandalm", "llmbar", "alpacaeval2", "moss", "seed_tasks")  # of answers, not pairs of them
 
 
-@needs_shared
+@pytest.mark.shared
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pretrain", "sft", "preference"])
 def test_every_real_file_gives_documents(kind: str) -> None:
-    for path in input_files([SHARED / kind]):
+    for path in input_files([SHARED_DATA / kind]):
         found = 0
         for record in islice(read_file(path, lambda *_: None, lambda _: None), 200):
             with contextlib.suppress(UnrecognisedError):
@@ -297,10 +296,12 @@ def test_every_real_file_gives_documents(kind: str) -> None:
         assert found or any(name in path.name for name in JUDGEMENTS), path
 
 
-@needs_shared
+@pytest.mark.shared
 def test_articles_of_two_years_stay_on_one_side(run: Prepare, tokenizer: Tokenizer) -> None:
     """The same encyclopaedia articles at two dates share much of their text and hardly a line."""
-    paths = [SHARED / "pretrain/en" / name for name in ("wikipedia-en-2016-00.txt", "wikipedia-en-2020-00.jsonl.gz")]
+    paths = [
+        SHARED_DATA / "pretrain/en" / name for name in ("wikipedia-en-2016-00.txt", "wikipedia-en-2020-00.jsonl.gz")
+    ]
     _, handler = run(*paths, validation_ratio=0.25, near_duplicate_threshold=1.0)
 
     def shingles(split: str) -> set[int]:

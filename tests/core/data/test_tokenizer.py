@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from core.data.tokenizer import CONTROL_TOKENS, Tokenizer
 from core.data.tokenizer_backends import BLOCK_CHARS, blocks
 from core.errors import DataError, ModelError
+from tests.conftest import SHARED_DATA
 from tests.core.conftest import sentences
 
-REAL_DATA = Path(__file__).parents[4] / "shared" / "data" / "pretrain"
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 TRICKY = [
     "a\u2581b\u2581",
@@ -117,11 +117,11 @@ def test_tokenizer_json_gives_the_ids_of_sentencepiece(tokenizer: Tokenizer, tmp
         assert other.encode(text, add_special_tokens=False).ids == tokenizer.encode(text)
 
 
-@pytest.mark.skipif(not REAL_DATA.exists(), reason="the development data is not beside the repository")
+@pytest.mark.shared
 @pytest.mark.parametrize("name", ["en/wikipedia-en-extract.jsonl.gz", "zh/wikipedia-zh-extract-simplified-1.jsonl.gz"])
 def test_one_megabyte_of_real_text_has_equal_ids_in_both_files(name: str, tmp_path: Path) -> None:
     texts, size = [], 0
-    with gzip.open(REAL_DATA / name, "rt", encoding="utf-8") as lines:
+    with gzip.open(SHARED_DATA / "pretrain" / name, "rt", encoding="utf-8") as lines:
         while size < 2_000_000:
             texts.append(json.loads(next(lines))["text"])
             size += len(texts[-1].encode())
