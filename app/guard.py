@@ -159,7 +159,7 @@ class Guard:
 def session_secret(path: Path) -> str:
     """A secret of this installation (cookie, API key), made on first use and readable by its owner alone."""
     if not path.exists() or path.stat().st_size == 0:
-        write_atomic(path, _write_secret)  # its temporary file is private, and so is what it becomes
+        write_atomic(path, _write_secret, is_private=True)
     return path.read_text(encoding="utf-8").strip()
 
 

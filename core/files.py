@@ -3,8 +3,8 @@
 import hashlib
 import json
 import os
+import secrets
 import stat
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,14 @@ from core.errors import AssistantError, ConfigError
 MAX_READ_BYTES = 64 * 2**20
 
 
-def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary sibling, flush it to disk and rename it to `path`."""
+def write_atomic(path: Path, write: Callable[[Path], None], *, is_private: bool = False) -> None:
+    """Let `write` fill a temporary sibling, flush it to disk and rename it to `path`.
+
+    A private file can be read by its owner alone, from its first byte on.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if is_private else 0o666))
     try:
         write(temporary)
         sync(temporary)

@@ -2,19 +2,21 @@
 
     python -m recipes.starter.release --run RUN --pretraining PT_RUN --data OUT --output models/starter
 
-Everything on the card is read from the runs or measured here; nothing is typed in.
+Every figure on the card is read from the runs or measured here.
 """
 
 import argparse
 import json
 import math
 import random
+import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import core
+from benchmarks.bench_decode import decode_tokens_per_s
 from core.evaluation import Evaluation
 from core.inference.generator import LanguageModel
 from core.trainer.run_folder import read_metrics
@@ -92,14 +94,12 @@ def scores(whole: Sequence[Evaluation], small: Sequence[Evaluation]) -> str:
 
 
 def speeds(whole: LanguageModel, small: LanguageModel) -> str:
-    """Tokens per second of both forms, alternated."""
+    """Median tokens per second of both forms, alternated."""
     rates: dict[str, list[float]] = {"fp32": [], "int8": []}
     for seed in range(DECODE_REPEATS):
         for name, model in (("fp32", whole), ("int8", small)):
-            stream = model.stream("The", max_new_tokens=DECODE_TOKENS, temperature=1.0, seed=seed)
-            stream.read()
-            rates[name].append(stream.stats.tokens_per_s)
-    return ", ".join(f"{name} {sorted(values)[len(values) // 2]:.0f} tokens/s" for name, values in rates.items())
+            rates[name].append(decode_tokens_per_s(model, DECODE_TOKENS, seed=seed))
+    return ", ".join(f"{name} {statistics.median(values):.0f} tokens/s" for name, values in rates.items())
 
 
 def training(pretraining: Path, run: Path) -> str:
@@ -119,8 +119,8 @@ def training(pretraining: Path, run: Path) -> str:
         )
     config = json.loads((pretraining / "config.json").read_text(encoding="utf-8"))
     lines.append(
-        f"\nIn fp32 on {config['num_threads']} CPU cores shared with other work, with Muon for the matrices and AdamW"
-        " for the rest."
+        f"\nOn a CPU with {config['num_threads']} thread, optimiser {config['optimizer']}, learning rate"
+        f" {config['learning_rate']}, rows of {config['max_seq_len']} tokens, {config['global_batch_size']} in a step."
     )
     return "\n".join(lines) + "\n"
 

@@ -38,3 +38,15 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
         write_atomic(tmp_path / "file", fail)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"old"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_files_have_the_users_usual_mode_and_private_ones_their_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        write_bytes(tmp_path / "usual", b"")
+        write_atomic(tmp_path / "private", lambda path: path.write_bytes(b"key") and None, is_private=True)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "usual").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "private").stat().st_mode & 0o777 == 0o600
