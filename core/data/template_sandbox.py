@@ -2,7 +2,7 @@
 
 Jinja's own sandbox keeps a template away from Python's inside, but lets it loop for ever and fill the
 memory. Here a rendering has RENDER_LIMIT_S of its thread's time, looked at on every turn of a loop, call
-and filter; and no value may grow beyond MAX_VALUE_SIZE, looked at wherever one can grow (+, *, ~, lists,
+and filter; and no value may grow beyond MAX_VALUE_SIZE, looked at wherever one is made (+, *, ~, slices, lists,
 assignments, calls, filters, blocks) before it does. Of methods and filters only those that chat templates
 use are there, so none is left whose result is larger than its input says.
 """
@@ -28,8 +28,8 @@ from jinja2.visitor import NodeTransformer
 
 RENDER_LIMIT_S = 5.0
 # Characters, and ITEM_SIZE for every value in a list, counted as if the value were written out.
-MAX_VALUE_SIZE = 20_000_000
-MAX_MADE_SIZE = 1 << 30
+MAX_VALUE_SIZE = 4_000_000
+MAX_MADE_SIZE = 1 << 28
 ITEM_SIZE = 16
 MAX_INTEGER_BITS = 1 << 12
 MAX_JSON_INDENT = 8
@@ -191,6 +191,10 @@ class _Guards(NodeTransformer):
     def visit_Concat(self, node: nodes.Concat) -> nodes.Expr:  # noqa: N802
         self.generic_visit(node)
         return nodes.Filter(nodes.List(node.nodes), "join", [], [], None, None, lineno=node.lineno)
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Expr:  # noqa: N802
+        self.generic_visit(node)
+        return _held(node) if isinstance(node.arg, nodes.Slice) else node
 
     def visit_Assign(self, node: nodes.Assign) -> nodes.Assign:  # noqa: N802
         self.generic_visit(node)

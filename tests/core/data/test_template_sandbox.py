@@ -153,3 +153,10 @@ def test_limits_are_of_one_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(20):
         with sandbox.limits():
             assert len(sandbox.concat(template.generate())) == 1000
+
+
+def test_slices_of_a_long_value_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.data.template_sandbox.MAX_MADE_SIZE", 1_000_000)
+    source = "{% set x = 'ab' * 50000 %}" + "{% if x[::2][::-1] is eq 'a' %}{% endif %}" * 400
+    with pytest.raises(SecurityError, match="it makes more than 1,000,000 characters in all"):
+        render(source)
