@@ -152,7 +152,18 @@ class _StopStrings:
 class LanguageModel:
     """A model that is ready to generate. Made by `core.load`."""
 
-    def __init__(self, model: Transformer, tokenizer: Tokenizer, *, name: str, quantization: str, max_seq_len: int):
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        *,
+        name: str,
+        quantization: str,
+        max_seq_len: int,
+        sampling: SamplingConfig | None = None,
+    ) -> None:
+        """`sampling` is what holds where a call says nothing; None is SamplingConfig's own."""
+        self.sampling = sampling or SamplingConfig()
         self.name, self.quantization, self.max_seq_len = name, quantization, max_seq_len
         self.model, self.tokenizer = model, tokenizer
         self.config = model.config
@@ -186,4 +197,6 @@ class LanguageModel:
         return self.stream(prompt, **sampling).read()
 
     def _stream(self, prompt_ids: Sequence[int], sampling: Mapping[str, Any]) -> TokenStream:
-        return TokenStream(self.engine, self.tokenizer, prompt_ids, SamplingConfig.from_dict(sampling))
+        return TokenStream(
+            self.engine, self.tokenizer, prompt_ids, SamplingConfig.from_dict({**self.sampling.to_dict(), **sampling})
+        )

@@ -9,7 +9,7 @@ from core.config.param_config import LoadConfig
 from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, ModelError
 from core.inference.generator import LanguageModel
-from core.model.checkpoint import find_model, load_config, load_model, quantization_bits
+from core.model.checkpoint import find_model, load_config, load_model, load_sampling, quantization_bits
 from core.model.device import free_memory_bytes, num_usable_cores, resolve_device
 from core.model.kv_cache import cache_bytes
 from core.model.quantize import quantize_
@@ -47,7 +47,9 @@ def load(
         quantize_(model, 8)
         bits = 8
     name = f"int{bits}" if bits else str(model.model.norm.weight.dtype).removeprefix("torch.")
-    return LanguageModel(model, tokenizer, name=_name(folder), quantization=name, max_seq_len=size)
+    return LanguageModel(
+        model, tokenizer, name=_name(folder), quantization=name, max_seq_len=size, sampling=load_sampling(folder)
+    )
 
 
 def _context(config: ModelConfig, options: LoadConfig, device: torch.device, dtype: torch.dtype) -> int:

@@ -17,8 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from core.config.model_config import ModelConfig
+from core.config.param_config import SamplingConfig
 from core.data.tokenizer import Tokenizer
-from core.errors import ModelError
+from core.errors import ConfigError, ModelError
 from core.files import read_json_object, write_atomic, write_json
 from core.model.quantize import prepare_for_quantized_
 from core.model.transformer import Transformer
@@ -26,6 +27,8 @@ from core.model.transformer import Transformer
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 CONFIG = "config.json"
+GENERATION = "generation_config.json"
+SAMPLING_FIELDS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 # Written by older transformers beside the weights; recomputed from the config here.
 DERIVED_SUFFIX = "rotary_emb.inv_freq"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -68,6 +71,19 @@ def _in_hub_cache(name: str) -> Path:
 def load_config(folder: Path) -> ModelConfig:
     """The shape of the model in a folder. Raises ModelError."""
     return ModelConfig.from_hf(read_json(folder / CONFIG))
+
+
+def load_sampling(folder: Path) -> SamplingConfig:
+    """The sampling that a model asks for in its `generation_config.json`; ours where it asks for nothing.
+
+    As in transformers, temperature and filters count only where `do_sample` is set. Raises ModelError.
+    """
+    values = read_json(folder / GENERATION) if (folder / GENERATION).exists() else {}
+    names = SAMPLING_FIELDS if values.get("do_sample") else ("repetition_penalty",)
+    try:
+        return SamplingConfig.from_dict({name: values[name] for name in names if values.get(name) is not None})
+    except ConfigError as exc:
+        raise ModelError(f"{GENERATION} of {folder.name}: {exc.message}", f"Mend it or delete {GENERATION}.") from exc
 
 
 def quantization_bits(folder: Path) -> int | None:

@@ -8,8 +8,10 @@ import torch
 from core.config.param_config import ExportConfig
 from core.data.tokenizer import Tokenizer
 from core.errors import ModelError
-from core.model.checkpoint import CONFIG, find_model, load_model, quantization_bits, read_json, save_model
+from core.files import write_json
+from core.model.checkpoint import CONFIG, GENERATION, find_model, load_model, quantization_bits, read_json, save_model
 from core.model.quantize import quantization_settings, quantize_
+from core.model.transformer import Transformer
 
 
 def quantize(source: str | Path, output: str | Path, *, bits: int = 8) -> Path:
@@ -23,7 +25,7 @@ def quantize(source: str | Path, output: str | Path, *, bits: int = 8) -> Path:
     model = load_model(folder)
     quantize_(model, bits)
     extra = {**_origin(folder), "quantization_config": quantization_settings(bits)}
-    save_model(model, target, tokenizer=Tokenizer.load(folder), extra=extra)
+    _save(model, folder, target, extra)
     return target
 
 
@@ -40,8 +42,15 @@ def export(source: str | Path, output: str | Path, *, to: str = "hf", dtype: str
     if quantization_bits(folder) is not None:
         raise ModelError(f"{folder} is quantised, which other programs cannot read.", "Export the unquantised model.")
     model = load_model(folder, dtype=getattr(torch, options.dtype or "float32"))
-    save_model(model, target, tokenizer=Tokenizer.load(folder), extra=_origin(folder))
+    _save(model, folder, target, _origin(folder))
     return target
+
+
+def _save(model: Transformer, source: Path, target: Path, extra: dict[str, Any]) -> None:
+    """Write the model with what stands beside it: tokenizer, and stop ids and sampling that it asks for."""
+    save_model(model, target, tokenizer=Tokenizer.load(source), extra=extra)
+    if (source / GENERATION).exists():
+        write_json(target / GENERATION, read_json(source / GENERATION))
 
 
 def _places(source: str | Path, output: str | Path) -> tuple[Path, Path]:

@@ -243,3 +243,12 @@ def test_evaluation_scores_every_token_once(model: LanguageModel, tmp_path: Path
     nats = torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum").item()
     expected = nats / torch.log(torch.tensor(2.0)).item() / len(short)
     assert core.evaluate(model, [path])[0].bits_per_byte == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_a_model_asks_for_holds_where_a_call_says_nothing(folder: Path, tmp_path: Path) -> None:
+    asking = shutil.copytree(folder, tmp_path / "asking")
+    (asking / "generation_config.json").write_text('{"do_sample": true, "temperature": 1e-9}', encoding="utf-8")
+    model = core.load(asking)
+    likeliest = core.load(folder).generate("the fox", max_new_tokens=8, temperature=0)
+    assert {model.generate("the fox", max_new_tokens=8, seed=seed) for seed in range(3)} == {likeliest}
+    assert len({model.generate("the fox", max_new_tokens=8, temperature=5, seed=seed) for seed in range(3)}) == 3

@@ -11,9 +11,10 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from core.config.model_config import PRESETS, ModelConfig
+from core.config.param_config import SamplingConfig
 from core.data.tokenizer import Tokenizer
 from core.errors import ModelError
-from core.model.checkpoint import find_model, load_model, save_model
+from core.model.checkpoint import GENERATION, find_model, load_model, load_sampling, save_model
 from core.model.transformer import Transformer
 
 
@@ -216,3 +217,28 @@ def test_a_hub_name_in_the_cache_is_found(tmp_path: Path, monkeypatch: pytest.Mo
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
     assert find_model("someone/some-model") == repository / "snapshots" / commit
+
+
+@pytest.mark.parametrize(
+    ("stored", "sampling"),
+    [
+        ({}, SamplingConfig()),
+        (
+            {"do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 0.8, "repetition_penalty": 1.05},
+            SamplingConfig(temperature=0.6, top_k=20, top_p=0.8, repetition_penalty=1.05),
+        ),
+        ({"temperature": 0.6, "repetition_penalty": 1.05, "max_length": 9}, SamplingConfig(repetition_penalty=1.05)),
+        ({"do_sample": True, "top_p": None, "eos_token_id": [1, 2]}, SamplingConfig()),
+    ],
+)
+def test_a_model_says_how_it_wants_to_be_sampled(
+    folder: Path, stored: dict[str, object], sampling: SamplingConfig
+) -> None:
+    (folder / GENERATION).write_text(json.dumps(stored), encoding="utf-8")
+    assert load_sampling(folder) == sampling
+
+
+def test_sampling_that_makes_no_sense_is_named(folder: Path) -> None:
+    (folder / GENERATION).write_text('{"do_sample": true, "temperature": -1}', encoding="utf-8")
+    with pytest.raises(ModelError, match=r"generation_config\.json of .*temperature is -1"):
+        load_sampling(folder)

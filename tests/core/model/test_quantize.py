@@ -70,6 +70,14 @@ def test_quantised_folder_is_a_quarter_of_the_size(tokenizer: Tokenizer, tmp_pat
     assert sizes[1] < 0.32 * sizes[0]
 
 
+@pytest.mark.parametrize("form", ["int8", "hf"])
+def test_an_exported_model_keeps_its_stop_ids_and_sampling(tokenizer: Tokenizer, tmp_path: Path, form: str) -> None:
+    save_model(make_model(tokenizer, tied=True), tmp_path / "model", tokenizer=tokenizer)
+    (tmp_path / "model" / "generation_config.json").write_text('{"eos_token_id": [2, 5]}')
+    folder = export(tmp_path / "model", tmp_path / form, to=form)
+    assert 5 in Tokenizer.load(folder).stop_ids
+
+
 def test_quantising_twice_and_unknown_widths_are_refused(tokenizer: Tokenizer, tmp_path: Path) -> None:
     save_model(make_model(tokenizer, tied=True), tmp_path / "model", tokenizer=tokenizer)
     folder = quantize(tmp_path / "model", tmp_path / "int8")
