@@ -72,19 +72,22 @@ class Assistant:
     def _stream(
         self, tab: str, messages: Sequence[Mapping[str, str]], sampling: Mapping[str, Any], language: str
     ) -> Iterator[Update]:
-        stream = self.models.model().chat(messages, **sampling)
+        model = self.models.model()
+        kept = model.fitting(messages)
+        num_dropped = len(messages) - len(kept)
+        stream = model.chat(kept, **sampling)
         self._streams[tab] = stream
         shown_at = 0.0
         for _ in stream:
             now = time.monotonic()
             if now - shown_at >= 1 / UPDATES_PER_S:
                 shown_at = now
-                yield Update(stream.text, status_line(stream, language))
-        yield Update(stream.text, status_line(stream, language))
+                yield Update(stream.text, status_line(stream, language, num_dropped))
+        yield Update(stream.text, status_line(stream, language, num_dropped))
 
 
-def status_line(stream: "TokenStream", language: str) -> str:
-    """Speed, time to first token and context used, and why the answer ended early."""
+def status_line(stream: "TokenStream", language: str, num_dropped: int) -> str:
+    """Speed, time to first token and context used, what the model did not see, and why the answer ended early."""
     stats = stream.stats
     line = t(
         "stats",
@@ -94,5 +97,8 @@ def status_line(stream: "TokenStream", language: str) -> str:
         context=stats.context_tokens,
         limit=stats.max_seq_len,
     )
-    reason = {"cancelled": "stopped", "length": "cut"}.get(stream.finish_reason or "")
+    if num_dropped:
+        line = f"{line} · " + t("dropped", language, count=num_dropped)
+    is_full = stats.context_tokens >= stats.max_seq_len
+    reason = {"cancelled": "stopped", "length": "full" if is_full else "cut"}.get(stream.finish_reason or "")
     return f"{line} · {t(reason, language)}" if reason else line

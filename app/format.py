@@ -23,8 +23,14 @@ def to_messages(history: Any) -> list[dict[str, Any]]:
 
 
 def without_notices(messages: Iterable[dict[str, Any]]) -> list[dict[str, str]]:
-    """What the model is given: an error that was shown in the conversation is no part of it."""
-    return [{"role": turn["role"], "content": turn["content"]} for turn in messages if "metadata" not in turn]
+    """What the model is given: a question that was answered with a notice is no part of it, nor is the notice."""
+    given: list[dict[str, str]] = []
+    for turn in messages:
+        if "metadata" not in turn:
+            given.append({"role": turn["role"], "content": turn["content"]})
+        elif given and given[-1]["role"] == "user":
+            given.pop()
+    return given
 
 
 def _message(turn: dict[str, Any]) -> dict[str, Any]:

@@ -43,6 +43,12 @@ ALLOWED = re.compile(
     r"|/(assets|static|svelte)/(?!.*\.\.)[\w./@-]+"
     r"|/gradio_api/(queue/(join|data)|run/predict|cancel|reset|startup-events|app_id|heartbeat/\w+)"
 )
+# The page's own colours, so that nothing flashes on the way to it.
+PAGE_STYLE = (
+    ":root{color-scheme:light dark}body{font:18px/1.6 system-ui,sans-serif;max-width:34rem;margin:30vh auto;"
+    "padding:0 1.5rem;text-align:center;background:#fcfcfd;color:#27272a}"
+    "@media(prefers-color-scheme:dark){body{background:#131316;color:#f4f4f5}}"
+)
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 OPEN_PATHS = ("/health",)
 
@@ -193,9 +199,7 @@ def _page(key: str, headers: Headers, *, status: int = 200, moves_to: str | None
     """A page with one text, in the language that the browser asks for."""
     text = t(key, preferred_language(headers.get("accept-language", "")))
     move = f'<meta http-equiv="refresh" content="0;url={moves_to}">' if moves_to else ""
-    style = (
-        "font:18px/1.6 system-ui,sans-serif;max-width:34rem;margin:20vh auto;padding:0 1.5rem;color-scheme:light dark"
-    )
     return HTMLResponse(
-        f'<!doctype html><meta charset="utf-8"><title>AstrAI</title>{move}<body style="{style}"><p>{text}</p>', status
+        f'<!doctype html><meta charset="utf-8"><title>AstrAI</title>{move}<style>{PAGE_STYLE}</style><p>{text}</p>',
+        status,
     )

@@ -10,7 +10,10 @@ TEXTS: dict[str, dict[str, str]] = {
     "composer": {"en": "Message AstrAI", "zh": "给 AstrAI 发消息"},
     "sampling": {"en": "Answer settings", "zh": "回答设置"},
     "temperature": {"en": "Temperature: 0 takes the likeliest word", "zh": "温度：0 总取最可能的词"},
-    "top_p": {"en": "Top-p: keep the likeliest words up to this total", "zh": "Top-p：保留总概率不超过此值的词"},
+    "top_p": {
+        "en": "Top-p: the fewest likely words that reach this total",
+        "zh": "Top-p：累计概率达到此值的最少几个词",
+    },
     "max_new_tokens": {"en": "Longest answer, in tokens", "zh": "最长回答（词元）"},
     "seed": {"en": "Seed: same seed, same answer; empty is random", "zh": "种子：种子相同则回答相同；留空为随机"},
     "loading": {"en": "Loading the model {name} …", "zh": "正在加载模型 {name} …"},
@@ -24,15 +27,17 @@ TEXTS: dict[str, dict[str, str]] = {
     },
     "stopped": {"en": "stopped", "zh": "已停止"},
     "cut": {"en": "cut at the longest answer", "zh": "已达最长回答"},
+    "full": {"en": "the context is full", "zh": "上下文已满"},
+    "dropped": {"en": "{count} earlier messages left out", "zh": "略去了较早的 {count} 条消息"},
     "welcome_starter": {
         "en": (
-            "## How can I help?\n\nThis is the **starter**, a very small model that ships with AstrAI. It can chat a"
-            " little, translate short sentences and tell small stories. It gets facts wrong: choose a larger"
-            " model above for real work."
+            "## How can I help?\n\nThis is the **starter**, a very small model that ships with AstrAI to show how it"
+            " works. It can greet you and say who it is; most else is invented or wrong."
+            " Put a larger model into the models folder for real work."
         ),
         "zh": (
-            "## 有什么可以帮您？\n\n这是随 AstrAI 附带的**入门模型**，非常小。它可以简单聊天、翻译短句、讲小故事，"
-            "但常常弄错事实：真正的工作请在上方选择更大的模型。"
+            "## 有什么可以帮您？\n\n这是随 AstrAI 附带的**入门模型**，非常小，只用来展示程序如何工作。"
+            "它会打招呼、介绍自己，其余的回答多半是编造的或错误的：真正的工作请把更大的模型放进模型文件夹。"
         ),
     },
     "welcome": {"en": "## How can I help?", "zh": "## 有什么可以帮您？"},

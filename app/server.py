@@ -55,7 +55,7 @@ class _AnnouncingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        sys.stdout.write(f"AstrAI is at {self._address}\n")
+        sys.stdout.write(f"AstrAI is at {self._address}\nOpen it if the browser did not. Ctrl-C ends it.\n")
         sys.stdout.flush()
         if self._opens_browser:
             webbrowser.open(self._address)

@@ -14,7 +14,11 @@ from typing import Any
 from app.commands import PROGRAM
 from core.config.schema import add_options, given_options
 from core.config.train_config import TrainConfig
+from core.errors import TrainingError
 from core.files import read_json_object
+
+# Below this a run hardly changes a model.
+FEW_STEPS = 50
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -26,8 +30,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     values = given_options(arguments, TrainConfig)
     begun = Path(values["output"]) / "config.json" if arguments.resume and "output" in values else None
-    source = arguments.config or (begun if begun and begun.exists() else None)
-    if source:
+    if begun and not arguments.config and not begun.exists():
+        raise TrainingError(f"{values['output']} holds no run to resume.", "Check the folder's name.")
+    if source := arguments.config or begun:
         values = {**read_json_object(source), **values}
     config = TrainConfig.from_dict(values)
     import core
@@ -48,13 +53,19 @@ class Progress:
         self._bar: Any = None
 
     def show(self, row: dict[str, Any]) -> None:
-        """Show one row of metrics or of validation."""
+        """Show the plan, one row of metrics or of validation, or that the run is stopping."""
+        if "num_parameters" in row:
+            self._line(plan_line(row))
+            return
+        if "stopping" in row:
+            self._line("Finishing this step and saving a checkpoint. Ctrl-C again ends at once, without one.")
+            return
         if "validation_loss" in row:
             bits = row.get("validation_bits_per_byte")
             in_bits = f" ({bits:.3f} bits/byte)" if bits is not None else ""
             self._line(f"step {row['step']}: validation {row['validation_loss']:.3f}{in_bits}")
             return
-        text = f"loss {row['loss']:.3f}, {row['tokens_per_s']:,.0f} tokens/s, {row['eta_s'] / 60:.1f} min to go"
+        text = f"loss {row['loss']:.3f}, {row['tokens_per_s']:,.0f} tokens/s, {time_to_go(row['eta_s'])} to go"
         if not sys.stderr.isatty():
             print(f"step {row['step']}/{row['num_steps']}: {text}", flush=True)
             return
@@ -74,3 +85,20 @@ class Progress:
             self._bar.write(text)
         else:
             print(text, flush=True)
+
+
+def plan_line(row: dict[str, Any]) -> str:
+    """What is about to be trained; the first figures come with the first step."""
+    steps = row["num_steps"] - row["first_step"]
+    few = " That is very few: raise --epochs, or give more data." if row["num_steps"] < FEW_STEPS else ""
+    return (
+        f"Training {row['num_parameters'] / 1e6:.1f}M parameters on {row['device']}: {steps:,} steps of"
+        f" {row['rows_per_step']} rows of {row['row_tokens']} tokens.{few}"
+    )
+
+
+def time_to_go(seconds: float) -> str:
+    """`40 s`, `12.5 min`, `3.1 h`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -36,7 +36,9 @@ class ChatTab:
     def _build(self) -> None:
         with gr.Row(elem_id="header"):
             self.title = gr.HTML('<div class="brand">AstrAI</div>', elem_id="brand")
-            self.model = gr.Dropdown([], show_label=False, container=False, elem_id="model", min_width=120, scale=0)
+            self.model = gr.Dropdown(
+                [], show_label=False, container=False, elem_id="model", min_width=120, scale=0, filterable=False
+            )
             self.new_chat = gr.Button("+", elem_id="new-chat", size="sm", min_width=90, scale=0)
             self.theme = gr.Button("◐", elem_id="theme", size="sm", min_width=40, scale=0)
             self.language = gr.Radio(
@@ -108,7 +110,11 @@ class ChatTab:
         self.new_chat.click(self.start_over, outputs=emptied, queue=False, **private)
         self.model.input(self.choose_model, [self.model, self.language], [self.status, self.chatbot], **private)
         self.language.input(
-            self.switch_language, self.language, [*self._with_text(), self.saved_language], queue=False, **private
+            self.switch_language,
+            self.language,
+            [*self._with_text(), self.status, self.saved_language],
+            queue=False,
+            **private,
         )
         self.theme.click(None, js=TOGGLE_THEME)
 
@@ -132,7 +138,10 @@ class ChatTab:
         }
 
     def switch_language(self, language: str) -> Updates:
-        return self._texts(language) | {self.saved_language: language}
+        return self._texts(language) | {
+            self.status: to_html(self._model_line(language)),
+            self.saved_language: language,
+        }
 
     def report_model(self, language: str) -> Iterator[str]:
         """The line under the conversation while the model loads, then that it is ready."""
@@ -154,10 +163,11 @@ class ChatTab:
 
     def ask(self, text: str, history: Messages) -> tuple[Any, Messages]:
         """Put the question into the conversation and empty the composer."""
+        messages = to_messages(history)
         if not text.strip():
-            raise gr.Error("", visible=False)
+            return gr.skip(), messages
         return gr.update(value="", submit_btn=False, stop_btn=True), [
-            *to_messages(history),
+            *messages,
             {"role": "user", "content": to_text(text)},
         ]
 
@@ -171,6 +181,8 @@ class ChatTab:
     def answer(self, form: dict[Any, Any], request: gr.Request) -> Iterator[tuple[Any, Any, Any, Any]]:
         """Stream the answer to the last question. `form` holds the value of each input component."""
         history = to_messages(form[self.chatbot])
+        if not history or history[-1]["role"] != "user":
+            return  # nothing was asked
         sampling = {
             "temperature": form[self.temperature],
             "top_p": form[self.top_p],
@@ -217,7 +229,9 @@ class ChatTab:
             self.seed: "seed",
         }
         return {
-            self.model: gr.update(choices=self._model_choices(), value=self._chosen_model()),
+            self.model: gr.update(
+                choices=self._model_choices(), value=self._chosen_model(), label=t("model", language)
+            ),
             self.new_chat: gr.update(value=t("new_chat", language)),
             self.chatbot: gr.update(**self._welcome(language)),
             self.composer: gr.update(placeholder=t("composer", language), label=t("composer", language)),

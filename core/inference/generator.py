@@ -179,6 +179,20 @@ class LanguageModel:
         prompt_ids = self.chat_template.encode(messages, add_generation_prompt=True)
         return self._stream(prompt_ids, sampling)
 
+    def fitting(self, messages: Sequence[Message]) -> list[Message]:
+        """The conversation without its oldest turns, so that a quarter of the context is left for the answer.
+
+        A system message and the last question stay, however long they are.
+        """
+        kept = list(messages)
+        first = int(bool(kept) and kept[0]["role"] == "system")
+        room = self.max_seq_len - self.max_seq_len // 4
+        while len(kept) - first > 1 and len(self.chat_template.encode(kept, add_generation_prompt=True)) > room:
+            del kept[first]
+            while len(kept) - first > 1 and kept[first]["role"] != "user":
+                del kept[first]
+        return kept
+
     def stream(self, prompt: str, **sampling: Any) -> TokenStream:
         """Continue a plain text."""
         start = [] if self.tokenizer.bos_id is None else [self.tokenizer.bos_id]

@@ -58,6 +58,8 @@ def _places(source: str | Path, output: str | Path) -> tuple[Path, Path]:
     folder, target = find_model(source), Path(output)
     if target.exists() and target.samefile(folder):
         raise ModelError(f"{target} is the model itself and would be overwritten.", "Choose another folder.")
+    if target.is_dir() and any(target.iterdir()):
+        raise ModelError(f"{target} exists already.", "Choose another folder, or delete it.")
     return folder, target
 
 

@@ -44,15 +44,16 @@ class Callback(Protocol):
 
 
 class MetricsCallback:
-    """Writes a row every `log_interval` steps and hands it to the progress display."""
+    """Writes a row after the first step and every `log_interval` steps, and hands it to the progress display."""
 
     def __init__(self, writer: MetricsWriter, report: ProgressReporter | None) -> None:
         self._writer, self._report = writer, report
         self._since: list[StepResult] = []
+        self._has_written = False
 
     def after_step(self, context: TrainContext, result: StepResult) -> None:
         self._since.append(result)
-        if context.step % context.config.log_interval == 0 or context.is_done:
+        if context.step % context.config.log_interval == 0 or context.is_done or not self._has_written:
             self._write(context)
 
     def at_end(self, context: TrainContext) -> None:
@@ -73,6 +74,7 @@ class MetricsCallback:
             "eta_s": (context.num_steps - context.step) * context.train_s / context.step,
         }
         self._since.clear()
+        self._has_written = True
         self._writer.write(context.step, **row)
         if self._report:
             self._report({"step": context.step, "num_steps": context.num_steps, **row})
@@ -170,7 +172,9 @@ class StopSignal:
     A second signal ends the process at once. Outside the main thread it only offers `request`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, report: ProgressReporter | None = None) -> None:
+        """`report` is told {"stopping": True} when the first signal comes."""
+        self._report = report
         self._event = threading.Event()
         self._previous: dict[int, Any] = {}
 
@@ -196,3 +200,5 @@ class StopSignal:
             raise KeyboardInterrupt
         logger.warning("stopping after this step; again to stop at once")
         self._event.set()
+        if self._report:
+            self._report({"stopping": True})

@@ -43,7 +43,9 @@ def train(config: TrainConfig, *, resume: bool = False, report: ProgressReporter
     if (run.config.exists() or run.checkpoint_folders()) and not resume:
         raise TrainingError(f"{run.root} already holds a run.", "Resume it with --resume, or choose another --output.")
     context = build_context(config, resume=resume)
-    with closing(_open_metrics(run, context)) as writer, StopSignal() as stop:
+    if report:
+        report(_plan(context))
+    with closing(_open_metrics(run, context)) as writer, StopSignal(report) as stop:
         callbacks: list[Callback] = [
             ValidationCallback(writer, report),
             CheckpointCallback(),
@@ -56,6 +58,18 @@ def train(config: TrainConfig, *, resume: bool = False, report: ProgressReporter
         return newest
     save_model(context.model, run.model, tokenizer=context.tokenizer, extra={"astrai": _origin(context)})
     return run.model
+
+
+def _plan(context: TrainContext) -> dict[str, object]:
+    """What is about to be trained, for the progress display."""
+    return {
+        "num_parameters": context.model.config.num_parameters,
+        "device": context.device.type,
+        "first_step": context.step,
+        "num_steps": context.num_steps,
+        "rows_per_step": context.config.global_batch_size,
+        "row_tokens": context.config.max_seq_len,
+    }
 
 
 def _open_metrics(run: RunFolder, context: TrainContext) -> MetricsWriter:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
@@ -49,6 +49,7 @@ class FakeModels:
     error: Exception | None = None
     state: ModelState = ModelState.READY
     choice: None = None
+    num_too_many: int = 0
     asked: dict[str, Any] = field(default_factory=dict)
 
     def wait(self, timeout_s: float) -> bool:
@@ -57,6 +58,9 @@ class FakeModels:
 
     def model(self) -> "FakeModels":
         return self
+
+    def fitting(self, messages: Any) -> Any:
+        return messages[self.num_too_many :]
 
     def chat(self, messages: Any, **sampling: Any) -> FakeStream:
         self.asked = {"messages": messages, **sampling}
@@ -124,3 +128,17 @@ def test_leaving_the_page_cancels_the_answer() -> None:
     next(updates)
     updates.close()  # type: ignore[attr-defined]
     assert models.stream.cancelled.is_set()
+
+
+def test_what_the_model_did_not_see_is_told() -> None:
+    models = FakeModels(FakeStream(["Yes"]), num_too_many=2)
+    turns = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}, *QUESTION]
+    updates = list(Assistant(cast(ModelHolder, models)).answer("tab", turns, {}, language="en"))
+    assert updates[-1].status.endswith("2 earlier messages left out")
+    assert models.asked["messages"] == QUESTION
+
+
+def test_an_answer_that_fills_the_context_says_so() -> None:
+    full = replace(STATS, context_tokens=64)
+    updates = answer(FakeModels(FakeStream(["Hello"], finish_reason="length", stats=full)))
+    assert updates[-1].status.endswith("the context is full")

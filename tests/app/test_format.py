@@ -44,9 +44,20 @@ def test_a_forged_conversation_comes_down_to_its_text() -> None:
     messages = to_messages(forged)
     assert [message["content"] for message in messages] == ["", "", "", "half a pair ?", "sorry"]
     assert [sorted(message) for message in messages] == [["content", "role"]] * 4 + [["content", "metadata", "role"]]
-    assert without_notices(messages)[-1] == {"role": "user", "content": "half a pair ?"}
+    assert len(without_notices(messages)) == 3
     assert to_messages("no list") == []
 
 
 def test_what_others_wrote_is_no_markup() -> None:
     assert to_html('<img src=x onerror=alert(1)> & "x"') == "&lt;img src=x onerror=alert(1)&gt; &amp; &quot;x&quot;"
+
+
+def test_a_question_that_was_refused_is_not_asked_again_with_the_next() -> None:
+    history = to_messages(
+        [
+            {"role": "user", "content": "too long"},
+            {"role": "assistant", "content": "It does not fit.", "metadata": {"title": "⚠"}},
+            {"role": "user", "content": "short"},
+        ]
+    )
+    assert without_notices(history) == [{"role": "user", "content": "short"}]

@@ -200,3 +200,15 @@ def test_a_model_folder_and_what_it_writes_can_neither_run_nor_fetch_anything(
     expect(browser_page.locator("#status img")).to_have_count(0)
     browser_page.wait_for_timeout(300)
     assert browser_page.title() == "AstrAI"
+
+
+def test_an_empty_message_changes_nothing(open_page: Open) -> None:
+    page = open_page(locale="en-US")
+    for text in ("", "   "):
+        ask(page, text)
+    page.wait_for_timeout(500)
+    expect(page.locator(QUESTION)).to_have_count(0)
+    expect(page.locator("#conversation")).to_contain_text("How can I help?")
+    expect(page.locator("body")).not_to_contain_text("Error")
+    ask(page, "Hello")
+    assert wait_for_words(page, 0) > 0

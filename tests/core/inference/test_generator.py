@@ -252,3 +252,16 @@ def test_what_a_model_asks_for_holds_where_a_call_says_nothing(folder: Path, tmp
     likeliest = core.load(folder).generate("the fox", max_new_tokens=8, temperature=0)
     assert {model.generate("the fox", max_new_tokens=8, seed=seed) for seed in range(3)} == {likeliest}
     assert len({model.generate("the fox", max_new_tokens=8, temperature=5, seed=seed) for seed in range(3)}) == 3
+
+
+def test_the_oldest_turns_give_way_and_a_system_message_stays(model: LanguageModel) -> None:
+    turns = [{"role": role, "content": f"{role} says the fox {n}"} for n in range(30) for role in ("user", "assistant")]
+    system, question = {"role": "system", "content": "be kind"}, {"role": "user", "content": "and now"}
+    kept = model.fitting([system, *turns, question])
+    assert kept[0] == system
+    assert kept[1]["role"] == "user"
+    assert kept[-1] == question
+    assert kept[1:-1] == turns[len(turns) - len(kept) + 2 :]
+    tokens = len(model.chat_template.encode(kept, add_generation_prompt=True))
+    assert 0 < tokens <= model.max_seq_len * 3 // 4
+    assert model.fitting([question]) == [question]

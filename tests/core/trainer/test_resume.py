@@ -30,25 +30,25 @@ Options = Callable[..., dict[str, object]]
 # A run whose process kills itself: a checkpoint is due after step 3, and steps 4 and 5 are lost.
 KILLED_BETWEEN_STEPS = """
 def show(row):
-    if row["step"] == 2:
+    if row.get("step") == 2:
         time.sleep(1.1)
-    if row["step"] == 5:
+    if row.get("step") == 5:
         os.kill(os.getpid(), signal.SIGKILL)
 """
 # The second checkpoint dies between its weights and its manifest.
 KILLED_WHILE_SAVING = """
 def show(row):
-    if row["step"] in (2, 4):
+    if row.get("step") in (2, 4):
         time.sleep(1.1)
-    if row["step"] == 4:
+    if row.get("step") == 4:
         run_folder.write_json = lambda path, value: os.kill(os.getpid(), signal.SIGKILL)
 """
 # A resumed run that dies: its checkpoint is due after step 5, and step 6 is lost.
 KILLED_AFTER_RESUMING = """
 def show(row):
-    if row["step"] == 4:
+    if row.get("step") == 4:
         time.sleep(1.1)
-    if row["step"] == 6:
+    if row.get("step") == 6:
         os.kill(os.getpid(), signal.SIGKILL)
 """
 PROGRAM = """
@@ -143,7 +143,7 @@ def test_a_run_that_is_not_done_stands_for_its_newest_checkpoint(run_options: Op
     run, path = RunFolder(tmp_path / "run"), tmp_path / "config.json"
     path.write_text(json.dumps(config.to_dict()))
     stopped = train(
-        config, report=lambda row: "loss" in row and row["step"] == 2 and signal.raise_signal(signal.SIGTERM)
+        config, report=lambda row: "loss" in row and row.get("step") == 2 and signal.raise_signal(signal.SIGTERM)
     )
     assert stopped == run.checkpoints / "step-00000002" == find_model(run.root)
     command = [sys.executable, "-c", PROGRAM.format(show=KILLED_AFTER_RESUMING), str(path), "--resume"]

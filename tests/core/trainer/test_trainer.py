@@ -181,12 +181,13 @@ def test_metrics_hold_rate_time_to_go_and_counts(run_options: Options, tmp_path:
     shown: list[dict[str, object]] = []
     train(TrainConfig.from_dict(run_options(max_steps=4, log_interval=2)), report=shown.append)
     rows = [row for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if "loss" in row]
-    assert [row["step"] for row in rows] == [2, 4]
+    assert [row["step"] for row in rows] == [1, 2, 4]
     assert all(row["tokens_per_s"] > 0 for row in rows)
     assert rows[0]["eta_s"] > 0
-    assert rows[1]["eta_s"] == 0
-    assert rows[1]["tokens"] > rows[0]["tokens"]
-    assert [row["num_steps"] for row in shown] == [4, 4, 4]
+    assert rows[-1]["eta_s"] == 0
+    assert rows[-1]["tokens"] > rows[0]["tokens"]
+    assert [row["num_steps"] for row in shown] == [4] * 5
+    assert (shown[0]["device"], shown[0]["first_step"]) == ("cpu", 0)
 
 
 def test_validation_rows_are_spread_over_the_whole_split(run_options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
