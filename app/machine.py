@@ -43,9 +43,9 @@ PACKAGES = (
 )  # fmt: skip
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 COMMAND_TIMEOUT_S = 10
-GEMM_SIZE = 2048
+GEMM_SIZE = 1024
 MAX_READ_BYTES = 2**30
-REPEATS = 5
+REPEATS = 3
 
 
 def processor() -> dict[str, Any]:

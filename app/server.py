@@ -15,6 +15,7 @@ from app.paths import data_dir
 from app.services import Services, build_services
 
 PORTS = range(7860, 7880)
+GRACE_S = 1
 
 
 def serve_page(*, port: int | None, opens_browser: bool, model: Path | None) -> int:
@@ -28,8 +29,15 @@ def serve_page(*, port: int | None, opens_browser: bool, model: Path | None) -> 
         sys.stdout.write(f"Port {PORTS.start} is taken, using {bound}.\n")
     services = build_services(model)
     guard = Guard(_build_app(services, bound), port=bound, secret=session_secret(data_dir() / "session.key"))
-    config = uvicorn.Config(guard, log_level="warning", access_log=False, server_header=False, lifespan="on")
-    server = _AnnouncingServer(config, f"http://{HOST}:{bound}{guard.login_path}", services, opens_browser)
+    config = uvicorn.Config(
+        guard,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=GRACE_S,  # an open page never ends its stream of events by itself
+    )
+    server = _AnnouncingServer(config, f"http://{HOST}:{bound}{guard.login_path}", opens_browser=opens_browser)
     server.run(sockets=[listener])
     return 0
 
@@ -47,11 +55,11 @@ def _build_app(services: Services, port: int) -> FastAPI:
 
 
 class _AnnouncingServer(uvicorn.Server):
-    """Says its address once it accepts connections, and only then begins to load the model."""
+    """Says its address once it accepts connections."""
 
-    def __init__(self, config: uvicorn.Config, address: str, services: Services, opens_browser: bool) -> None:
+    def __init__(self, config: uvicorn.Config, address: str, *, opens_browser: bool) -> None:
         super().__init__(config)
-        self._address, self._services, self._opens_browser = address, services, opens_browser
+        self._address, self._opens_browser = address, opens_browser
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -59,6 +67,3 @@ class _AnnouncingServer(uvicorn.Server):
         sys.stdout.flush()
         if self._opens_browser:
             webbrowser.open(self._address)
-        choices = self._services.models.choices()
-        if choices:
-            self._services.models.select(choices[0])

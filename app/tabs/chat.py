@@ -130,6 +130,7 @@ class ChatTab:
 
     def open_page(self, saved_language: str, saved_chat: Messages, request: gr.Request) -> Updates:
         language = saved_language or preferred_language(request.headers.get("accept-language", ""))
+        # Not before the page is there: importing torch beside it makes its own start a second longer.
         if self.services.models.choice is None and (choices := self.services.models.choices()):
             self.services.models.select(choices[0])
         return self._texts(language) | {

@@ -16,6 +16,9 @@ from core.model.quantize import quantize_
 
 # Below this size a model is read faster than it is quantised, and loses nothing by staying as it is.
 AUTO_QUANTIZE_PARAMETERS = 200_000_000
+# Below this size waking a second thread costs more than it saves: the starter decodes 264 tokens/s with one and
+# 143 with two (docs/lab_notebook.md).
+ONE_THREAD_PARAMETERS = 20_000_000
 DEFAULT_MAX_SEQ_LEN = 4096
 
 
@@ -33,7 +36,8 @@ def load(
     dtype = torch.float32 if target.type == "cpu" else torch.bfloat16
     size = _context(config, options, target, dtype)
     if target.type == "cpu":
-        torch.set_num_threads(num_usable_cores())
+        is_tiny = config.num_parameters < ONE_THREAD_PARAMETERS
+        torch.set_num_threads(1 if is_tiny else num_usable_cores())
     tokenizer = Tokenizer.load(folder)
     if tokenizer.vocab_size > config.vocab_size:
         raise ModelError(
