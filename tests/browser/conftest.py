@@ -45,7 +45,7 @@ def shape_width(model: Transformer) -> float:
     return float(model.config.hidden_size**0.5)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
     """Starts the program with options and gives the address that it announces."""
     processes: list[subprocess.Popen[str]] = []
@@ -65,8 +65,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., st
         process.communicate(timeout=20)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """A Chromium, for this module alone: while Playwright is open, no other test can run an event loop."""
     executable = next(path for path in map(shutil.which, CHROMIUM_NAMES) if path)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=executable, args=OPTIONS)
@@ -74,7 +75,7 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def storage(start: Callable[..., str], browser: Browser, talkative_model: Path) -> tuple[str, dict[str, object]]:
     """The page's address and the cookies of a browser that has logged in."""
     address = start("--model", str(talkative_model))
