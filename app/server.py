@@ -20,9 +20,8 @@ GRACE_S = 1
 
 def serve_page(*, port: int | None, opens_browser: bool, model: Path | None) -> int:
     """Serve the page until Ctrl-C. `port` None takes the default or the next free one; 0 any."""
-    os.environ["GRADIO_TEMP_DIR"] = str(
-        data_dir() / "cache"
-    )  # read when gradio is imported; its own is shared by all users
+    # Read when gradio is imported; the folder that it takes by itself is shared by all users.
+    os.environ["GRADIO_TEMP_DIR"] = str(data_dir() / "cache")
     listener = listen(port, PORTS)
     bound = int(listener.getsockname()[1])
     if port is None and bound != PORTS.start:

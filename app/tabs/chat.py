@@ -147,8 +147,8 @@ class ChatTab:
     def report_model(self, language: str) -> Iterator[str]:
         """The line under the conversation while the model loads, then that it is ready."""
         models = self.services.models
-        while models.state == ModelState.LOADING and models.choice:
-            yield to_html(t("loading", language, name=models.choice.name))
+        while models.state == ModelState.LOADING:
+            yield to_html(self._model_line(language))
             models.wait(timeout_s=0.5)
         yield to_html(self._model_line(language))
 
@@ -257,6 +257,10 @@ class ChatTab:
         return str(choice.path) if choice else None
 
     def _model_line(self, language: str) -> str:
+        """Which model is loading or ready, or why none is."""
+        choice = self.services.models.choice
+        if choice and self.services.models.state == ModelState.LOADING:
+            return t("loading", language, name=choice.name)
         try:
             model = self.services.models.model()
         except AssistantError as exc:
