@@ -14,13 +14,14 @@ class LoadConfig(Config):
     )
     quantization: str = option(
         "auto",
-        "weights in memory: none is fp32 on a CPU and bf16 on a GPU, auto takes int8 for a large model on a CPU",
+        "weights in memory: none is fp32 on a CPU and bf16 on a GPU, auto takes int8 or int4 for large models on a CPU",
         choices=("auto", "none", "int8", "int4"),
     )
     max_seq_len: int | None = option(
         None, "longest context; without it the model's own, at most 4096", minimum=1, unit="tokens"
     )
     max_running: int = option(8, "answers that are generated at the same time; others wait", minimum=1, maximum=256)
+    kv_cache: str = option("fp16", "keys and values in the CPU's kernels; int8 halves them", choices=("fp16", "int8"))
     speculation: bool = option(True, "draft tokens that the text has had before; faster, and the text is the same")
 
 

@@ -17,9 +17,11 @@ from torch import Tensor, nn
 
 from core.inference.runner import BLOCK_TOKENS, Segment
 from core.kernels import attention, decoder
-from core.kernels.matmul import MATRIX_BYTES, Inputs
-from core.kernels.packing import TILE, PackedMatrix, pack
+from core.kernels.matmul import MATRIX_BYTES
+from core.kernels.packing import TILE, pack
 from core.kernels.team import Team
+from core.kernels.variant import VARIANT
+from core.model.layers import Block
 from core.model.quantize import QuantizedEmbedding, QuantizedLinear
 from core.model.rope import rotary_table
 from core.model.transformer import Transformer
@@ -41,11 +43,12 @@ class KernelRunner:
 
     def __init__(self, model: Transformer, *, num_blocks: int, num_threads: int, kv_bits: int = 16) -> None:
         """Takes the model's matrices over: each is freed there as soon as it is packed."""
+        self.name = f"{VARIANT} kernels, {num_threads} thread{'s' if num_threads > 1 else ''}"
         self.config, self.num_blocks = model.config, num_blocks
         self.team = Team(num_threads)
         self._element_bytes = kv_bits // 8
         self._keep: list[object] = []
-        self._matrices: list[PackedMatrix] = []
+        self.weight_bytes = 0
         head_bytes = attention.block_bytes(self.config.head_dim, self._element_bytes)
         self._half_block = self.config.num_key_value_heads * head_bytes
         self.block_bytes = 2 * self.config.num_hidden_layers * self._half_block
@@ -57,18 +60,14 @@ class KernelRunner:
         self._counters = np.zeros((self.config.num_hidden_layers * 8 + 1) * LINE_WORDS, np.int64)
         self._work = _Workspace(self, 1)
 
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of all matrices."""
-        return sum(matrix.nbytes for matrix in self._matrices)
-
     def forward(self, segments: Sequence[Segment]) -> Tensor:
         """Logits (R, V) of the rows that the segments ask for; see `Runner`."""
         rows = sum(len(segment.ids) for segment in segments)
         if rows > self._work.rows:
             self._work = _Workspace(self, 1 << (rows - 1).bit_length())
         plan = _Plan(segments, max(1, decoder.PIECE_ROWS * self._model.kv_heads // self._model.heads))
-        logits = torch.empty(decoder_rows(len(plan.logits_rows)), -(-self.config.vocab_size // TILE) * TILE)
+        room = -(-len(plan.logits_rows) // 4) * 4  # a product writes one row, or four at a time
+        logits = torch.empty(room, -(-self.config.vocab_size // TILE) * TILE)
         self._counters.fill(0)
         step = self._work.step(plan, logits.data_ptr(), self.team.size, self._counters, self._sync)
         self.team.run(decoder.decode, self._model, step)
@@ -90,10 +89,12 @@ class KernelRunner:
         config = self.config
         table = np.zeros((config.num_hidden_layers, decoder.LAYER_BYTES // 8), np.int64)
         for row, block in zip(table, model.model.layers, strict=True):
+            assert isinstance(block, Block)
             attend, mlp = block.self_attn, block.mlp
             linears = {
-                decoder.Q: attend.q_proj, decoder.K: attend.k_proj, decoder.V: attend.v_proj, decoder.O: attend.o_proj,
-                decoder.GATE: mlp.gate_proj, decoder.UP: mlp.up_proj, decoder.DOWN: mlp.down_proj,
+                decoder.Q: attend.q_proj, decoder.K: attend.k_proj, decoder.V: attend.v_proj,
+                decoder.OUT: attend.o_proj, decoder.GATE: mlp.gate_proj, decoder.UP: mlp.up_proj,
+                decoder.DOWN: mlp.down_proj,
             }  # fmt: skip
             for place, linear in linears.items():
                 row[place // 8 : (place + MATRIX_BYTES) // 8] = self._pack(linear)
@@ -125,8 +126,8 @@ class KernelRunner:
             cos=self._floats(cos[:, :half]),
             sin=self._floats(sin[:, :half]),
             cache=self._cache.data_ptr(),
-            cache_layer_bytes=2 * num_bytes(self._half_block, self.num_blocks),
-            cache_half_bytes=num_bytes(self._half_block, self.num_blocks),
+            cache_layer_bytes=2 * self._half_block * self.num_blocks,
+            cache_half_bytes=self._half_block * self.num_blocks,
             cache_head_bytes=head_bytes,
         )
 
@@ -140,7 +141,9 @@ class KernelRunner:
         bias = module.bias if isinstance(module, QuantizedLinear) else None
         packed = pack(module.weight, module.weight_scale, bias, bits=module.bits, group=self._group)
         module.weight = module.weight_scale = torch.empty(0)
-        self._matrices.append(packed)
+        self._keep.append(packed)
+        is_read = isinstance(module, QuantizedLinear) or self.config.tie_word_embeddings
+        self.weight_bytes += packed.nbytes if is_read else 0
         return packed.words()
 
     def _floats(self, values: Tensor) -> int:
@@ -155,16 +158,6 @@ class KernelRunner:
         return int(held.ctypes.data)
 
 
-def num_bytes(half_block: int, num_blocks: int) -> int:
-    """Bytes of one layer's keys, or values."""
-    return half_block * num_blocks
-
-
-def decoder_rows(rows: int) -> int:
-    """Rows that a product writes: one, or a multiple of four."""
-    return rows if rows <= 1 else -(-rows // 4) * 4
-
-
 class _Plan:
     """A step's rows as arrays of 64-bit words."""
 
@@ -174,7 +167,10 @@ class _Plan:
         self.rows = sum(lengths)
         self.ids = np.concatenate([np.asarray(segment.ids, np.int64) for segment in segments])
         self.positions = np.concatenate(
-            [np.arange(segment.start, segment.start + length) for segment, length in zip(segments, lengths, strict=True)]
+            [
+                np.arange(segment.start, segment.start + length)
+                for segment, length in zip(segments, lengths, strict=True)
+            ]
         ).astype(np.int64)
         self.row_sequences = np.repeat(np.arange(len(segments), dtype=np.int64), lengths)
         self.tables = [np.asarray(segment.blocks, np.int64) for segment in segments]
@@ -212,7 +208,7 @@ class _Workspace:
         widest = max(model.hidden, width, model.feed_forward)
         group = model.group
         groups = -(-widest // group)
-        qkv = (2 * width + 2 * model.kv_heads * model.head_dim)
+        qkv = 2 * width + 2 * model.kv_heads * model.head_dim
         self._x, self._normed = torch.zeros(padded, model.hidden), torch.zeros(padded, widest)
         self._qkv, self._mixed = torch.zeros(padded, qkv), torch.zeros(padded, width)
         self._inner = torch.zeros(padded, model.feed_forward)
@@ -222,9 +218,7 @@ class _Workspace:
         scratch = piece_rows * (2 * model.head_dim + 2) * 4 + 32 + 4 * BLOCK_TOKENS * 4 + 64
         self._scratch = torch.zeros(runner.team.size, -(-scratch // 64) * 16)
 
-    def step(
-        self, plan: _Plan, logits: int, threads: int, counters: "np.ndarray", sync: "np.ndarray"
-    ) -> decoder.Step:
+    def step(self, plan: _Plan, logits: int, threads: int, counters: "np.ndarray", sync: "np.ndarray") -> decoder.Step:
         """The step's words; `plan` must live until it is done."""
         return decoder.Step(
             rows=plan.rows,

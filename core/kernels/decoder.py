@@ -60,7 +60,7 @@ from core.kernels.simd import (
 )
 
 # A layer's matrices, in the order of its table. GATE_ATTENTION has no outputs where attention is not gated.
-Q, K, V, GATE_ATTENTION, O, GATE, UP, DOWN = range(0, 8 * MATRIX_BYTES, MATRIX_BYTES)
+Q, K, V, GATE_ATTENTION, OUT, GATE, UP, DOWN = range(0, 8 * MATRIX_BYTES, MATRIX_BYTES)
 # After them the addresses of its norms' weights; 0 where queries and keys are not normalised.
 INPUT_NORM, POST_NORM, Q_NORM, K_NORM = range(8 * MATRIX_BYTES, 8 * MATRIX_BYTES + 32, 8)
 LAYER_BYTES = 8 * MATRIX_BYTES + 32
@@ -210,7 +210,7 @@ def head_place(model: Model, step: Step, layer: int, sequence: int, position: in
 @compiled
 def prepare_row(model: Model, step: Step, layer: int, row: int, stride: int) -> None:
     """Normalise and rotate one row's queries and keys, and put keys and values into the cache."""
-    entry_ = model.table + layer * LAYER_BYTES
+    table = model.table + layer * LAYER_BYTES
     position = read_i64(step.positions + row * 8)
     angle = position * model.head_dim * 2
     cos, sin = model.cos + angle, model.sin + angle
@@ -218,7 +218,7 @@ def prepare_row(model: Model, step: Step, layer: int, row: int, stride: int) -> 
     start = step.qkv + row * stride
     for head in range(model.heads + model.kv_heads):
         place = start + head * head_bytes
-        norm = read_i64(entry_ + (Q_NORM if head < model.heads else K_NORM))
+        norm = read_i64(table + (Q_NORM if head < model.heads else K_NORM))
         if model.qk_norm == 1:
             normalize(place, place, norm, model.head_dim, model.eps)
         rotate(place, model.head_dim, cos, sin)
@@ -251,7 +251,9 @@ def attend(model: Model, step: Step, layer: int, piece: int, kv_head: int, scrat
     for row in range(rows):
         source = step.qkv + (first_row + row // groups) * stride + (kv_head * groups + row % groups) * dim * 4
         for i in range(0, dim * 4, 32):
-            store_f32x8(queries + row * dim * 4 + i, mul(load_f32x8(source + i), scale) if row < count * groups else zeros())
+            store_f32x8(
+                queries + row * dim * 4 + i, mul(load_f32x8(source + i), scale) if row < count * groups else zeros()
+            )
             store_f32x8(sums + row * dim * 4 + i, zeros())
         write_f32(highs + row * 4, NEVER)
         write_f32(masses + row * 4, np.float32(0.0))
@@ -297,18 +299,18 @@ def round_row(step: Step, row: int, source: int, size: int, group: int) -> None:
 @compiled
 def mix_tokens(model: Model, step: Step, layer: int, thread: int, counter: int, turn: int) -> int:
     """x += attention(norm(x)); returns the next turn."""
-    entry_ = model.table + layer * LAYER_BYTES
+    table = model.table + layer * LAYER_BYTES
     inputs = Inputs(step.values, step.scales, step.sums, padded(step.rows), model.group)
     stride, width = qkv_stride(model), model.heads * model.head_dim
     for row in range(thread, step.rows, step.threads):
         normed = step.normed + row * model.hidden * 4
-        normalize(step.x + row * model.hidden * 4, normed, read_i64(entry_ + INPUT_NORM), model.hidden, model.eps)
+        normalize(step.x + row * model.hidden * 4, normed, read_i64(table + INPUT_NORM), model.hidden, model.eps)
         round_row(step, row, normed, model.hidden, model.group)
     turn = wait(step.sync, step.threads, turn)
     target = step.qkv
     for matrix in (Q, K, V, GATE_ATTENTION):
-        share(counter, entry_ + matrix, inputs, target, stride, STORE, step.threads)
-        target += read_i64(entry_ + matrix + OUTPUTS) * 4
+        share(counter, table + matrix, inputs, target, stride, STORE, step.threads)
+        target += read_i64(table + matrix + OUTPUTS) * 4
         counter += LINE_BYTES
     turn = wait(step.sync, step.threads, turn)
     for row in range(thread, step.rows, step.threads):
@@ -322,32 +324,32 @@ def mix_tokens(model: Model, step: Step, layer: int, thread: int, counter: int, 
     turn = wait(step.sync, step.threads, turn)
     for row in range(thread, step.rows, step.threads):
         mixed = step.mixed + row * width * 4
-        if read_i64(entry_ + GATE_ATTENTION + OUTPUTS) > 0:
+        if read_i64(table + GATE_ATTENTION + OUTPUTS) > 0:
             gate = step.qkv + (row + 1) * stride - width * 4
             for i in range(0, width * 4, 32):
                 store_f32x8(mixed + i, mul(load_f32x8(mixed + i), sigmoid(load_f32x8(gate + i))))
         round_row(step, row, mixed, width, model.group)
     turn = wait(step.sync, step.threads, turn)
-    share(counter + LINE_BYTES, entry_ + O, inputs, step.x, model.hidden * 4, ADD, step.threads)
+    share(counter + LINE_BYTES, table + OUT, inputs, step.x, model.hidden * 4, ADD, step.threads)
     return wait(step.sync, step.threads, turn)
 
 
 @compiled
 def feed_forward(model: Model, step: Step, layer: int, thread: int, counter: int, turn: int) -> int:
     """x += down(silu(gate(norm(x))) * up(norm(x))); returns the next turn."""
-    entry_ = model.table + layer * LAYER_BYTES
+    table = model.table + layer * LAYER_BYTES
     inputs = Inputs(step.values, step.scales, step.sums, padded(step.rows), model.group)
     for row in range(thread, step.rows, step.threads):
         normed = step.normed + row * model.hidden * 4
-        normalize(step.x + row * model.hidden * 4, normed, read_i64(entry_ + POST_NORM), model.hidden, model.eps)
+        normalize(step.x + row * model.hidden * 4, normed, read_i64(table + POST_NORM), model.hidden, model.eps)
         round_row(step, row, normed, model.hidden, model.group)
     turn = wait(step.sync, step.threads, turn)
-    share_gated(counter, entry_ + GATE, inputs, step.inner, model.feed_forward * 4, step.threads)
+    share_gated(counter, table + GATE, inputs, step.inner, model.feed_forward * 4, step.threads)
     turn = wait(step.sync, step.threads, turn)
     for row in range(thread, step.rows, step.threads):
         round_row(step, row, step.inner + row * model.feed_forward * 4, model.feed_forward, model.group)
     turn = wait(step.sync, step.threads, turn)
-    share(counter + LINE_BYTES, entry_ + DOWN, inputs, step.x, model.hidden * 4, ADD, step.threads)
+    share(counter + LINE_BYTES, table + DOWN, inputs, step.x, model.hidden * 4, ADD, step.threads)
     return wait(step.sync, step.threads, turn)
 
 

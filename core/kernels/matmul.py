@@ -213,9 +213,7 @@ def multiply_tiles(matrix: int, first: int, last: int, inputs: Inputs, target: i
                 _put(out, tile_row(matrix, tile, values, scales, sums, group), offset, mode)
                 continue
             for row in range(start, min(start + ROW_BLOCK, rows), 4):
-                results = tile_rows(
-                    matrix, tile, values + row * width, scales + row * words, sums + row * words, group
-                )
+                results = tile_rows(matrix, tile, values + row * width, scales + row * words, sums + row * words, group)
                 _put(out + row * stride, results[0], offset, mode)
                 _put(out + (row + 1) * stride, results[1], offset, mode)
                 _put(out + (row + 2) * stride, results[2], offset, mode)

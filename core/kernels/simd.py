@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numba
 from llvmlite import ir
+from llvmlite.ir import IRBuilder as Builder
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
@@ -22,7 +23,6 @@ from numba.extending import intrinsic, models, register_model
 from core.kernels.variant import VARIANT, cache_folder
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-Builder = ir.IRBuilder
 numba.config.CACHE_DIR = str(cache_folder())  # read when a function is declared
 
 

@@ -83,10 +83,12 @@ class _Quantized(nn.Module):
 
     def floats(self, rows: Tensor | None = None) -> Tensor:
         """All weights, or those of some rows (…,), as fp32 (…, I)."""
-        weight, scale = (self.weight, self.weight_scale) if rows is None else (self.weight[rows], self.weight_scale[rows])
+        weight, scale = (
+            (self.weight, self.weight_scale) if rows is None else (self.weight[rows], self.weight_scale[rows])
+        )
         if self.bits == 8:
             return weight.float() * scale.float().unsqueeze(-1)
-        values = unpack_nibbles(weight).unflatten(-1, (-1, self.group_size)).float() * scale.float().unsqueeze(-1)
+        values = unpack_nibbles(weight).view(*scale.shape, self.group_size).float() * scale.float().unsqueeze(-1)
         return values.flatten(-2)[..., : self.inputs]
 
     def fill(self, weight: Tensor) -> None:
@@ -123,7 +125,7 @@ def quantize_weight(weight: Tensor, *, bits: int, group_size: int = 64) -> tuple
         bad = int((~torch.isfinite(weight)).sum())
         raise ModelError(f"{bad} of {weight.numel()} weights are not finite.", "Use an earlier checkpoint.")
     convert = _to_int8 if bits == 8 else _to_int4
-    chunks = weight.split(max(1, CHUNK_WEIGHTS // weight.shape[1]))
+    chunks = torch.split(weight, max(1, CHUNK_WEIGHTS // weight.shape[1]))
     values, scales = zip(*(convert(chunk.float(), group_size) for chunk in chunks), strict=True)
     return torch.cat(values), torch.cat(scales)
 
@@ -140,7 +142,7 @@ def _to_int4(rows: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
     others better. For the values of each trial the best scale is known (least squares); the trial with the
     smallest squared error wins.
     """
-    padded = F.pad(rows, (0, -rows.shape[1] % group_size)).unflatten(1, (-1, group_size))  # (O, I/G, G)
+    padded = F.pad(rows, (0, -rows.shape[1] % group_size)).view(len(rows), -1, group_size)  # (O, I/G, G)
     peak = padded.gather(2, padded.abs().argmax(dim=2, keepdim=True))  # signed
     best_error = torch.full_like(peak, torch.inf)
     best_scale = torch.zeros_like(peak)
@@ -165,13 +167,13 @@ def _nonzero(scale: Tensor) -> Tensor:
 
 def pack_nibbles(values: Tensor) -> Tensor:
     """Values -8…7 (…, I) to bytes (…, I/2); I is a multiple of 8."""
-    words = (values + 8).to(torch.uint8).unflatten(-1, (-1, 2, 4))
+    words = (values + 8).to(torch.uint8).view(*values.shape[:-1], -1, 2, 4)
     return (words[..., 0, :] | (words[..., 1, :] << 4)).flatten(-2)
 
 
 def unpack_nibbles(packed: Tensor) -> Tensor:
     """Bytes (…, I/2) to values -8…7 (…, I) of int8."""
-    words = packed.unflatten(-1, (-1, 1, 4))
+    words = packed.view(*packed.shape[:-1], -1, 1, 4)
     return torch.cat((words & 15, words >> 4), dim=-2).flatten(-3).to(torch.int8) - 8
 
 
@@ -179,7 +181,7 @@ def quantize_(model: nn.Module, scheme: Scheme) -> None:
     """Replace every linear layer and embedding of a model by its quantised form, in place."""
     sources = {name: module for name, module in model.named_modules() if _is_quantisable(module)}
     prepare_for_quantized_(model, scheme)
-    quantised: dict[int, nn.Module] = {}
+    quantised: dict[int, _Quantized] = {}
     for name, source in sources.items():
         target, weight = model.get_submodule(name), source.weight
         assert isinstance(target, _Quantized)
