@@ -187,7 +187,7 @@ class LlamaCpp:
 
 def main() -> None:
     kind, path, threads = sys.argv[1:]
-    decoder: Decoder = {"ours": Ours, "llama.cpp": LlamaCpp}[kind](path, int(threads))
+    decoder: Decoder = Ours(path, int(threads)) if kind == "ours" else LlamaCpp(path, int(threads))
     for line in sys.stdin:
         method, *arguments = json.loads(line)
         if method == "facts":
