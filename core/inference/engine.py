@@ -14,7 +14,7 @@ from torch import Tensor
 
 from core.config.param_config import SamplingConfig
 from core.errors import GenerationError
-from core.inference.sampling import next_token
+from core.inference.sampling import Sampler
 from core.model.kv_cache import KVCache
 from core.model.transformer import Transformer
 
@@ -88,17 +88,13 @@ class Engine:
         timings: Timings,
     ) -> Generator[int, None, None]:
         start = time.perf_counter()
-        generator = torch.Generator()
-        generator.seed() if sampling.seed is None else generator.manual_seed(sampling.seed)
-        seen = torch.zeros(self.model.config.vocab_size, dtype=torch.bool)
-        seen[prompt_ids] = True
+        sampler = Sampler(sampling, prompt_ids, vocab_size=self.model.config.vocab_size)
         logits = self._prefill(prompt_ids, cancelled, timings)
         limit = min(sampling.max_new_tokens, self.max_seq_len - len(prompt_ids))
         while logits is not None and not cancelled.is_set():
-            token = next_token(logits.cpu(), seen, sampling, generator)
-            if token in stop_ids:
+            token = sampler.next(logits.float().cpu()).token
+            if token in stop_ids or token in sampling.stop_ids:
                 return
-            seen[token] = True
             timings.completion_tokens += 1
             now = time.perf_counter()
             if timings.completion_tokens == 1:
