@@ -19,6 +19,7 @@ from typing import Any
 
 import sentencepiece
 
+from core.data.placeholder import refuse_placeholder
 from core.data.tokenizer_backends import (
     SPACE_MARK,
     Backend,
@@ -350,6 +351,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> bytes:
     try:
+        refuse_placeholder(path)
         return read_bytes(path)
     except OSError as exc:
         raise ModelError(f"{path} cannot be read: {exc}.", "Choose a folder that holds a whole model.") from exc

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from core.data.placeholder import refuse_placeholder
 from core.errors import ModelError
 from core.files import read_json_object
 
@@ -12,11 +13,6 @@ CONFIG = "config.json"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 GGUF_SUFFIX = ".gguf"
 UNFINISHED = ("*.incomplete", "*.part", "*.crdownload", "*.aria2", ".cache/huggingface/download/**/*.incomplete")
-# How files begin that a server or git put in the place of the real one.
-LFS_START = b"version https://git-lfs"
-PAGE_STARTS = (b"<!doctype html", b"<html", b"access to model", b"invalid credentials", b"invalid username")
-# How much of a file is looked at for that.
-START_BYTES = 64
 
 
 def find_model(name: str | Path) -> Path:
@@ -77,23 +73,6 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path.parent} has no {path.name}.", "Choose a folder that holds a model.")
     refuse_placeholder(path)
     return read_json_object(path, ModelError, "Download the model folder again.")
-
-
-def refuse_placeholder(path: Path) -> None:
-    """Raises ModelError for a git-lfs pointer or a server's page under the name of a model's file."""
-    if not path.is_file():
-        return
-    with path.open("rb") as file:
-        start = file.read(START_BYTES).lstrip()
-    if start.startswith(LFS_START):
-        raise ModelError(
-            f"{path} is a pointer of git-lfs, the file itself was not downloaded.", "Run `git lfs pull` in its folder."
-        )
-    if start.lower().startswith(PAGE_STARTS):
-        raise ModelError(
-            f"{path} is a page of the server ({start[:40].decode('utf-8', 'replace')!r}), not the file.",
-            "Accept the model's terms and log in there, then download it again.",
-        )
 
 
 def unfinished_files(folder: Path) -> list[Path]:

@@ -48,4 +48,5 @@ def rotated_heads(architecture: str, name: str, heads: int, kv_heads: int) -> in
     """Heads of a tensor (by our name) whose rows rotate as neighbours there: q and k of llama."""
     if architecture != "llama":
         return None
-    return {"q_proj": heads, "k_proj": kv_heads}.get(name.split(".")[-2])
+    module = name.rpartition(".")[0]
+    return {"q_proj": heads, "k_proj": kv_heads}.get(module.rpartition(".")[2])

@@ -14,9 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from core.data.placeholder import refuse_placeholder
 from core.errors import ModelError
 from core.files import read_json_object, write_atomic, write_json
-from core.model.folder import refuse_placeholder, unfinished_files
+from core.model.folder import unfinished_files
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
