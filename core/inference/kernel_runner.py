@@ -149,8 +149,8 @@ class KernelRunner:
         return packed.words()
 
     def _floats(self, values: Tensor) -> int:
-        """The address of an fp32 copy that lives as long as the runner."""
-        held = values.detach().float().contiguous()
+        """The address of an fp32 copy that lives as long as the runner, and keeps no file open."""
+        held = values.detach().float().clone(memory_format=torch.contiguous_format)
         self._keep.append(held)
         return held.data_ptr()
 
