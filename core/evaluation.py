@@ -90,7 +90,7 @@ def text_nats_of(model: LanguageModel, text: str) -> tuple[float, int]:
     total, scored = 0.0, 1
     while scored < len(ids):
         begin = 0 if scored == 1 else max(scored - size // 2, 0)
-        window = torch.tensor([ids[begin : begin + size + 1]], device=model.engine.device)
+        window = torch.tensor([ids[begin : begin + size + 1]], device=model.device)
         hidden = model.model.hidden(window[:, :-1])[0, scored - begin - 1 :]  # (T, C)
         targets = window[0, scored - begin :]
         for rows, labels in zip(torch.split(hidden, CHUNK_TOKENS), torch.split(targets, CHUNK_TOKENS), strict=True):

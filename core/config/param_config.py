@@ -20,6 +20,8 @@ class LoadConfig(Config):
     max_seq_len: int | None = option(
         None, "longest context; without it the model's own, at most 4096", minimum=1, unit="tokens"
     )
+    max_running: int = option(8, "answers that are generated at the same time; others wait", minimum=1, maximum=256)
+    speculation: bool = option(True, "draft tokens that the text has had before; faster, and the text is the same")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

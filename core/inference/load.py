@@ -23,16 +23,28 @@ DEFAULT_MAX_SEQ_LEN = 4096
 
 
 def load(
-    path_or_hub_name: str | Path, *, device: str = "auto", quantization: str = "auto", max_seq_len: int | None = None
+    path_or_hub_name: str | Path,
+    *,
+    device: str = "auto",
+    quantization: str = "auto",
+    max_seq_len: int | None = None,
+    max_running: int = 8,
+    speculation: bool = True,
 ) -> LanguageModel:
     """Open a model or run folder, or a hub name whose files are on this disk; see LoadConfig for the options.
 
     Nothing is downloaded. Raises ModelError, or ConfigError for settings this machine or build lacks.
     """
-    options = LoadConfig(device=device, quantization=quantization, max_seq_len=max_seq_len)
+    options = LoadConfig(
+        device=device,
+        quantization=quantization,
+        max_seq_len=max_seq_len,
+        max_running=max_running,
+        speculation=speculation,
+    )
     folder = find_model(path_or_hub_name)
     config = load_config(folder)
-    target = resolve_device(device)
+    target = resolve_device(options.device)
     dtype = torch.float32 if target.type == "cpu" else torch.bfloat16
     size = _context(config, options, target, dtype)
     if target.type == "cpu":
@@ -47,12 +59,19 @@ def load(
     model = load_model(folder, device=target, dtype=dtype)
     bits = quantization_bits(folder)
     is_large = config.num_parameters >= AUTO_QUANTIZE_PARAMETERS and target.type == "cpu"
-    if bits is None and (quantization == "int8" or (quantization == "auto" and is_large)):
+    if bits is None and (options.quantization == "int8" or (options.quantization == "auto" and is_large)):
         quantize_(model, 8)
         bits = 8
     name = f"int{bits}" if bits else str(model.model.norm.weight.dtype).removeprefix("torch.")
     return LanguageModel(
-        model, tokenizer, name=_name(folder), quantization=name, max_seq_len=size, sampling=load_sampling(folder)
+        model,
+        tokenizer,
+        name=_name(folder),
+        quantization=name,
+        max_seq_len=size,
+        sampling=load_sampling(folder),
+        max_running=options.max_running,
+        speculation=options.speculation,
     )
 
 
