@@ -67,6 +67,7 @@ class Tokenizer:
         self._backend = backend
         self._settings = settings
         self.added_tokens = added_tokens
+        self._control_names = {token_id: name for name, token_id in added_tokens.items()}
         self.vocab_size = max(backend.vocab_size, 1 + max(added_tokens.values(), default=0))
         self.bos_id = self._special("bos_token")
         self.pad_id = self._special("pad_token")
@@ -174,6 +175,12 @@ class Tokenizer:
         """Text of ids. Control tokens are left out; broken UTF-8 becomes U+FFFD."""
         decoder = self.stream_decoder()
         return "".join([decoder.push(token_id) for token_id in ids]) + decoder.flush()
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes that an id adds to a text; of a control token its name, of an id without a token nothing."""
+        if token_id in self._control_names:
+            return self._control_names[token_id].encode()
+        return self._backend.token_bytes(token_id) if 0 <= token_id < self.vocab_size else b""
 
     def stream_decoder(self) -> "StreamDecoder":
         """A decoder that takes one id at a time and never gives half a character."""

@@ -26,10 +26,12 @@ MAX_SEED = 2**63 - 1
 MAX_DEPTH = 48  # of a body's JSON; the schema of a tool may go deep
 
 # They change nothing in what a local model answers.
-IGNORED = {
-    "user", "metadata", "store", "service_tier", "safety_identifier", "prediction", "verbosity", "prompt_cache_key",
-    "prompt_cache_options", "prompt_cache_retention", "reasoning_effort",
-}  # fmt: skip
+IGNORED = frozenset(
+    {
+        "user", "metadata", "store", "service_tier", "safety_identifier", "prediction", "verbosity",
+        "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning_effort",
+    }
+)  # fmt: skip
 # What cannot be served, with the values that do not ask for it.
 UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
     "best_of": (1,),
@@ -86,6 +88,9 @@ class Request(BaseModel):
     """What every request has. A field that is null counts as left out."""
 
     model_config = STRICT
+    ignored: ClassVar[frozenset[str]] = frozenset({"user"})
+    unsupported: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+
     model: Name | None = None
 
     @classmethod
@@ -99,8 +104,8 @@ class Request(BaseModel):
             raise RequestError(f"The body is JSON, but not an object: {type(values).__name__}.", code="invalid_json")
         _refuse_deep(values, MAX_DEPTH)
         given = {name: value for name, value in values.items() if value is not None}
-        _refuse_unsupported(given)
-        _refuse_unknown(given, [*cls.model_fields, *UNSUPPORTED, *IGNORED])
+        _refuse_unsupported(given, cls.unsupported)
+        _refuse_unknown(given, [*cls.model_fields, *cls.unsupported, *cls.ignored])
         try:
             return cls.model_validate({name: given[name] for name in given if name in cls.model_fields})
         except ValidationError as exc:
@@ -121,6 +126,8 @@ class GenerationRequest(Request):
     Limits of the sampling options are SamplingConfig's.
     """
 
+    ignored = IGNORED
+    unsupported = UNSUPPORTED
     default_max_tokens: ClassVar[int | None] = None
 
     stream: bool = False
@@ -218,8 +225,8 @@ def _refuse_deep(value: Any, levels: int) -> None:
             _refuse_deep(item, levels - 1)
 
 
-def _refuse_unsupported(given: Mapping[str, Any]) -> None:
-    for name, neutral in UNSUPPORTED.items():
+def _refuse_unsupported(given: Mapping[str, Any], unsupported: Mapping[str, tuple[Any, ...]]) -> None:
+    for name, neutral in unsupported.items():
         if name in given and not any(_is_same(given[name], value) for value in neutral):
             raise RequestError(
                 f"{name} {_shown(given[name])} is not supported here; leave it out.", param=name, code="unsupported"

@@ -20,7 +20,7 @@ from core.inference.openai_reply import (
     ModelList,
     TextCompletion,
 )
-from core.inference.openai_request import IGNORED, UNSUPPORTED, EmbeddingRequest, Request, TextRequest
+from core.inference.openai_request import EmbeddingRequest, Request, TextRequest
 
 VERSION = "1"
 REQUESTS: tuple[type[Request], ...] = (ChatRequest, TextRequest, EmbeddingRequest)
@@ -55,7 +55,7 @@ def document(models: Sequence[str]) -> Json:
     )
     schemas: Json = generated["$defs"]
     for request in REQUESTS:
-        _complete(schemas[request.__name__], models)
+        _complete(schemas[request.__name__], request, models)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -70,17 +70,16 @@ def document(models: Sequence[str]) -> Json:
     }
 
 
-def _complete(schema: Json, models: Sequence[str]) -> None:
+def _complete(schema: Json, request: type[Request], models: Sequence[str]) -> None:
     """Add what `Request.read` takes beside the fields: null for a field left out, and the fields it drops."""
     fields: Json = schema["properties"]
     fields["model"] = {"enum": [*models, None], "description": "The loaded model; without it that one."}
     for name in fields.keys() - set(schema.get("required", ())):
         fields[name] = _or_null(fields[name])
-    fields |= {name: {"description": "Changes nothing here."} for name in sorted(IGNORED)}
+    fields |= {name: {"description": "Changes nothing here."} for name in sorted(request.ignored)}
     fields |= {
         name: {"enum": [*values, None], "description": "Not supported at other values."}
-        for name, values in UNSUPPORTED.items()
-        if name not in fields
+        for name, values in request.unsupported.items()
     }
 
 
@@ -119,8 +118,16 @@ def _get_metrics() -> Json:
 def _post(name: str, request: type[Request], reply: type[BaseModel], chunk: type[BaseModel] | None) -> Json:
     content: Json = {"application/json": _schema(reply)}
     if chunk is not None:
-        events = f"Where stream is true: `data:` and a {chunk.__name__} or Error for each event, then [DONE]."
-        content["text/event-stream"] = {"schema": {"type": "string", "description": events}}
+        events: Json = {"description": "JSON; [DONE] is the last.", "type": "string", "contentMediaType": "application/json"}
+        events["contentSchema"] = {"anyOf": [_schema(chunk)["schema"], _schema(Error)["schema"]]}
+        content["text/event-stream"] = {
+            "schema": {
+                "description": "One event, where stream is true.",
+                "type": "object",
+                "properties": {"data": events},
+                "required": ["data"],
+            }
+        }
     return {
         "operationId": name,
         "requestBody": {"required": True, "content": {"application/json": _schema(request)}},

@@ -19,6 +19,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from core.errors import ModelError
+from core.inference.answer_parts import AnswerParser
 from core.inference.openai_chat_request import ChatRequest
 from core.inference.openai_error import RATE_LIMIT, SERVER_ERROR, RequestError
 from core.inference.openai_logprobs import ChatLogprobs, TextLogprobs
@@ -117,7 +118,7 @@ class CompletionServer:
         logprobs = None
         if (num_top := asked.num_logprobs) is not None:
             logprobs = ChatLogprobs(model.tokenizer.token_bytes, num_top)
-        writers = [ChatChoiceWriter(index, model.answer_parser(), logprobs) for index in range(asked.n)]
+        writers = [ChatChoiceWriter(index, AnswerParser(), logprobs) for index in range(asked.n)]
         starts = self._cited_starts(asked, model) if asked.collections else _chat_starts(asked, model)
         return await self._answer(
             request, asked, starts, Reply(Frame(model.name, is_chat=True), writers, num_alike=asked.n)

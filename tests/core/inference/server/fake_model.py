@@ -12,7 +12,6 @@ from starlette.types import ASGIApp
 
 from app.web_server import web_config
 from core.errors import BusyError, ContextLengthError
-from core.inference.answer_parts import AnswerParser
 from core.inference.protocols import Citation
 from core.inference.sampling import Choice
 from core.inference.token_stream import GenerationStats, Piece
@@ -98,9 +97,6 @@ class FakeModel:
         self.asked: list[dict[str, Any]] = []
         self.streams: list[FakeStream] = []
         self._lock = threading.Lock()
-
-    def answer_parser(self) -> AnswerParser:
-        return AnswerParser()
 
     def chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> FakeStream:
         return self._start({"messages": messages, **options}, options)
