@@ -1,11 +1,12 @@
 """Generations as the event loop sees them: read by worker threads, awaited piece by piece, cancelled at once.
 
 A worker encodes the prompt, waits for the engine and hands each piece over, so neither a long prompt nor a slow
-model holds up the loop. What is handed over and not yet sent is bounded by the length of the answer; a client that
-does not read is left after a while by `EventStream`.
+model holds up the loop. A worker waits while a few pieces are not taken yet, so a fast model does not flood the
+loop, and what a client does not read stays in the engine's stream; the web server leaves such a client after a while.
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Executor
@@ -17,6 +18,8 @@ from core.inference.protocols import TextStream
 
 if TYPE_CHECKING:
     from core.inference.token_stream import Piece
+
+MAX_UNREAD = 16
 
 Start = Callable[[], TextStream]
 Arrive = Callable[["Piece | None"], None]
@@ -30,6 +33,7 @@ class Generation:
         self._arrive = arrive
         self._stream: TextStream | None = None
         self._is_cancelled = False
+        self._room = threading.Semaphore(MAX_UNREAD)
         self._begun = asyncio.Event()
         self._asked_at = time.perf_counter()
         self._first_at: float | None = None
@@ -76,6 +80,11 @@ class Generation:
         self._is_cancelled = True
         if self._stream is not None:
             self._stream.cancel()
+        self._room.release()
+
+    def taken(self) -> None:
+        """Say that a piece was read, so that one more may come."""
+        self._room.release()
 
     async def started(self) -> None:
         """Wait until the prompt is encoded and accepted. Raises RequestError when it is not."""
@@ -108,7 +117,9 @@ class Generation:
             stream.cancel()
         self._loop.call_soon_threadsafe(self._begun.set)
         for piece in stream.pieces():
-            self._loop.call_soon_threadsafe(self._take, piece)
+            self._room.acquire()
+            if not self._is_cancelled:
+                self._loop.call_soon_threadsafe(self._take, piece)
 
     def _take(self, piece: "Piece") -> None:
         if self._first_at is None:
@@ -147,6 +158,7 @@ class Answers:
                 num_open -= 1
                 yield index, await self.generations[index].finish_reason()
             else:
+                self.generations[index].taken()
                 yield index, piece
 
     def cancel(self) -> None:

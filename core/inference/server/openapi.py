@@ -118,13 +118,13 @@ def _get_metrics() -> Json:
 def _post(name: str, request: type[Request], reply: type[BaseModel], chunk: type[BaseModel] | None) -> Json:
     content: Json = {"application/json": _schema(reply)}
     if chunk is not None:
-        events: Json = {"description": "JSON; [DONE] is the last.", "type": "string", "contentMediaType": "application/json"}
+        events: Json = {"type": "string", "contentMediaType": "application/json"}
         events["contentSchema"] = {"anyOf": [_schema(chunk)["schema"], _schema(Error)["schema"]]}
         content["text/event-stream"] = {
             "schema": {
                 "description": "One event, where stream is true.",
                 "type": "object",
-                "properties": {"data": events},
+                "properties": {"data": {"anyOf": [{"const": "[DONE]"}, events]}},
                 "required": ["data"],
             }
         }
