@@ -67,11 +67,17 @@ class ModelHolder:
         return [ModelChoice(folder.name, folder) for folder in found]
 
     def select(self, choice: ModelChoice) -> None:
-        """Begin to load a model in the background, unless it is the one that is there."""
+        """Begin to load a model in the background, unless it is the one that is there.
+
+        The model before it is closed: its answers end, and its memory is free for the new one.
+        """
         with self._condition:
             if self.choice == choice and self.state in (ModelState.LOADING, ModelState.READY):
                 return
+            previous = self._model
             self.choice, self._model, self._error = choice, None, None
+        if previous is not None:
+            previous.close()
         threading.Thread(target=self._load, args=(choice,), name="model loader", daemon=True).start()
 
     def wait(self, timeout_s: float) -> bool:
