@@ -145,12 +145,12 @@ class Sampler:
 
 def top_ids(scores: Floats, count: int) -> Ids:
     """Ids of the `count` highest of (V,) scores, highest first, equal ones by id."""
-    if count < len(scores):
-        border = np.partition(scores, len(scores) - count)[len(scores) - count]
-        ids = np.flatnonzero(scores >= border)
-    else:
-        ids = np.arange(len(scores))
-    return ids[np.argsort(-scores[ids], kind="stable")[:count]]
+    if count >= len(scores):
+        return np.argsort(-scores, kind="stable")
+    border = np.partition(scores, len(scores) - count)[len(scores) - count]
+    above = np.flatnonzero(scores > border)
+    equal = np.flatnonzero(scores == border)[: count - len(above)]
+    return np.concatenate([above[np.argsort(-scores[above], kind="stable")], equal])
 
 
 def nucleus(probabilities: Floats, top_p: float) -> Ids:
