@@ -91,14 +91,10 @@ async def measure(address: str, arguments: Namespace) -> dict[str, Any]:
     import httpx
     import openai
 
-    limits = httpx.Limits(max_connections=None)
     headers = {"authorization": f"Bearer {KEY}"}
     async with (
         httpx.AsyncClient(base_url=address, headers=headers, timeout=READY_S) as watcher,
-        openai.AsyncOpenAI(
-            base_url=f"{address}/v1", api_key=KEY, max_retries=0, timeout=600,
-            http_client=httpx.AsyncClient(limits=limits, timeout=600),
-        ) as client,
+        openai.AsyncOpenAI(base_url=f"{address}/v1", api_key=KEY, max_retries=0, timeout=600) as client,
     ):  # fmt: skip
         await _wait_until_ready(watcher)
         name = (await client.models.list()).data[0].id

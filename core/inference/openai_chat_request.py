@@ -237,7 +237,8 @@ class ChatRequest(GenerationRequest):
 
     def options(self, *, longest: int) -> dict[str, Any]:
         tools = self.offered_tools
-        return {**super().options(longest=longest), **({"tools": tools} if tools else {})}
+        forced = {"must_call": True} if self.must_call else {}
+        return {**super().options(longest=longest), **({"tools": tools, **forced} if tools else {})}
 
     @property
     def offered_tools(self) -> list[dict[str, Any]]:

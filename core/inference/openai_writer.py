@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
+from core.inference.answer_parts import AnswerParser, Part, PartKind
 from core.inference.openai_logprobs import ChatLogprobs, TextLogprobs
 from core.inference.protocols import Citation
 
 if TYPE_CHECKING:
-    from core.inference.answer_parts import AnswerParser, Part
-    from core.inference.token_stream import Piece
     from core.inference.sampling import Choice
+    from core.inference.token_stream import Piece
 
 Json = dict[str, Any]
 
@@ -61,7 +61,7 @@ class ChoiceWriter(Protocol):
 class ChatChoiceWriter:
     """Writes the answer of a chat: content, reasoning and calls of tools."""
 
-    def __init__(self, index: int, parser: "AnswerParser", logprobs: ChatLogprobs | None) -> None:
+    def __init__(self, index: int, parser: AnswerParser, logprobs: ChatLogprobs | None) -> None:
         self._index, self._parser, self._logprobs = index, parser, logprobs
         self._texts: dict[str, str] = {"content": "", "reasoning_content": ""}
         self._calls: list[Json] = []
@@ -94,10 +94,10 @@ class ChatChoiceWriter:
         logprobs = self._logprobs.of(self._all) if self._logprobs else None
         return {"index": self._index, "message": message, "logprobs": logprobs, "finish_reason": self._reason}
 
-    def _written(self, parts: "Iterable[Part]") -> list[Json]:
-        return [self._choice(self._delta(part)) for part in parts]
+    def _written(self, parts: Iterable[Part]) -> list[Json]:
+        return [self._choice(self._delta(part)) for part in parts if part.text or part.call]
 
-    def _delta(self, part: "Part") -> Json:
+    def _delta(self, part: Part) -> Json:
         if part.call is not None:
             call = {
                 "index": len(self._calls),
@@ -107,7 +107,7 @@ class ChatChoiceWriter:
             }
             self._calls.append(call)
             return {"tool_calls": [call]}
-        field = "reasoning_content" if part.kind == "reasoning" else "content"
+        field = "reasoning_content" if part.kind is PartKind.REASONING else "content"
         self._texts[field] += part.text
         return {field: part.text}
 

@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
 
 class TextStream(Protocol):
-    """An answer under way. `finish_reason` is None until `pieces` has ended."""
+    """An answer under way. `in_reasoning` says that its text begins inside <think>, which the prompt opened."""
 
-    finish_reason: str | None
+    @property
+    def in_reasoning(self) -> bool: ...
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why it ended, once `pieces` has: stop, length or cancelled."""
 
     @property
     def stats(self) -> "GenerationStats":

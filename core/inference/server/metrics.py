@@ -7,12 +7,20 @@ Source: https://prometheus.io/docs/instrumenting/exposition_formats/, text forma
 import bisect
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 from core.inference.server.generation import Generation
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FIRST_TOKEN_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 TOKEN_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+
+
+class Metric(Protocol):
+    """A number, or several under one name."""
+
+    def lines(self) -> Iterator[str]:
+        """It in Prometheus' text format."""
 
 
 class LabelledCounter:
@@ -101,7 +109,7 @@ class Metrics:
     def text(self) -> str:
         """All of it, as /metrics answers."""
         counters = (self.requests, self.prompt_tokens, self.cached_tokens, self.completion_tokens)
-        parts = (*counters, self.first_token, self.per_token, *self._gauges)
+        parts: list[Metric] = [*counters, self.first_token, self.per_token, *self._gauges]
         return "".join(f"{line}\n" for part in parts for line in part.lines())
 
 

@@ -9,7 +9,7 @@ Source: https://platform.openai.com/docs/api-reference/chat/create and /chat/str
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from core.inference.openai_error import RATE_LIMIT, SERVER_ERROR, RequestError
 from core.inference.openai_logprobs import ChatLogprobs, TextLogprobs
 from core.inference.openai_request import EmbeddingRequest, GenerationRequest, TextRequest
 from core.inference.openai_writer import ChatChoiceWriter, ChoiceWriter, Frame, TextChoiceWriter
-from core.inference.protocols import AnswerProvider, Embedder
+from core.inference.protocols import AnswerProvider, Embedder, TextStream
 from core.inference.server.body import read_body
 from core.inference.server.embeddings import embeddings
 from core.inference.server.event_stream import EventStream
@@ -58,7 +58,7 @@ class CompletionServer:
         self._watches: dict[asyncio.Task[None], Answers] = {}
         self._workers = ThreadPoolExecutor(max_open + 1, thread_name_prefix="answer")
         self._metrics = Metrics(self._gauges())
-        routes = {
+        routes: dict[str, Callable[..., Awaitable[Response]]] = {
             "/v1/models": self.models,
             "/v1/models/{name:path}": self.one_model,
             "/health": self.health,
@@ -115,14 +115,17 @@ class CompletionServer:
         asked = ChatRequest.read(await self._body(request))
         asked.check()
         _check_name(asked.model, model.name)
+        starts = self._cited_starts(asked, model) if asked.collections else _chat_starts(asked, model)
+        tool_names = [tool["function"]["name"] for tool in asked.offered_tools]
         logprobs = None
         if (num_top := asked.num_logprobs) is not None:
             logprobs = ChatLogprobs(model.tokenizer.token_bytes, num_top)
-        writers = [ChatChoiceWriter(index, AnswerParser(), logprobs) for index in range(asked.n)]
-        starts = self._cited_starts(asked, model) if asked.collections else _chat_starts(asked, model)
-        return await self._answer(
-            request, asked, starts, Reply(Frame(model.name, is_chat=True), writers, num_alike=asked.n)
-        )
+
+        def writer(index: int, stream: TextStream) -> ChoiceWriter:
+            parser = AnswerParser(tool_names=tool_names, in_reasoning=stream.in_reasoning)
+            return ChatChoiceWriter(index, parser, logprobs)
+
+        return await self._answer(request, asked, starts, Frame(model.name, is_chat=True), writer)
 
     async def complete(self, request: Request) -> Response:
         """POST /v1/completions."""
@@ -135,14 +138,14 @@ class CompletionServer:
             for prompt in asked.prompt
             for index in range(asked.n)
         ]
-        writers: list[ChoiceWriter] = []
-        for index in range(len(starts)):
+
+        def writer(index: int, _: TextStream) -> ChoiceWriter:
             num_top = asked.num_logprobs
-            logprobs = None if num_top is None else TextLogprobs(model.tokenizer.token_bytes, num_top)
-            writers.append(TextChoiceWriter(index, logprobs))
-        return await self._answer(
-            request, asked, starts, Reply(Frame(model.name, is_chat=False), writers, num_alike=asked.n)
-        )
+            return TextChoiceWriter(
+                index, None if num_top is None else TextLogprobs(model.tokenizer.token_bytes, num_top)
+            )
+
+        return await self._answer(request, asked, starts, Frame(model.name, is_chat=False), writer)
 
     async def embed(self, request: Request) -> Response:
         """POST /v1/embeddings."""
@@ -166,9 +169,16 @@ class CompletionServer:
         return [partial(self._library.answer, messages, collections=asked.collections, sampling=sampling)]
 
     async def _answer(
-        self, request: Request, asked: GenerationRequest, starts: Sequence[Start], reply: Reply
+        self,
+        request: Request,
+        asked: GenerationRequest,
+        starts: Sequence[Start],
+        frame: Frame,
+        writer: Callable[[int, TextStream], ChoiceWriter],
     ) -> Response:
         answers = await self._begin(request, starts)
+        writers = [writer(index, one.stream) for index, one in enumerate(answers.generations)]
+        reply = Reply(frame, writers, num_alike=asked.n)
         if asked.stream:
             return EventStream(reply.events(answers, includes_usage=asked.stream_options.include_usage))
         return JSONResponse(await reply.whole(answers))

@@ -52,6 +52,7 @@ class FakeStream:
     """Gives pieces, `step_s` apart, then does what `end` does."""
 
     citations: Sequence[Citation] | None = None
+    in_reasoning = False
 
     def __init__(self, model: "FakeModel", pieces: Sequence[Piece]) -> None:
         self._model, self._pieces = model, pieces
