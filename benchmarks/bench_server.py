@@ -54,7 +54,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--tokens", type=int, default=32, help="tokens for each client (default 32)")
     parser.add_argument("--disconnects", type=int, default=100, help="clients that leave, each round (default 100)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of leaving (default 3)")
-    parser.add_argument("--max-open", type=int, default=128, help="what the server takes at once (default 128)")
+    parser.add_argument("--max-open", type=int, default=64, help="what the server takes at once (default 64)")
     parser.add_argument("--verbose", action="store_true", help="a line for each client, too")
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from core.inference.server import CompletionServer
 
 PORTS = range(8000, 8020)
-MAX_OPEN, MOST_OPEN = 128, 1024
+MAX_OPEN, MOST_OPEN = 64, 1024
 KEY_FILE, KEY_VARIABLE = "api.key", "ASTRAI_API_KEY"
 MIN_KEY_CHARS = 16
 

@@ -38,7 +38,7 @@ from core.inference.server.shell import RETRY_AFTER_S, Counted, answer_errors_in
 if TYPE_CHECKING:
     from core.inference.generator import LanguageModel
 
-MAX_OPEN = 128  # each waits in a thread of its own
+MAX_OPEN = 64  # each waits in a thread of its own; fewer than the engine takes, so that refusing costs nothing
 
 
 class CompletionServer:
