@@ -20,13 +20,14 @@ class LoadConfig(Config):
     )
     quantization: str = option(
         "auto",
-        "weights in memory: none is fp32 on a CPU and bf16 on a GPU, auto takes int8 for a large model on a CPU",
-        choices=("auto", "none", "int8"),
+        "weights in memory: none is fp32 on a CPU and bf16 on a GPU, auto takes int8 or int4 for large models on a CPU",
+        choices=("auto", "none", "int8", "int4"),
     )
     max_seq_len: int | None = option(
         None, "longest context; without it the model's own, at most 4096", minimum=1, unit="tokens"
     )
     max_running: int = option(8, "answers that are generated at the same time; others wait", minimum=1, maximum=256)
+    kv_cache: str = option("fp16", "keys and values in the CPU's kernels; int8 halves them", choices=("fp16", "int8"))
     speculation: bool = option(True, "draft tokens that the text has had before; faster, and the text is the same")
 
 
@@ -34,14 +35,18 @@ class LoadConfig(Config):
 class ExportConfig(Config):
     """Which copy of a model to write."""
 
-    to: str = option("hf", "hf is for transformers and vLLM, int8 a quarter of the size", choices=("hf", "int8"))
+    to: str = option(
+        "hf",
+        "hf is for transformers and vLLM, int8 a quarter of the size, int4 about an eighth",
+        choices=("hf", "int8", "int4"),
+    )
     dtype: str | None = option(
         None, "type of the weights in hf form; without it float32", choices=("float32", "bfloat16", "float16")
     )
 
     def conflicts(self) -> list[str]:
-        is_lost = self.to == "int8" and self.dtype is not None
-        return [f"dtype {self.dtype} is for hf form, and to is int8: leave one of them out"] if is_lost else []
+        is_lost = self.to != "hf" and self.dtype is not None
+        return [f"dtype {self.dtype} is for hf form, and to is {self.to}: leave one of them out"] if is_lost else []
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, overload
 
-import torch
-
 from core.config.param_config import SamplingConfig
 from core.data.chat_template import ChatTemplate
 from core.data.tokenizer import Tokenizer
@@ -38,21 +36,21 @@ class LanguageModel:
         sampling: SamplingConfig | None = None,
         max_running: int = 8,
         speculation: bool = True,
+        kv_cache: str = "fp16",
     ) -> None:
         """`sampling` is what holds where a call says nothing; None is SamplingConfig's own."""
         self.sampling = sampling or SamplingConfig()
         self.name, self.quantization, self.max_seq_len = name, quantization, max_seq_len
-        self.model, self.tokenizer = model, tokenizer
-        self.config = model.config
+        self.tokenizer, self.config = tokenizer, model.config
         self.num_parameters = model.config.num_parameters
         self.chat_template = ChatTemplate(tokenizer)
-        config = EngineConfig(max_seq_len=max_seq_len, max_running=max_running, speculation=speculation)
-        self.engine = Engine(runner_for(model, config), config)
+        config = EngineConfig(
+            max_seq_len=max_seq_len, max_running=max_running, speculation=speculation, kv_cache=kv_cache
+        )
+        runner = runner_for(model, config)
+        self.engine = Engine(runner, config)
+        self.backend, self.weight_bytes = runner.name, runner.weight_bytes
         self._replies = ReplyMemory()
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.model.norm.weight.device
 
     def chat(self, messages: Sequence[Message], **sampling: Any) -> TokenStream:
         """Reply to a conversation of {"role", "content"} messages; see SamplingConfig for the options.

@@ -29,7 +29,9 @@ class Segment:
 class Runner(Protocol):
     """Computes a model. Only the engine's one thread calls it."""
 
+    name: str  # for people: the device, or the kernels' variant
     config: ModelConfig
+    weight_bytes: int  # that one token reads, beside an embedding of its own
     num_blocks: int
     block_bytes: int  # of all layers, keys and values
 

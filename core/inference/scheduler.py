@@ -9,12 +9,13 @@ Sources: Yu et al. 2022 (iteration-level scheduling); Agrawal et al. 2023 (chunk
 
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from core.errors import AssistantError, GenerationError, ModelError
+from core.errors import AssistantError, BusyError, GenerationError, ModelError
 from core.inference.block_pool import BlockPool
 from core.inference.prefix_cache import PrefixCache
 from core.inference.request import CANCELLED, Request, Running
@@ -33,6 +34,7 @@ class EngineConfig:
     step_tokens: int = 256  # of prompts in one step; a step cannot be cancelled
     shared_step_tokens: int = 64  # the same while answers are under way, which wait for the step
     speculation: bool = True
+    kv_cache: str = "fp16"  # or int8, of a runner on the CPU's kernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,21 @@ class Scheduler:
         for one, part in parts:
             self._take(one, part, logits[row : row + part.num_logits])
             row += part.num_logits
+
+    @contextmanager
+    def borrowed_blocks(self, num_tokens: int) -> Iterator[list[int]]:
+        """Blocks for a text that is computed beside the requests. Raises BusyError while they are all taken."""
+        count = num_blocks_for(num_tokens)
+        if not self.prefixes.make_room(count):
+            raise BusyError(
+                f"{count} blocks are needed, {self.pool.num_free} are free.",
+                "Try again when fewer answers are under way.",
+            )
+        blocks = self.pool.take(count)
+        try:
+            yield blocks
+        finally:
+            self.pool.release(blocks)
 
     def cancel_all(self) -> None:
         """End every request, as if each had been cancelled."""

@@ -15,7 +15,8 @@ class TorchRunner:
 
     def __init__(self, model: Transformer, num_blocks: int) -> None:
         norm = model.model.norm.weight
-        self.config = model.config
+        self.name, self.config = f"torch on {norm.device.type}", model.config
+        self.weight_bytes = _weight_bytes(model)
         self.num_blocks = num_blocks
         self._model, self._device = model, norm.device
         self._cache = PagedKVCache(model.config, num_blocks, BLOCK_TOKENS, dtype=norm.dtype, device=norm.device)
@@ -33,6 +34,15 @@ class TorchRunner:
         asked = torch.tensor(rows or [-1], device=self._device)  # a head over no row at all is a case of its own
         logits = self._model(ids, position_ids=step.position_ids, kv_cache=step, rows=asked)[0]
         return logits[: len(rows)].float().cpu()
+
+
+def _weight_bytes(model: Transformer) -> int:
+    state = model.state_dict()
+    own_embedding = (
+        set() if model.config.tie_word_embeddings else {"model.embed_tokens.weight", "model.embed_tokens.weight_scale"}
+    )
+    tensors = {tensor.data_ptr(): tensor for name, tensor in state.items() if name not in own_embedding}
+    return sum(tensor.nbytes for tensor in tensors.values())
 
 
 def _wanted_rows(segments: Sequence[Segment]) -> list[int]:
