@@ -2,24 +2,37 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, overload
 
 from core.config.param_config import SamplingConfig
 from core.data.chat_template import ChatTemplate
+from core.data.tool_messages import Message
 from core.data.tokenizer import Tokenizer
 from core.inference.choose_runner import runner_for
+from core.inference.constraint import Constraint, ConstraintCompiler
 from core.inference.engine import Engine
 from core.inference.reply_memory import ReplyMemory
 from core.inference.request import Request
 from core.inference.sampling import Sampler
 from core.inference.scheduler import EngineConfig
 from core.inference.token_stream import GenerationStats, Piece, Reply, TokenStream
+from core.inference.tools import tool_use
 from core.model.transformer import Transformer
 
 __all__ = ["GenerationStats", "LanguageModel", "Message", "Piece", "TokenStream"]
 
-Message = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a chat adds to the continuation of a prompt."""
+
+    in_reasoning: bool = False
+    forced: tuple[Mapping[str, Any], ...] = ()
+    keeps_markup: bool = False
+    remember: Callable[[str, list[int]], None] | None = None
 
 
 class LanguageModel:
@@ -51,18 +64,34 @@ class LanguageModel:
         self.engine = Engine(runner, config)
         self.backend, self.weight_bytes = runner.name, runner.weight_bytes
         self._replies = ReplyMemory()
+        self._constraints = ConstraintCompiler(tokenizer, vocab_size=model.config.vocab_size)
 
-    def chat(self, messages: Sequence[Message], **sampling: Any) -> TokenStream:
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        tool_choice: str | Mapping[str, Any] | None = None,
+        keeps_markup: bool = False,
+        **sampling: Any,
+    ) -> TokenStream:
         """Reply to a conversation of {"role", "content"} messages; see SamplingConfig for the options.
 
-        Raises ConfigError for unknown options, GenerationError when the conversation does not fit, BusyError
-        when too many requests wait.
+        `tools` and `tool_choice` have OpenAI's form. With `keeps_markup` the text spells the tags of reasoning
+        and calls, for an AnswerParser. Raises ConfigError for unknown options, GenerationError when the
+        conversation does not fit or a form cannot be forced, BusyError when too many requests wait.
         """
+        use = tool_use(tools, tool_choice)
         prompt_ids = self.chat_template.encode(
-            messages, add_generation_prompt=True, exact_ids=self._replies.find(messages)
+            messages, add_generation_prompt=True, tools=use.shown, exact_ids=self._replies.find(messages)
         )
-        conversation = [dict(message) for message in messages]
-        return self._stream(prompt_ids, sampling, partial(self._replies.remember, conversation))
+        plan = _Plan(
+            in_reasoning=self.chat_template.opens_reasoning(prompt_ids),
+            forced=use.forced,
+            keeps_markup=keeps_markup,
+            remember=partial(self._replies.remember, [dict(message) for message in messages]),
+        )
+        return self._stream(prompt_ids, sampling, plan)
 
     def fitting(self, messages: Sequence[Message]) -> list[Message]:
         """The conversation without its oldest turns, so that a quarter of the context is left for the answer.
@@ -108,19 +137,26 @@ class LanguageModel:
         self.engine.close()
 
     def _stream(
-        self,
-        prompt_ids: Sequence[int],
-        options: Mapping[str, Any],
-        remember: Callable[[str, list[int]], None] | None = None,
+        self, prompt_ids: Sequence[int], options: Mapping[str, Any], plan: _Plan = _Plan()
     ) -> TokenStream:
         sampling = SamplingConfig.from_dict({**self.sampling.to_dict(), **options})
         self.engine.check(prompt_ids)
-        reply = Reply(self.tokenizer.stream_decoder(), sampling.stop, remember)
+        decoder = self.tokenizer.stream_decoder(keeps_markup=plan.keeps_markup)
+        reply = Reply(decoder, sampling.stop, plan.remember)
+        constraint = self._constraint(sampling, plan)
         request = Request(
             prompt_ids,
-            Sampler(sampling, prompt_ids, vocab_size=self.config.vocab_size),
+            Sampler(sampling, prompt_ids, vocab_size=self.config.vocab_size, constraint=constraint),
             reply,
             max_new_tokens=sampling.max_new_tokens,
-            stop_ids=self.tokenizer.stop_ids,
+            stop_ids=self.tokenizer.stop_ids | frozenset(sampling.stop_ids),
         )
-        return TokenStream(self.engine, request, reply)
+        return TokenStream(self.engine, request, reply, in_reasoning=plan.in_reasoning)
+
+    def _constraint(self, sampling: SamplingConfig, plan: _Plan) -> Constraint | None:
+        """What forces the form of the answer. A call of a tool goes before a schema."""
+        if plan.forced:
+            return self._constraints.tool_call(plan.forced, after_reasoning=plan.in_reasoning)
+        if sampling.json_schema is not None:
+            return self._constraints.json_schema(sampling.json_schema, after_reasoning=plan.in_reasoning)
+        return None

@@ -236,21 +236,16 @@ class ChatRequest(GenerationRequest):
             raise RequestError(f"collections and {clash[0]} cannot be combined; leave one out.", param=clash[0])
 
     def options(self, *, longest: int) -> dict[str, Any]:
-        tools = self.offered_tools
-        forced = {"must_call": True} if self.must_call else {}
-        return {**super().options(longest=longest), **({"tools": tools, **forced} if tools else {})}
+        """Also the tools, and that the text keeps the tags of reasoning and calls."""
+        given = {**super().options(longest=longest), "keeps_markup": True}
+        if self.tools:
+            given["tools"] = [tool.plain() for tool in self.tools]
+            given["tool_choice"] = (
+                self.tool_choice.model_dump() if isinstance(self.tool_choice, NamedTool) else self.tool_choice
+            )
+        return given
 
     @property
-    def offered_tools(self) -> list[dict[str, Any]]:
-        """The tools that the model may call."""
-        if self.tool_choice == "none":
-            return []
-        tools = [tool.plain() for tool in self.tools]
-        if isinstance(self.tool_choice, NamedTool):
-            tools = [tool for tool in tools if tool["function"]["name"] == self.tool_choice.function.name]
-        return tools
-
-    @property
-    def must_call(self) -> bool:
-        """Whether the answer has to be a call of one of `offered_tools`."""
-        return self.tool_choice == "required" or isinstance(self.tool_choice, NamedTool)
+    def tool_names(self) -> list[str]:
+        """What counts as a call in the answer."""
+        return [] if self.tool_choice == "none" else [tool.function.name for tool in self.tools]

@@ -116,13 +116,12 @@ class CompletionServer:
         asked.check()
         _check_name(asked.model, model.name)
         starts = self._cited_starts(asked, model) if asked.collections else _chat_starts(asked, model)
-        tool_names = [tool["function"]["name"] for tool in asked.offered_tools]
         logprobs = None
         if (num_top := asked.num_logprobs) is not None:
             logprobs = ChatLogprobs(model.tokenizer.token_bytes, num_top)
 
         def writer(index: int, stream: TextStream) -> ChoiceWriter:
-            parser = AnswerParser(tool_names=tool_names, in_reasoning=stream.in_reasoning)
+            parser = AnswerParser(tool_names=asked.tool_names, in_reasoning=stream.in_reasoning)
             return ChatChoiceWriter(index, parser, logprobs)
 
         return await self._answer(request, asked, starts, Frame(model.name, is_chat=True), writer)
