@@ -8,7 +8,6 @@ template alone, and only then are the placeholders turned back and encoded as pl
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import jinja2
@@ -83,11 +82,14 @@ class ChatTemplate:
         said = {"messages": checked_messages(messages), "tools": checked_tools(tools)}
         hidden, placeholders = self._hide_controls(said)
         template = self._with_tools if tools or has_tool_turns(said["messages"]) else self._template
-        render = partial(self._render, template, add_generation_prompt=add_generation_prompt)
-        rendered = render(hidden)
+
+        def render(shown: Sequence[Message]) -> str:
+            return self._render(template, {**hidden, "messages": shown}, add_generation_prompt)
+
+        rendered = render(hidden["messages"])
         written: dict[str, Sequence[int]] = {}
         if exact_ids:
-            rendered, written = _stand_in(hidden, rendered, exact_ids, render)
+            rendered, written = _stand_in(hidden["messages"], rendered, render, exact_ids)
         return [token_id for part in self._split(rendered, placeholders, written) for token_id in part]
 
     def opens_reasoning(self, prompt_ids: Sequence[int]) -> bool:
@@ -129,7 +131,7 @@ class ChatTemplate:
             mask += [0] * len(header) + [is_reply] * len(body) + [0] * len(newline)
         return [*ids, self.tokenizer.eos_id], [*mask, 1]
 
-    def _render(self, template: jinja2.Template, said: Mapping[str, Any], *, add_generation_prompt: bool) -> str:
+    def _render(self, template: jinja2.Template, said: Mapping[str, Any], add_generation_prompt: bool) -> str:
         try:
             with self._sandbox.limits():
                 return self._sandbox.concat(
@@ -194,6 +196,31 @@ class ChatTemplate:
         return self.tokenizer.encode(span.translate(undo)) if span else []
 
 
+def _stand_in(
+    messages: Sequence[Message],
+    rendered: str,
+    render: Callable[[Sequence[Message]], str],
+    exact_ids: Mapping[int, Sequence[int]],
+) -> tuple[str, dict[str, Sequence[int]]]:
+    """The rendered conversation with a mark for each message that has ids, and the ids of each mark.
+
+    Only if putting the texts back gives what the template makes of them: it may cut or rewrite a message.
+    """
+    fresh = _placeholders([rendered, *texts_of(list(messages))])
+    marks = {index: next(fresh) for index in exact_ids}
+    result = render(
+        [{**message, "content": marks.get(index, message["content"])} for index, message in enumerate(messages)]
+    )
+    texts = {mark: messages[index]["content"] for index, mark in marks.items()}
+    if any(result.count(mark) != 1 for mark in texts):
+        return rendered, {}
+    # Some templates strip the messages; what the model wrote is then still what it saw.
+    for changed in (texts, {mark: text.strip() for mark, text in texts.items()}):
+        if result.translate({ord(mark): text for mark, text in changed.items()}) == rendered:
+            return result, {mark: exact_ids[index] for index, mark in marks.items()}
+    return rendered, {}
+
+
 _BAD_TEMPLATE = "Choose another version of the model, or remove chat_template from its tokenizer_config.json."
 
 
@@ -206,31 +233,6 @@ def _extend(ids: list[int], mask: list[int], longer: list[int], value: int) -> N
         )
     mask += [value] * (len(longer) - len(ids))
     ids[:] = longer
-
-
-def _stand_in(
-    said: Mapping[str, Any],
-    rendered: str,
-    exact_ids: Mapping[int, Sequence[int]],
-    render: Callable[[Mapping[str, Any]], str],
-) -> tuple[str, dict[str, Sequence[int]]]:
-    """The conversation with one character for each message whose ids are known, and the ids behind it.
-
-    Only if putting the texts back gives what the template makes of them: it may cut or rewrite a message.
-    """
-    messages = said["messages"]
-    fresh = _placeholders([rendered, *texts_of(said)])
-    marks = {index: next(fresh) for index in exact_ids}
-    marked = [{**message, "content": marks.get(index, message["content"])} for index, message in enumerate(messages)]
-    result = render({**said, "messages": marked})
-    texts = {mark: messages[index]["content"] for index, mark in marks.items()}
-    if any(result.count(mark) != 1 for mark in texts):
-        return rendered, {}
-    # Some templates strip the messages; what the model wrote is then still what it saw.
-    for changed in (texts, {mark: text.strip() for mark, text in texts.items()}):
-        if result.translate({ord(mark): text for mark, text in changed.items()}) == rendered:
-            return result, {mark: exact_ids[index] for index, mark in marks.items()}
-    return rendered, {}
 
 
 def overlap(left: str, right: str, longest: int) -> int:
