@@ -18,7 +18,8 @@ from typing import Any
 
 import psutil
 
-from app.paths import data_dir, starter_dir
+from app.paths import starter_dir
+from core.folders import data_dir
 from core.model.device import num_usable_cores
 
 INSTRUCTION_SETS = {

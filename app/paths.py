@@ -1,23 +1,14 @@
 """Where things lie: the user's data, and what ships with the program.
 
-Everything of a user is under one folder: the system's place for application data, or ASTRAI_HOME where
-that is set. Folders are made, private to the user, when their path is asked for.
+Everything of a user is under one folder, `core.folders.data_dir`. Folders are made, private to the user, when
+their path is asked for.
 """
 
-import os
 from pathlib import Path
 
-from platformdirs import user_data_path
+from core.folders import data_dir
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def data_dir() -> Path:
-    """The folder that holds everything of this user."""
-    home = os.environ.get("ASTRAI_HOME")
-    folder = Path(home).expanduser().absolute() if home else user_data_path("astrai", appauthor=False)
-    _made(folder).chmod(0o700)
-    return folder
 
 
 def models_dir() -> Path:

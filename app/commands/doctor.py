@@ -23,7 +23,7 @@ def run(arguments: Namespace) -> int:
 def collect(*, measures: bool) -> dict[str, Any]:
     """Everything that is known, as plain data."""
     from app import machine
-    from app.paths import data_dir
+    from core.folders import data_dir
 
     facts: dict[str, Any] = {
         "processor": machine.processor(),

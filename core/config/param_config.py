@@ -5,7 +5,12 @@ from dataclasses import dataclass
 from core.config.schema import Config, option
 
 # Forms of a model for export, and the types that each can have, the usual one first.
-EXPORT_DTYPES = {"hf": ("float32", "bfloat16", "float16"), "gguf": ("f16", "f32", "q8_0", "q4_0"), "int8": ()}
+EXPORT_DTYPES: dict[str, tuple[str, ...]] = {
+    "hf": ("float32", "bfloat16", "float16"),
+    "gguf": ("f16", "f32", "q8_0", "q4_0"),
+    "int8": (),
+    "int4": (),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,12 +22,15 @@ class LoadConfig(Config):
     )
     quantization: str = option(
         "auto",
-        "weights in memory: none is fp32 on a CPU and bf16 on a GPU, auto takes int8 for a large model on a CPU",
-        choices=("auto", "none", "int8"),
+        "weights in memory: none is fp32 on a CPU and bf16 on a GPU, auto takes int8 or int4 for large models on a CPU",
+        choices=("auto", "none", "int8", "int4"),
     )
     max_seq_len: int | None = option(
         None, "longest context; without it the model's own, at most 4096", minimum=1, unit="tokens"
     )
+    max_running: int = option(8, "answers that are generated at the same time; others wait", minimum=1, maximum=256)
+    kv_cache: str = option("fp16", "keys and values in the CPU's kernels; int8 halves them", choices=("fp16", "int8"))
+    speculation: bool = option(True, "draft tokens that the text has had before; faster, and the text is the same")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +39,7 @@ class ExportConfig(Config):
 
     to: str = option(
         "hf",
-        "hf is for transformers and vLLM, gguf for llama.cpp, int8 a quarter of the size",
+        "hf is for transformers and vLLM, gguf for llama.cpp, int8 a quarter of the size, int4 about an eighth",
         choices=tuple(EXPORT_DTYPES),
     )
     dtype: str | None = option(

@@ -3,6 +3,9 @@
 Penalty, temperature, top-k, top-p, min-p, then one draw. Legend: V vocab.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -11,6 +14,31 @@ from core.errors import ModelError
 
 # Logits divided by less overflow; the likeliest token has all the probability long before.
 MIN_TEMPERATURE = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A chosen token."""
+
+    token: int
+    logprob: float | None = None
+    top_logprobs: tuple[tuple[int, float], ...] = ()
+
+
+class Sampler:
+    """Chooses the tokens of one answer. It owns the draws and knows which tokens were seen."""
+
+    def __init__(self, sampling: SamplingConfig, prompt_ids: Sequence[int], *, vocab_size: int) -> None:
+        self._sampling, self._draws = sampling, torch.Generator()
+        self._draws.seed() if sampling.seed is None else self._draws.manual_seed(sampling.seed)
+        self._seen = torch.zeros(vocab_size, dtype=torch.bool)
+        self._seen[list(prompt_ids)] = True
+
+    def next(self, logits: Tensor) -> Choice:
+        """Choose a token from fp32 logits (V,) on the CPU and record it as seen."""
+        token = next_token(logits, self._seen, self._sampling, self._draws)
+        self._seen[token] = True
+        return Choice(token)
 
 
 def next_token(logits: Tensor, seen: Tensor, sampling: SamplingConfig, generator: torch.Generator) -> int:

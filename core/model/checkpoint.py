@@ -20,7 +20,7 @@ from core.files import write_json
 from core.model.astrai import astrai_config, astrai_weights, is_astrai
 from core.model.folder import CONFIG, find_model, read_json, refuse_links_outside
 from core.model.gguf_read import gguf_config, gguf_sampling, gguf_weights
-from core.model.quantize import prepare_for_quantized_
+from core.model.quantize import Scheme, prepare_for_quantized_
 from core.model.transformer import Transformer
 from core.model.weights import StoredTensor, check_fit, stored_tensors, write_tensors
 
@@ -34,7 +34,7 @@ __all__ = [
     "load_sampling",
     "open_model",
     "open_weights",
-    "quantization_bits",
+    "quantization_scheme",
     "read_json",
     "save_model",
 ]
@@ -69,18 +69,12 @@ def load_sampling(path: Path) -> SamplingConfig:
         raise ModelError(f"{GENERATION} of {path.name}: {exc.message}", f"Mend it or delete {GENERATION}.") from exc
 
 
-def quantization_bits(path: Path) -> int | None:
-    """Bits per weight if the folder holds our own quantised weights, else None. Raises ModelError."""
+def quantization_scheme(path: Path) -> Scheme | None:
+    """How a folder's weights are quantised if they are, as ours, else None. Raises ModelError for another way."""
     settings = None if is_gguf(path) else read_json(path / CONFIG).get("quantization_config")
     if settings is None:
         return None
-    method, bits = (settings.get(key) if isinstance(settings, dict) else None for key in ("quant_method", "bits"))
-    if method != "astrai" or not isinstance(bits, int):
-        raise ModelError(
-            f"{path.name} is quantised as {method!r} with {bits!r} bits, which is not supported.",
-            "Use the unquantised model; it is quantised here on loading.",
-        )
-    return bits
+    return Scheme.from_config(settings if isinstance(settings, dict) else {})
 
 
 def open_weights(path: Path, config: ModelConfig) -> dict[str, StoredTensor]:
@@ -97,12 +91,12 @@ def open_weights(path: Path, config: ModelConfig) -> dict[str, StoredTensor]:
 def open_model(path: Path) -> tuple[Transformer, dict[str, StoredTensor]]:
     """The model of a folder or GGUF file without weights, and its unread tensors, which fit it. Raises ModelError."""
     config = load_config(path)
-    bits = quantization_bits(path)
+    scheme = quantization_scheme(path)
     stored = open_weights(path, config)
     with torch.device("meta"):
         model = Transformer(config)
-        if bits is not None:
-            prepare_for_quantized_(model, bits)
+        if scheme is not None:
+            prepare_for_quantized_(model, scheme)
     check_fit(path.name, _without_tied_head(config, model.state_dict()), stored)
     return model, stored
 

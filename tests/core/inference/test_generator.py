@@ -1,7 +1,8 @@
 """Generation on a tiny random model: stopping, streaming, cancelling, reuse of what was computed."""
 
 import shutil
-import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -11,11 +12,10 @@ from safetensors.torch import load_file, save_file
 
 import core
 from core.config.model_config import PRESETS, ModelConfig
-from core.config.param_config import SamplingConfig
 from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, GenerationError, ModelError
-from core.inference.engine import Timings
-from core.inference.generator import LanguageModel, _StopStrings
+from core.inference.generator import LanguageModel
+from core.inference.token_stream import _StopStrings
 from core.model.checkpoint import save_model
 from core.model.transformer import Transformer
 
@@ -33,6 +33,13 @@ def folder(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="module")
 def model(folder: Path) -> LanguageModel:
     return core.load(folder)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    assert condition()
 
 
 def test_greedy_text_is_the_argmax_of_full_forwards(model: LanguageModel) -> None:
@@ -91,7 +98,7 @@ def test_cancel_stops_within_one_token(model: LanguageModel) -> None:
     next(iter(stream))
     stream.cancel()
     before = stream.stats.completion_tokens
-    stream._thread.join(5)
+    wait_until(lambda: stream.finish_reason is not None)
     assert stream.stats.completion_tokens - before <= 1
     assert stream.finish_reason in ("cancelled", "stop")
 
@@ -162,15 +169,10 @@ def test_names_are_those_that_people_use(folder: Path, tmp_path: Path) -> None:
 
 def test_ids_that_the_model_does_not_have_are_refused(model: LanguageModel) -> None:
     for bad in (-1, model.config.vocab_size):
-        ids = model.engine.generate(
-            [1, bad],
-            SamplingConfig(),
-            stop_ids=frozenset(),
-            cancelled=threading.Event(),
-            timings=Timings(prompt_tokens=2),
-        )
         with pytest.raises(GenerationError, match=rf"holds id {bad}, the model has ids 0 … "):
-            next(ids)
+            model.engine.check([1, bad])
+    with pytest.raises(GenerationError, match="The prompt is empty"):
+        model.engine.check([])
 
 
 def test_damaged_weights_reach_the_reader_as_an_error_and_not_as_text(folder: Path, tmp_path: Path) -> None:
@@ -209,14 +211,6 @@ def test_the_start_of_a_stop_string_at_the_end_is_shown() -> None:
     held = _StopStrings(["STOP"])
     assert held.push("a ST") == "a "
     assert held.flush() == "ST"
-
-
-def test_cancelling_before_the_first_token_gives_nothing(model: LanguageModel) -> None:
-    cancelled = threading.Event()
-    cancelled.set()
-    timings = Timings(prompt_tokens=1)
-    ids = model.engine.generate([1], SamplingConfig(), stop_ids=frozenset(), cancelled=cancelled, timings=timings)
-    assert list(ids) == []
 
 
 def test_prefill_and_decode_ask_for_the_logits_of_the_last_position_only(
