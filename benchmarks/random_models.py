@@ -6,14 +6,20 @@ Weights are drawn as whole numbers, so nothing is quantised here. Speed does not
 import dataclasses
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from core.config.model_config import PRESETS, ModelConfig
 from core.model.checkpoint import save_model
+from core.model.layers import RMSNorm
 from core.model.quantize import QuantizedEmbedding, QuantizedLinear, Scheme, prepare_for_quantized_
 from core.model.transformer import Transformer
+
+if TYPE_CHECKING:
+    from gguf import GGMLQuantizationType
 
 # AstrAI's own shape, and the one that the design was measured with (TinyLlama's).
 SHAPES = {
@@ -43,15 +49,15 @@ def write_ours(config: ModelConfig, scheme: Scheme | None, folder: Path) -> None
     for module in model.modules():
         if isinstance(module, QuantizedLinear | QuantizedEmbedding):
             _fill_quantised(module, generator)
-        elif isinstance(getattr(module, "weight", None), torch.nn.Parameter):
-            shape = module.weight.shape
-            values = (
-                torch.ones(shape) if len(shape) == 1 else torch.randn(shape, generator=generator) * shape[1] ** -0.5
-            )
-            module.weight = torch.nn.Parameter(values)
+        elif isinstance(module, torch.nn.Linear | torch.nn.Embedding | RMSNorm):
+            module.weight = torch.nn.Parameter(_drawn(module.weight.shape, generator))
     if config.tie_word_embeddings:
         model.tie_head()
     save_model(model, folder, extra={} if scheme is None else {"quantization_config": scheme.to_config()})
+
+
+def _drawn(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    return torch.ones(shape) if len(shape) == 1 else torch.randn(shape, generator=generator) * shape[1] ** -0.5
 
 
 def _fill_quantised(module: QuantizedLinear | QuantizedEmbedding, generator: torch.Generator) -> None:
@@ -111,7 +117,9 @@ def _gguf_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _gguf_blocks(random: np.random.Generator, quant: "object", shape: tuple[int, ...]) -> "np.ndarray":
+def _gguf_blocks(
+    random: np.random.Generator, quant: "GGMLQuantizationType", shape: tuple[int, ...]
+) -> "np.ndarray[Any, Any]":
     """Random bytes as rows of blocks, their fp16 scales small numbers."""
     import gguf
 

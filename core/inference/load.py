@@ -32,7 +32,7 @@ def load(
     speculation: bool = True,
     kv_cache: str = "fp16",
 ) -> LanguageModel:
-    """Open a model or run folder, a GGUF file, or a hub name with its files on this disk; see LoadConfig for the options.
+    """Open a model or run folder, a GGUF file, or a hub name with files on this disk; see LoadConfig for options.
 
     Nothing is downloaded. Raises ModelError, or ConfigError for settings this machine or build lacks.
     """

@@ -1,6 +1,8 @@
 """Generation on a tiny random model: stopping, streaming, cancelling, reuse of what was computed."""
 
+import gc
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,7 @@ from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, GenerationError, ModelError
 from core.inference.generator import LanguageModel
 from core.inference.token_stream import _StopStrings
-from core.model.checkpoint import save_model
+from core.model.checkpoint import load_model, save_model
 from core.model.transformer import Transformer
 
 
@@ -35,6 +37,12 @@ def model(folder: Path) -> LanguageModel:
     return core.load(folder)
 
 
+@pytest.fixture(scope="module")
+def network(folder: Path) -> Transformer:
+    """The same weights, to be asked without an engine."""
+    return load_model(folder)
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 5
     while not condition() and time.monotonic() < deadline:
@@ -42,13 +50,13 @@ def wait_until(condition: Callable[[], bool]) -> None:
     assert condition()
 
 
-def test_greedy_text_is_the_argmax_of_full_forwards(model: LanguageModel) -> None:
+def test_greedy_text_is_the_argmax_of_full_forwards(model: LanguageModel, network: Transformer) -> None:
     prompt = "the quick brown"
     ids = [1, *model.tokenizer.encode(prompt)]
     length = len(ids)
     with torch.no_grad():
         while len(ids) < length + 12:
-            ids.append(int(model.model(torch.tensor([ids]))[0, -1].argmax()))
+            ids.append(int(network(torch.tensor([ids]))[0, -1].argmax()))
     expected = ids[length:]
     stops = [place for place, token in enumerate(expected) if token in model.tokenizer.stop_ids]
     expected = expected[: min(stops, default=12)]
@@ -109,7 +117,7 @@ def test_leaving_the_loop_early_frees_the_engine(model: LanguageModel) -> None:
     assert isinstance(model.generate("a", max_new_tokens=2, temperature=0), str)
 
 
-def test_a_second_turn_computes_only_its_new_tokens(model: LanguageModel) -> None:
+def test_a_second_turn_computes_only_its_new_tokens(model: LanguageModel, folder: Path) -> None:
     first = [{"role": "user", "content": "the quick brown fox"}]
     stream = model.chat(first, max_new_tokens=6, temperature=0)
     reply = stream.read()
@@ -117,13 +125,7 @@ def test_a_second_turn_computes_only_its_new_tokens(model: LanguageModel) -> Non
     again = model.chat(second, max_new_tokens=6, temperature=0)
     text = again.read()
     assert again.stats.reused_tokens >= stream.stats.prompt_tokens - 1
-    fresh = core_text_without_cache(model, second)
-    assert text == fresh
-
-
-def core_text_without_cache(model: LanguageModel, messages: list[dict[str, str]]) -> str:
-    other = LanguageModel(model.model, model.tokenizer, name="other", quantization="float32", max_seq_len=256)
-    return other.chat(messages, max_new_tokens=6, temperature=0).read()
+    assert text == core.load(folder).chat(second, max_new_tokens=6, temperature=0).read()
 
 
 def test_a_conversation_that_does_not_fit_names_both_numbers(model: LanguageModel) -> None:
@@ -213,17 +215,7 @@ def test_the_start_of_a_stop_string_at_the_end_is_shown() -> None:
     assert held.flush() == "ST"
 
 
-def test_prefill_and_decode_ask_for_the_logits_of_the_last_position_only(
-    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows: list[int] = []
-    head = model.model.lm_head.forward
-    monkeypatch.setattr(model.model.lm_head, "forward", lambda x: rows.append(x.shape[1]) or head(x))
-    model.generate("the quick brown fox jumps", max_new_tokens=3, temperature=0.0)
-    assert set(rows) == {1}
-
-
-def test_evaluation_scores_every_token_once(model: LanguageModel, tmp_path: Path) -> None:
+def test_evaluation_scores_every_token_once(model: LanguageModel, network: Transformer, tmp_path: Path) -> None:
     short, long = "the quick brown fox", "the quick 今天 " * 200 + "."
     path = tmp_path / "texts.txt"
     path.write_text(long, encoding="utf-8")
@@ -233,7 +225,7 @@ def test_evaluation_scores_every_token_once(model: LanguageModel, tmp_path: Path
     path.write_text(short, encoding="utf-8")
     ids = torch.tensor([[1, *model.tokenizer.encode(short), 2]])
     with torch.no_grad():
-        logits = model.model(ids[:, :-1])[0]
+        logits = network(ids[:, :-1])[0]
     nats = torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum").item()
     expected = nats / torch.log(torch.tensor(2.0)).item() / len(short)
     assert core.evaluate(model, [path])[0].bits_per_byte == pytest.approx(expected, rel=1e-5)
@@ -259,3 +251,75 @@ def test_the_oldest_turns_give_way_and_a_system_message_stays(model: LanguageMod
     tokens = len(model.chat_template.encode(kept, add_generation_prompt=True))
     assert 0 < tokens <= model.max_seq_len * 3 // 4
     assert model.fitting([question]) == [question]
+
+
+def test_a_second_turn_reuses_ids_that_the_tokenizer_would_not_choose(model: LanguageModel) -> None:
+    first = [{"role": "user", "content": "the quick brown fox"}]
+    for seed in range(20):  # a random model soon writes a text that encodes otherwise
+        stream = model.chat(first, max_new_tokens=12, temperature=1.0, seed=seed)
+        ids = [choice.token for piece in stream.pieces() for choice in piece.choices]
+        if model.tokenizer.encode(stream.text) != ids:
+            break
+    assert model.tokenizer.encode(stream.text) != ids
+    second = [*first, {"role": "assistant", "content": stream.text}, {"role": "user", "content": "and then"}]
+    again = model.chat(second, max_new_tokens=4, temperature=0)
+    again.read()
+    assert again.stats.reused_tokens >= stream.stats.prompt_tokens + len(ids) - 1
+
+
+def test_pieces_hold_every_token_and_join_to_the_text(model: LanguageModel) -> None:
+    stream = model.stream("the", max_new_tokens=40, temperature=1.0, seed=3)
+    pieces = list(stream.pieces())
+    assert "".join(piece.text for piece in pieces) == stream.text
+    tokens = [choice.token for piece in pieces for choice in piece.choices]
+    assert len(tokens) == stream.stats.completion_tokens
+    assert model.tokenizer.decode(tokens) == stream.text
+    assert list(stream.pieces()) == []  # it is read
+
+
+def test_a_hundred_streams_at_once_equal_each_alone_and_leave_nothing_behind(folder: Path) -> None:
+    model = core.load(folder, max_running=40)
+    model.generate("warm", max_new_tokens=2)
+    num_threads = threading.active_count()
+    texts = [f"{word} {number}" for number in range(50) for word in ("the fox", "今天")]
+    options = {"max_new_tokens": 6, "temperature": 1.0, "seed": 7}
+    streams = [model.stream(text, **options) for text in texts]
+    together = [stream.read() for stream in streams]
+    assert threading.active_count() == num_threads
+    assert together == [model.generate(text, **options) for text in texts]
+    num_free, num_kept, num_blocks = model.engine.call(
+        lambda scheduler: (
+            scheduler.pool.num_free,
+            len(list(scheduler.prefixes.nodes())),
+            scheduler.pool.num_blocks,
+        )
+    )
+    assert num_free + num_kept == num_blocks
+
+
+def test_a_stream_that_nobody_holds_is_cancelled(model: LanguageModel) -> None:
+    stream = model.stream("the", max_new_tokens=200, temperature=0)
+    reply = stream._reply
+    del stream
+    wait_until(lambda: reply.finish_reason is not None)
+    assert reply.finish_reason in ("cancelled", "stop")
+
+
+def test_a_model_that_nobody_holds_ends_its_thread_but_not_its_streams(folder: Path) -> None:
+    before = threading.active_count()
+    stream = core.load(folder).stream("the", max_new_tokens=30, temperature=0)
+    assert stream.read() == core.load(folder).generate("the", max_new_tokens=30, temperature=0)
+    del stream
+    gc.collect()
+    assert threading.active_count() == before
+
+
+def test_drafts_change_no_text(folder: Path) -> None:
+    plain, drafting = core.load(folder, speculation=False), core.load(folder)
+    prompt = "the quick brown fox jumps over a lazy dog. the quick brown fox"
+    for seed in (None, 1, 2):
+        options = {"max_new_tokens": 60, "temperature": 0.0 if seed is None else 0.5, "seed": seed}
+        stream = drafting.stream(prompt, **options)
+        assert stream.read() == plain.generate(prompt, **options)
+    assert stream.stats.drafted_tokens >= stream.stats.accepted_tokens
+    assert plain.stream(prompt, max_new_tokens=20).stats.drafted_tokens == 0
