@@ -24,7 +24,7 @@ from core.model.checkpoint import (
     save_model,
 )
 from core.model.gguf_write import GGUFSource, write_gguf
-from core.model.quantize import INT4, INT8, Scheme, quantize_
+from core.model.quantize import INT4, INT8, Scheme
 from core.model.transformer import Transformer
 
 SCHEMES = {"int8": INT8, "int4": INT4}
@@ -38,8 +38,7 @@ def quantize(source: str | Path, output: str | Path, *, scheme: Scheme = INT8) -
     path, target = _places(source, output)
     if quantization_scheme(path) is not None:
         raise ModelError(f"{path} is quantised already.", "Start from the unquantised model.")
-    model = load_model(path)
-    quantize_(model, scheme)
+    model = load_model(path, scheme=scheme)
     extra = {**_origin(path), "quantization_config": scheme.to_config()}
     _save(model, path, target, extra)
     return target

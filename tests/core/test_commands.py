@@ -195,7 +195,7 @@ def test_a_dtype_that_int8_has_not_is_refused(copy: Path, complaint: Complaint) 
 
 def test_a_model_is_not_exported_onto_itself(copy: Path, complaint: Complaint) -> None:
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
-    assert "would be overwritten. Choose another folder." in complaint("export", copy, copy, "--to", "int8")
+    assert "would be overwritten. Choose another place." in complaint("export", copy, copy, "--to", "int8")
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
 
 
