@@ -11,16 +11,16 @@ import pytest
 import tokenizers
 import torch
 
-import core
 from core.config.model_config import PRESETS, ModelConfig
 from core.config.param_config import SamplingConfig
+from core.data.chat_template import ChatTemplate
 from core.data.tokenizer import Tokenizer
 from core.errors import GenerationError, SetupError
 from core.inference.answer_parts import AnswerParser, PartKind
 from core.inference.constraint import Constraint, ConstraintCompiler
 from core.inference.sampling import Sampler
 from core.inference.tools import tool_use
-from core.model.kv_cache import KVCache
+from core.model.checkpoint import load_model
 from core.model.transformer import Transformer
 from tests.core.inference.forced import TEXT, answer_ids, compiler, noise
 
@@ -109,9 +109,9 @@ def any_tokenizer(request: pytest.FixtureRequest, tokenizer: Tokenizer, byte_lev
 
 
 @torch.inference_mode()
-def step(model: Transformer, ids: list[int], cache: KVCache) -> torch.Tensor:
-    """Logits (V,) after more ids."""
-    return model(torch.tensor([ids]), kv_cache=cache, last_only=True)[0, 0]
+def step(model: Transformer, ids: list[int]) -> torch.Tensor:
+    """Logits (V,) after the ids."""
+    return model(torch.tensor([ids]))[0, -1]
 
 
 def forced_text(tokenizer: Tokenizer, constraint: Constraint, *, seed: int, **sampling: Any) -> str:
@@ -156,10 +156,9 @@ def test_a_random_model_answers_in_the_schema(tokenizer: Tokenizer, temperature:
     model = Transformer(ModelConfig.from_dict(values))
     model.init_weights(seed=3)
     constraint = ConstraintCompiler(tokenizer, vocab_size=tokenizer.vocab_size).json_schema(PERSON)
-    cache = KVCache(model.config, 1, model.config.max_position_embeddings)
 
     ids, has_ended = answer_ids(
-        lambda ids: step(model, ids[-1:] or [1], cache),
+        lambda ids: step(model, [1, *ids]),
         constraint,
         vocab_size=tokenizer.vocab_size,
         stop_ids=tokenizer.stop_ids,
@@ -294,19 +293,19 @@ def test_without_llguidance_one_sentence_says_what_to_install(
 
 @pytest.mark.skipif(not (ROOT / "models/starter").is_dir(), reason="models/starter is not in this checkout")
 def test_the_starter_answers_in_the_schema() -> None:
-    model = core.load(ROOT / "models/starter")
-    made = ConstraintCompiler(model.tokenizer, vocab_size=model.config.vocab_size)
-    prompt = model.chat_template.encode([{"role": "user", "content": "Who?"}], add_generation_prompt=True)
+    folder = ROOT / "models/starter"
+    tokenizer, model = Tokenizer.load(folder), load_model(folder, dtype=torch.float32)
+    prompt = ChatTemplate(tokenizer).encode([{"role": "user", "content": "Who?"}], add_generation_prompt=True)
+    made = ConstraintCompiler(tokenizer, vocab_size=model.config.vocab_size)
     for temperature in (0.0, 1.0):
-        cache = KVCache(model.config, 1, 128)
         ids, has_ended = answer_ids(
-            lambda ids, cache=cache: step(model.model, ids[-1:] or prompt, cache),
+            lambda ids: step(model, [*prompt, *ids]),
             made.json_schema(SHORT),
             vocab_size=model.config.vocab_size,
-            stop_ids=model.tokenizer.stop_ids,
+            stop_ids=tokenizer.stop_ids,
             temperature=temperature,
-            max_new_tokens=100,
+            max_new_tokens=60,
             seed=1,
         )
         assert has_ended
-        jsonschema_rs.validate(SHORT, json.loads(model.tokenizer.decode(ids)))
+        jsonschema_rs.validate(SHORT, json.loads(tokenizer.decode(ids)))
