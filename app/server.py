@@ -11,9 +11,9 @@ from fastapi import FastAPI
 
 from app.guard import Guard, session_secret
 from app.loopback import HOST, listen
-from core.folders import data_dir
 from app.services import Services, build_services
 from app.web_server import web_config
+from core.folders import data_dir
 
 PORTS = range(7860, 7880)
 

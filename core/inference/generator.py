@@ -8,8 +8,8 @@ from typing import Any, overload
 
 from core.config.param_config import SamplingConfig
 from core.data.chat_template import ChatTemplate
-from core.data.tool_messages import Message
 from core.data.tokenizer import Tokenizer
+from core.data.tool_messages import Message
 from core.inference.choose_runner import runner_for
 from core.inference.constraint import Constraint, ConstraintCompiler
 from core.inference.engine import Engine
@@ -22,7 +22,6 @@ from core.inference.tools import tool_use
 from core.model.transformer import Transformer
 
 __all__ = ["GenerationStats", "LanguageModel", "Message", "Piece", "TokenStream"]
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +135,7 @@ class LanguageModel:
         """End all streams as cancelled, and the engine's thread; nothing can be generated afterwards."""
         self.engine.close()
 
-    def _stream(
-        self, prompt_ids: Sequence[int], options: Mapping[str, Any], plan: _Plan = _Plan()
-    ) -> TokenStream:
+    def _stream(self, prompt_ids: Sequence[int], options: Mapping[str, Any], plan: _Plan = _Plan()) -> TokenStream:
         sampling = SamplingConfig.from_dict({**self.sampling.to_dict(), **options})
         self.engine.check(prompt_ids)
         decoder = self.tokenizer.stream_decoder(keeps_markup=plan.keeps_markup)

@@ -178,7 +178,7 @@ class GenerationRequest(Request):
         adapter = {} if self.adapter is None else {"adapter": self.adapter}
         return {**self.sampling(longest=longest), **adapter}
 
-    def seed_of(self, index: int) -> dict[str, int]:
+    def seed_of(self, index: int) -> dict[str, Any]:
         """The seed of one of `n` answers, as a sampling option; the first one's is the request's own."""
         return {} if self.seed is None else {"seed": (self.seed + index) % (MAX_SEED + 1)}
 

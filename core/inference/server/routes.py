@@ -122,7 +122,7 @@ class CompletionServer:
 
         def writer(index: int, stream: TextStream) -> ChoiceWriter:
             parser = AnswerParser(tool_names=asked.tool_names, in_reasoning=stream.in_reasoning)
-            return ChatChoiceWriter(index, parser, logprobs)
+            return ChatChoiceWriter(index, parser, logprobs, max_calls=None if asked.parallel_tool_calls else 1)
 
         return await self._answer(request, asked, starts, Frame(model.name, is_chat=True), writer)
 

@@ -362,3 +362,29 @@ def test_a_conversation_that_the_template_refuses_is_a_bad_request(
     monkeypatch.setattr(model.chat_template, "encode", refuse)
     with pytest.raises(openai.BadRequestError, match="Roles must alternate"):
         client.chat.completions.create(**GREEDY)
+
+
+def test_a_forced_call_and_a_schema_hold_on_a_model_of_random_weights(client: openai.OpenAI) -> None:
+    parameters = {"type": "object", "properties": {"hot": {"type": "boolean"}}, "required": ["hot"]}
+    tool: Any = {"type": "function", "function": {"name": "f", "parameters": {**parameters, "additionalProperties": False}}}
+    called = client.chat.completions.create(**GREEDY, max_tokens=100, tools=[tool], tool_choice="required")
+    assert called.choices[0].finish_reason == "tool_calls"
+    call: Any = (called.choices[0].message.tool_calls or [None])[0]
+    assert isinstance(json.loads(call.function.arguments)["hot"], bool)
+    schema: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": tool["function"]["parameters"]}}
+    answer = client.chat.completions.create(**GREEDY, max_tokens=100, response_format=schema, n=2)
+    assert [set(json.loads(one.message.content or "")) for one in answer.choices] == [{"hot"}, {"hot"}]
+
+
+def test_logprobs_come_from_the_model(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(**GREEDY, max_tokens=8, logprobs=True, top_logprobs=3)
+    listed = answer.choices[0].logprobs
+    assert listed is not None
+    assert listed.content is not None
+    assert len(listed.content) == 8
+    for one in listed.content:
+        assert one.logprob <= 0
+        assert [one.token, one.logprob] == [one.top_logprobs[0].token, one.top_logprobs[0].logprob]
+        assert len(one.top_logprobs) == 3
+    joined = b"".join(bytes(one.bytes or []) for one in listed.content).decode("utf-8", "replace")
+    assert joined == answer.choices[0].message.content
