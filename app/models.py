@@ -5,6 +5,7 @@ Loading imports torch, which takes seconds; it happens in a thread, so the page 
 
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -49,6 +50,12 @@ class ModelHolder:
         self.choice: ModelChoice | None = None
         self._model: LanguageModel | None = None
         self._error: AssistantError | None = None
+        self._compiling_since: float | None = None
+
+    @property
+    def compiling_s(self) -> float | None:
+        """For how long the kernels have been compiled, which the first model on a machine waits for."""
+        return None if self._compiling_since is None else time.monotonic() - self._compiling_since
 
     @property
     def state(self) -> ModelState:
@@ -103,7 +110,9 @@ class ModelHolder:
     def _open(self, choice: ModelChoice) -> "tuple[LanguageModel | None, AssistantError | None]":
         try:
             import core
+            from core.inference.choose_runner import kernels_need_compiling
 
+            self._compiling_since = time.monotonic() if kernels_need_compiling() else None
             return core.load(choice.path), None
         except AssistantError as exc:
             return None, exc
@@ -115,11 +124,13 @@ class ModelHolder:
     def _finish(self, choice: ModelChoice, model: "LanguageModel | None", error: AssistantError | None) -> None:
         with self._condition:
             if self.choice == choice:
-                self._model, self._error = model, error
+                self._model, self._error, self._compiling_since = model, error, None
                 self._condition.notify_all()
 
 
-def _holds_model(folder: Path) -> bool:
-    """Whether a folder, or the result in it of a run, has a config and weights."""
-    places = (folder / "model", folder)
+def _holds_model(path: Path) -> bool:
+    """Whether this is a GGUF file, or a folder that has one, or that has a config and weights, itself or as a run."""
+    if path.suffix.lower() == ".gguf" or any(path.glob("*.gguf")):
+        return True
+    places = (path / "model", path)
     return any((place / "config.json").exists() and any(place.glob("*.safetensors")) for place in places)

@@ -1,11 +1,11 @@
 """Which runner computes a model on this machine, and how much memory its cache may take: decided here alone."""
 
 import functools
-import importlib.util
 import logging
 
 import torch
 
+from core import kernels
 from core.inference.runner import BLOCK_TOKENS, Runner, num_blocks_for
 from core.inference.scheduler import EngineConfig
 from core.inference.torch_runner import TorchRunner
@@ -36,20 +36,26 @@ def runner_for(model: Transformer, config: EngineConfig) -> Runner:
     return TorchRunner(model, _num_blocks(model, config, norm.dtype))
 
 
+def kernels_need_compiling() -> bool:
+    """Whether the first quantised model on this machine will wait for its kernels, some 15 seconds."""
+    if not kernels.are_available():
+        return False
+    from core.kernels.variant import is_compiled
+
+    return not is_compiled()
+
+
 @functools.cache
 def kernels_work() -> bool:
     """Whether the CPU's kernels are there and right on this processor; a log line says so where they are not.
 
     The first call on a machine compiles them, which takes some seconds.
     """
-    if importlib.util.find_spec("numba") is None:
-        logger.warning("numba is not installed: quantised models run on torch, several times slower")
-        return False
-    from core.kernels.variant import VARIANT
-
-    if VARIANT == "torch":
+    if not kernels.are_available():
+        logger.warning("there are no kernels (numba is missing or turned off): quantised models run on torch, slower")
         return False
     from core.inference.kernel_check import largest_error
+    from core.kernels.variant import VARIANT
 
     error = largest_error()
     if not error < MAX_KERNEL_ERROR:

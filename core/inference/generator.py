@@ -110,8 +110,7 @@ class LanguageModel:
         """Continue a plain text, or token ids just as they are. Raises as `chat` does."""
         if not isinstance(prompt, str):
             return self._stream(list(prompt), sampling)
-        start = [] if self.tokenizer.bos_id is None else [self.tokenizer.bos_id]
-        return self._stream([*start, *self.tokenizer.encode(prompt)], sampling)
+        return self._stream([*self.tokenizer.start_ids, *self.tokenizer.encode(prompt)], sampling)
 
     @overload
     def generate(self, prompt: str, **sampling: Any) -> str: ...

@@ -165,7 +165,7 @@ def _int8_rows(
     return mul(result0, factor), mul(result1, factor), mul(result2, factor), mul(result3, factor)
 
 
-@inlined
+@compiled
 def tile_row(matrix: int, tile: int, row: int, scale: int, sums: int, group: int) -> Register:
     """A tile's outputs for one row of activations."""
     inputs = read_i64(matrix + INPUTS)
@@ -176,7 +176,7 @@ def tile_row(matrix: int, tile: int, row: int, scale: int, sums: int, group: int
     return _int8_row(weights + tile * inputs * 8, scales + tile * 32, row, scale, groups, group)
 
 
-@inlined
+@compiled
 def tile_rows(
     matrix: int, tile: int, row: int, scale: int, sums: int, group: int
 ) -> tuple[Register, Register, Register, Register]:

@@ -45,7 +45,7 @@ class Register:
     """A vector in annotations; the values exist in compiled code alone."""
 
 
-class Vector(types.Type):
+class Vector(types.Type):  # type: ignore[misc]
     """numba's type of a register of `lanes` equal elements."""
 
     def __init__(self, name: str, element: ir.Type, lanes: int) -> None:
@@ -58,7 +58,7 @@ class Vector(types.Type):
 
 
 @register_model(Vector)
-class _VectorModel(models.PrimitiveModel):
+class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, dmm: Any, fe_type: Vector) -> None:
         super().__init__(dmm, fe_type, fe_type.llvm)
 

@@ -14,7 +14,8 @@ import numba
 
 from core.folders import data_dir
 
-VARIANTS = ("vnni", "avx2", "neon", "generic")
+# Run by this project on real processors; of the others only the assembly has been read.
+TRIED_VARIANTS = ("avx2", "generic")
 
 
 def best_variant(machine: str, features: Mapping[str, bool]) -> str:
@@ -36,6 +37,11 @@ def cache_folder() -> Path:
         digest.update(source.read_bytes())
     home = os.environ.get("NUMBA_CACHE_DIR")
     return (Path(home) if home else data_dir() / "kernels") / digest.hexdigest()[:16]
+
+
+def is_compiled() -> bool:
+    """Whether the kernels need not be compiled any more."""
+    return any(cache_folder().rglob("decoder.decode-*.nbc"))
 
 
 VARIANT = os.environ.get("ASTRAI_KERNELS") or best_variant(platform.machine(), llvm.get_host_cpu_features())

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core import kernels
 from core.errors import ModelError
 
 METHOD = "astrai"
@@ -26,6 +27,8 @@ GROUP_SIZES = (32, 64, 128)
 SCALE_TRIALS = tuple(round(0.70 + 0.02 * step, 2) for step in range(21))
 # Rows are quantised so many weights at a time.
 CHUNK_WEIGHTS = 2**22
+# So many weights are worth the compiled search.
+KERNEL_WEIGHTS = 2**20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +53,8 @@ class Scheme:
         is_ours = values.get("quant_method") == METHOD and scheme.bits in (4, 8) and scheme.head_bits in (4, 8)
         if not is_ours or scheme.group_size not in GROUP_SIZES:
             raise ModelError(
-                f"The model is quantised as {dict(values)}, which is not supported.",
+                f"The model is quantised as {values.get('quant_method')!r} with {values.get('bits')!r} bits, which is not"
+                " supported.",
                 "Use the unquantised model; it is quantised here on loading.",
             )
         return scheme
@@ -142,22 +146,42 @@ def _to_int4(rows: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
     others better. For the values of each trial the best scale is known (least squares); the trial with the
     smallest squared error wins.
     """
-    padded = F.pad(rows, (0, -rows.shape[1] % group_size)).view(len(rows), -1, group_size)  # (O, I/G, G)
-    peak = padded.gather(2, padded.abs().argmax(dim=2, keepdim=True))  # signed
-    best_error = torch.full_like(peak, torch.inf)
-    best_scale = torch.zeros_like(peak)
-    for share in SCALE_TRIALS:
-        trial = _nonzero(peak * (share / -8))
-        values = (padded / trial).round_().clamp_(-8, 7)
-        square = values.square().sum(dim=2, keepdim=True)
-        scale = (padded * values).sum(dim=2, keepdim=True) / square.clamp_min(1)
-        error = (padded - scale * values).square_().sum(dim=2, keepdim=True)
-        is_better = error < best_error
-        best_error = torch.where(is_better, error, best_error)
-        best_scale = torch.where(is_better, scale, best_scale)
-    scale = best_scale.half()
+    padded = F.pad(rows, (0, -rows.shape[1] % group_size)).view(len(rows), -1, group_size).contiguous()  # (O, I/G, G)
+    is_large = rows.numel() >= KERNEL_WEIGHTS and rows.device.type == "cpu"
+    search = _search_compiled if is_large and kernels.are_available() else _search
+    scale = search(padded).half()
     values = (padded / _nonzero(scale.float())).round_().clamp_(-8, 7).to(torch.int8)
     return pack_nibbles(values.flatten(1)), scale.squeeze(2)
+
+
+def _search(groups: Tensor) -> Tensor:
+    """The best scales (O, I/G, 1) of groups (O, I/G, G)."""
+    peak = groups.gather(2, groups.abs().argmax(dim=2, keepdim=True))  # signed
+    best = torch.zeros_like(peak)
+    best_scale = torch.zeros_like(peak)
+    for share in SCALE_TRIALS:
+        values = (groups / _nonzero(peak * (share / -8))).round_().clamp_(-8, 7)
+        square = values.square().sum(dim=2, keepdim=True).clamp_min(1)
+        product = (groups * values).sum(dim=2, keepdim=True)
+        explained = product.square() / square  # of the group's squares; the rest is the error
+        is_better = explained > best
+        best = torch.where(is_better, explained, best)
+        best_scale = torch.where(is_better, product / square, best_scale)
+    return best_scale
+
+
+def _search_compiled(groups: Tensor) -> Tensor:
+    """The same on the CPU's kernels, some twenty times faster."""
+    from core.kernels.scales import Search, search_scales
+    from core.kernels.team import Team
+
+    shares = torch.tensor(SCALE_TRIALS)
+    scales = torch.empty(*groups.shape[:2], 1)
+    team = Team(torch.get_num_threads())
+    addresses = groups.data_ptr(), scales.numel(), groups.shape[2], shares.data_ptr(), len(shares), scales.data_ptr()
+    team.run(search_scales, Search(*addresses, team.size))
+    team.close()
+    return scales
 
 
 def _nonzero(scale: Tensor) -> Tensor:
