@@ -208,7 +208,8 @@ def test_options_reach_the_model_by_its_own_names() -> None:
     del asked["messages"]
     assert asked == {
         "frequency_penalty": 0.5, "presence_penalty": -0.5, "logit_bias": {"5": 3.0}, "stop": ["x"],
-        "max_new_tokens": 4, "keeps_markup": True, "top_k": 5, "min_p": 0.1, "repetition_penalty": 1.1, "adapter": "poet",
+        "max_new_tokens": 4, "keeps_markup": True, "top_k": 5, "min_p": 0.1, "repetition_penalty": 1.1,
+        "adapter": "poet",
     }  # fmt: skip
 
 
