@@ -4,25 +4,23 @@ Everything of a user is under one folder: the system's place for application dat
 that is set. Folders are made, private to the user, when their path is asked for.
 """
 
-import os
 from pathlib import Path
 
-from platformdirs import user_data_path
+from core.hub.places import data_folder, models_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def data_dir() -> Path:
     """The folder that holds everything of this user."""
-    home = os.environ.get("ASTRAI_HOME")
-    folder = Path(home).expanduser().absolute() if home else user_data_path("astrai", appauthor=False)
+    folder = data_folder()
     _made(folder).chmod(0o700)
     return folder
 
 
 def models_dir() -> Path:
     """Models the user put there."""
-    return _made(data_dir() / "models")
+    return _made(data_dir() / models_folder().name)
 
 
 def log_file() -> Path:

@@ -21,6 +21,7 @@ from core.config.param_config import SamplingConfig
 from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, ModelError
 from core.files import read_json_object, write_atomic, write_json
+from core.hub.places import find_downloaded
 from core.model.quantize import prepare_for_quantized_
 from core.model.transformer import Transformer
 
@@ -35,12 +36,12 @@ HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def find_model(name: str | Path) -> Path:
-    """The model folder behind a path or a hub name that is in the local hub cache.
+    """The model folder behind a path, or a hub name that was downloaded here or is in the hub's own cache.
 
     A run folder stands for its result, or until that is there for its newest checkpoint.
     Raises: ModelError saying how to get a model that is not on this disk.
     """
-    path = Path(name)
+    path = Path(name) if Path(name).exists() else find_downloaded(name) or Path(name)
     checkpoints = sorted((path / "checkpoints").glob("step-*"), reverse=True)
     if (path / "model" / CONFIG).exists():
         return path / "model"
@@ -64,7 +65,7 @@ def _in_hub_cache(name: str) -> Path:
     except (LocalEntryNotFoundError, HFValidationError, OSError) as exc:
         raise ModelError(
             f"{name} is not a folder here and not in the hub's cache, and nothing is downloaded by itself.",
-            f"Get it with `hf download {name} --local-dir {name.rpartition('/')[2]}` and give that folder.",
+            f"Get it with `python launch.py download {name}`.",
         ) from exc
 
 
