@@ -5,6 +5,7 @@ AssistantError
 ├── DataError          a file or row that cannot be read or used
 ├── ModelError         a model folder that is missing something, has wrong shapes or is unsafe
 ├── GenerationError    a request that the engine cannot serve (context too long, bad sampling)
+│   └── BusyError      too many requests wait already
 ├── DownloadError      a model that the hub does not give, or not as it says
 ├── TrainingError      a run that cannot start, go on or resume
 └── SetupError         a library, file or permission that this machine lacks
@@ -37,6 +38,10 @@ class ModelError(AssistantError):
 
 class GenerationError(AssistantError):
     """The engine cannot serve this request."""
+
+
+class BusyError(GenerationError):
+    """Too many requests wait already; a later one will be served."""
 
 
 class DownloadError(AssistantError):

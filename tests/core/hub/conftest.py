@@ -25,17 +25,25 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
 
 
 @pytest.fixture
-def fetch_here(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """The child's work in this process, which saves its start; gives the folder."""
+def in_this_process(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child's work is done here, which saves its start."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
     template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
 
-    def run(name: str = hub.name, revision: str | None = None, **changes: Any) -> Path:
-        folder = tmp_path / "model"
-        events: list[dict[str, Any]] = []
-        child.run(child.Job(name, revision, str(folder), 0.001), events.append)
-        return folder
+    def run(job: dict[str, Any], progress: fetch._Progress) -> None:
+        Path(job["folder"]).parent.mkdir(parents=True, exist_ok=True)
+        child.run(child.Job(**job), progress.see)
+
+    monkeypatch.setattr(fetch, "_run_child", run)
+
+
+@pytest.fixture
+def fetch_here(hub: FakeHub, in_this_process: None, tmp_path: Path) -> Callable[..., Path]:
+    """Download to a folder of the test's own, and give it."""
+
+    def run(name: str = hub.name, revision: str | None = None) -> Path:
+        return fetch.download(name, revision=revision, folder=tmp_path / "model", update=True)
 
     return run

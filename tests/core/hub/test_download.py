@@ -58,6 +58,7 @@ def test_a_download_is_whole_found_by_name_and_generates(hub: FakeHub) -> None:
     assert done == sorted(done)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_what_is_here_and_intact_is_not_asked_for_again(hub: FakeHub) -> None:
     folder = core.download(hub.name, revision="v1")
     hub.requests.clear()
@@ -69,6 +70,7 @@ def test_what_is_here_and_intact_is_not_asked_for_again(hub: FakeHub) -> None:
     assert {request.path.rpartition("/")[2] for request in hub.requests} == {"some-model", "config.json"}
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_damaged_file_is_fetched_again_and_it_alone(hub: FakeHub) -> None:
     folder = core.download(hub.name)
     with (folder / WEIGHTS).open("r+b") as file:
@@ -106,6 +108,7 @@ def test_a_second_download_of_the_same_model_at_once_is_refused(hub: FakeHub) ->
         assert running.result() == models_folder() / "someone--some-model"
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_new_commit_replaces_the_old_and_takes_over_what_is_the_same(hub: FakeHub) -> None:
     folder = core.download(hub.name)
     hub.commit = "f" * 40
@@ -120,6 +123,7 @@ def test_a_new_commit_replaces_the_old_and_takes_over_what_is_the_same(hub: Fake
     assert [path.name for path in models_folder().iterdir()] == [folder.name]
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_crash_between_the_renames_of_an_update_leaves_the_old_model(hub: FakeHub) -> None:
     folder = core.download(hub.name)
     staging(folder).mkdir()
@@ -155,6 +159,7 @@ def test_a_full_disk_is_said_and_the_download_goes_on_after_it(hub: FakeHub) -> 
     assert hub.asked(WEIGHTS) == [None, f"bytes={1 << 20}-"]
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_gguf_file_is_fetched_alone_when_it_is_named(hub: FakeHub) -> None:
     hub.files = {"some-Q4_0.gguf": b"GGUF" * 100, "some-Q8_0.gguf": b"GGUF" * 200, "config.json": b"{}"}
     path = core.download(f"{hub.name}:some-Q4_0.gguf")
@@ -234,6 +239,7 @@ def test_a_revision_that_cannot_be_is_refused(revision: str) -> None:
         core.download("a/b", revision=revision)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_names_of_folders_are_those_of_models_and_back(hub: FakeHub) -> None:
     assert HubName.parse("Qwen/Qwen3-0.6B").folder_name == "Qwen--Qwen3-0.6B"
     assert str(HubName.parse("a/b-GGUF:b-Q4_K_M.gguf")) == "a/b-GGUF:b-Q4_K_M.gguf"
