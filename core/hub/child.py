@@ -76,7 +76,7 @@ def main() -> int:
 def run(job: Job, emit: Emit) -> DownloadRecord:
     """Download a model and put it in its folder. Raises: AssistantError; OSError when it cannot be written."""
     name, target = HubName.parse(job.name), Path(job.folder)
-    hub = Hub(os.environ.get("HF_TOKEN") or None, wait_s=job.wait_s)
+    hub = Hub(os.environ.get("HF_TOKEN", "").strip() or None, wait_s=job.wait_s)
     listing = hub.listing(name, job.revision)
     seen = _seen_first(hub, listing)
     files = listing.gguf(name.file) if name.file else listing.model_files(seen.get(INDEX))
@@ -105,7 +105,8 @@ class Staging:
         is_same = mark.exists() and mark.read_text(encoding="ascii", errors="replace") == self.commit
         wanted = {file.name: file for file in files}
         for path in list(self.files.iterdir()):
-            if path.name not in wanted or not (is_same or _is_right(path, wanted[path.name])):
+            is_link = path.stat().st_nlink > 1  # of the old model's file, which nothing may write to
+            if path.name not in wanted or is_link or not (is_same or _is_right(path, wanted[path.name])):
                 path.unlink()
         mark.write_text(self.commit, encoding="ascii")
         for name, content in seen.items():

@@ -29,6 +29,7 @@ SIDE_FILES = (
     "vocab.json",
     "merges.txt",
 )
+TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 MAX_SIDE_FILE_BYTES = 64 * 2**20
 MAX_SHARDS = 1000
 MAX_SHOWN = 8
@@ -125,10 +126,14 @@ class Listing:
         return [self.files[name]]
 
     def check_has_model(self) -> None:
-        """Raises ModelError when there are no weights in safetensors, saying what there is instead."""
-        if CONFIG in self.files and (WEIGHTS in self.files or INDEX in self.files):
-            return
+        """Raises ModelError without weights in safetensors, saying what there is instead, or without a tokenizer."""
         repo = self.name.repo_id
+        if CONFIG in self.files and (WEIGHTS in self.files or INDEX in self.files):
+            if not any(name in self.files for name in TOKENIZERS):
+                raise ModelError(
+                    f"{repo} has no {' or '.join(TOKENIZERS)}.", "Choose a model that brings its tokenizer."
+                )
+            return
         if any(name.endswith(".gguf") for name in self.files):
             raise ModelError(f"{repo} holds GGUF files.", f"Name one, as {repo}:FILE.gguf: {self._ggufs()}.")
         if self.pickles:

@@ -50,8 +50,10 @@ class Hub:
     def __init__(self, token: str | None, *, wait_s: float) -> None:
         """`wait_s` passes before the second try, and twice as much before each further one.
 
-        Raises: DownloadError for an endpoint that is none, or that would be sent the key unencrypted.
+        Raises: DownloadError for a key or an endpoint that is none, or that would be sent the key unencrypted.
         """
+        if token and not (token.isascii() and token.isprintable()):
+            raise DownloadError("HF_TOKEN holds characters that no token has.", "Set it again, without line breaks.")
         self.endpoint = constants.ENDPOINT
         self._has_token = token is not None
         self._wait_s = wait_s
@@ -109,7 +111,7 @@ class Hub:
             if check.is_right:
                 return check.sha256
             wrong, check = _wrong(file, check), Check(file)
-            part.write_bytes(b"")
+            part.unlink()
         raise wrong
 
     def url(self, listing: Listing, file: RepoFile) -> str:

@@ -1,7 +1,6 @@
 """A model comes from a hub whole or not at all, is found by its name, and an interrupted download goes on."""
 
 import os
-import resource
 import shutil
 import threading
 from collections.abc import Iterator
@@ -148,6 +147,7 @@ def test_the_other_folder_must_be_new_empty_or_hold_this_model(hub: FakeHub, tmp
 
 
 def test_a_full_disk_is_said_and_the_download_goes_on_after_it(hub: FakeHub) -> None:
+    resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
     try:

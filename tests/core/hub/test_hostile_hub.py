@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import DownloadError, ModelError
 from core.hub.listing import Listing
-from core.hub.places import RECORD, HubName
+from core.hub.places import RECORD, HubName, staging
 from core.hub.transfer import MAX_ANSWER_BYTES, Hub
 from tests.core.hub.conftest import NAMES
 from tests.hub_server import FakeHub, Handler, entry, serving
@@ -262,6 +262,25 @@ def test_an_endpoint_that_is_unsafe_or_none_is_refused(
         Hub("hf_secret", wait_s=0)
 
 
+def test_a_key_with_a_line_break_is_refused_without_being_shown() -> None:
+    with pytest.raises(DownloadError, match=r"^HF_TOKEN holds characters that no token has\. Set it again"):
+        Hub("hf_sec\nret", wait_s=0)
+
+
+def test_a_changed_list_for_the_same_commit_does_not_write_into_the_model_that_is_here(
+    hub: FakeHub, fetch_here: Fetch
+) -> None:
+    folder = fetch_here()
+    partial = staging(folder) / "files"
+    partial.mkdir(parents=True)
+    (partial.parent / "commit").write_text(hub.commit)
+    (partial / WEIGHTS).hardlink_to(folder / WEIGHTS)
+    hub.claims[WEIGHTS] = {"lfs": {"sha256": "0" * 64}}
+    with pytest.raises(DownloadError, match="is not what the hub's list says"):
+        fetch_here()
+    assert_whole(folder, hub)
+
+
 def test_a_model_that_is_not_there_or_not_at_this_revision_is_said(hub: FakeHub, fetch_here: Fetch) -> None:
     with pytest.raises(DownloadError, match=r"There is no model no/such at http.*, or not for everyone"):
         fetch_here("no/such")
@@ -303,6 +322,7 @@ def test_a_broken_config_is_refused(hub: FakeHub, fetch_here: Fetch, content: by
             r"holds GGUF files\. Name one, as someone/some-model:FILE\.gguf: x-Q4\.gguf, x-Q8\.gguf",
         ),
         ([WEIGHTS], r"has no config\.json"),
+        (["config.json", WEIGHTS], r"has no tokenizer\.json or tokenizer\.model"),
         (["config.json", "README.md"], r"has no model\.safetensors"),
     ],
 )

@@ -1,7 +1,6 @@
 """A file of prompts becomes a file of answers: in order, resumable, and a bad row costs nothing but itself."""
 
 import json
-import resource
 import shutil
 import signal
 import subprocess
@@ -256,6 +255,7 @@ def test_a_full_disk_keeps_the_whole_lines_and_the_batch_goes_on(
     model: LanguageModel, prompts: Path, target: Path, tmp_path: Path
 ) -> None:
     generate_file(model, prompts, tmp_path / "free.jsonl", sampling=SAMPLING)
+    resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1500, limits[1]))
     try:
