@@ -65,8 +65,7 @@ class Assistant:
 
     def _wait_for_model(self, tab: str, language: str) -> Iterator[Update]:
         while self.models.state == ModelState.LOADING and tab not in self._stopped:
-            choice = self.models.choice
-            yield Update("", t("loading", language, name=choice.name if choice else ""))
+            yield Update("", loading_line(self.models, language))
             self.models.wait(timeout_s=0.25)
 
     def _stream(
@@ -84,6 +83,13 @@ class Assistant:
                 shown_at = now
                 yield Update(stream.text, status_line(stream, language, num_dropped))
         yield Update(stream.text, status_line(stream, language, num_dropped))
+
+
+def loading_line(models: ModelHolder, language: str) -> str:
+    """What the user waits for while a model loads."""
+    if models.compiling_s is not None:
+        return t("compiling", language, seconds=models.compiling_s)
+    return t("loading", language, name=models.choice.name if models.choice else "")
 
 
 def status_line(stream: "TokenStream", language: str, num_dropped: int) -> str:

@@ -18,7 +18,8 @@ from typing import Any
 
 import psutil
 
-from app.paths import data_dir, starter_dir
+from app.paths import starter_dir
+from core.folders import data_dir
 from core.model.device import num_usable_cores
 
 INSTRUCTION_SETS = {
@@ -39,7 +40,7 @@ INSTRUCTION_SETS = {
 }
 PACKAGES = (
     "torch", "numpy", "transformers", "tokenizers", "sentencepiece", "safetensors", "sentence-transformers",
-    "faiss-cpu", "gradio", "fastapi", "bitsandbytes", "pyarrow",
+    "faiss-cpu", "gradio", "fastapi", "bitsandbytes", "pyarrow", "numba", "llguidance", "gguf",
 )  # fmt: skip
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 COMMAND_TIMEOUT_S = 10
@@ -96,6 +97,19 @@ def computing() -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "training_precision": str(resolve_precision("auto", device)).removeprefix("torch."),
         "num_threads": torch.get_num_threads(),
+    }
+
+
+def kernels() -> dict[str, Any]:
+    """The vector code that runs quantised models on this processor, and where it lies compiled. Imports numba."""
+    from core.kernels.variant import TRIED_VARIANTS, VARIANT, cache_folder, is_compiled
+
+    return {
+        "variant": VARIANT,
+        "is_tried": VARIANT in TRIED_VARIANTS,
+        "threading": "own threads with a barrier, no library",
+        "cache": str(cache_folder()),
+        "is_compiled": is_compiled(),
     }
 
 

@@ -5,6 +5,7 @@ Loading imports torch, which takes seconds; it happens in a thread, so the page 
 
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -49,6 +50,12 @@ class ModelHolder:
         self.choice: ModelChoice | None = None
         self._model: LanguageModel | None = None
         self._error: AssistantError | None = None
+        self._compiling_since: float | None = None
+
+    @property
+    def compiling_s(self) -> float | None:
+        """For how long the kernels have been compiled, which the first model on a machine waits for."""
+        return None if self._compiling_since is None else time.monotonic() - self._compiling_since
 
     @property
     def state(self) -> ModelState:
@@ -67,11 +74,17 @@ class ModelHolder:
         return [ModelChoice(folder.name, folder) for folder in found]
 
     def select(self, choice: ModelChoice) -> None:
-        """Begin to load a model in the background, unless it is the one that is there."""
+        """Begin to load a model in the background, unless it is the one that is there.
+
+        The model before it is closed: its answers end, and its memory is free for the new one.
+        """
         with self._condition:
             if self.choice == choice and self.state in (ModelState.LOADING, ModelState.READY):
                 return
+            previous = self._model
             self.choice, self._model, self._error = choice, None, None
+        if previous is not None:
+            previous.close()
         threading.Thread(target=self._load, args=(choice,), name="model loader", daemon=True).start()
 
     def wait(self, timeout_s: float) -> bool:
@@ -97,7 +110,9 @@ class ModelHolder:
     def _open(self, choice: ModelChoice) -> "tuple[LanguageModel | None, AssistantError | None]":
         try:
             import core
+            from core.inference.choose_runner import kernels_need_compiling
 
+            self._compiling_since = time.monotonic() if kernels_need_compiling() else None
             return core.load(choice.path), None
         except AssistantError as exc:
             return None, exc
@@ -109,7 +124,7 @@ class ModelHolder:
     def _finish(self, choice: ModelChoice, model: "LanguageModel | None", error: AssistantError | None) -> None:
         with self._condition:
             if self.choice == choice:
-                self._model, self._error = model, error
+                self._model, self._error, self._compiling_since = model, error, None
                 self._condition.notify_all()
 
 

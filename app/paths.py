@@ -1,26 +1,19 @@
 """Where things lie: the user's data, and what ships with the program.
 
-Everything of a user is under one folder: the system's place for application data, or ASTRAI_HOME where
-that is set. Folders are made, private to the user, when their path is asked for.
+Everything of a user is under one folder, `core.folders.data_dir`. Folders are made, private to the user, when
+their path is asked for.
 """
 
 from pathlib import Path
 
-from core.hub.places import data_folder, models_folder
+from core.folders import data_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def data_dir() -> Path:
-    """The folder that holds everything of this user."""
-    folder = data_folder()
-    _made(folder).chmod(0o700)
-    return folder
-
-
 def models_dir() -> Path:
     """Models the user put there."""
-    return _made(data_dir() / models_folder().name)
+    return _made(data_dir() / "models")
 
 
 def log_file() -> Path:

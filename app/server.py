@@ -11,8 +11,8 @@ from fastapi import FastAPI
 
 from app.guard import Guard, session_secret
 from app.loopback import HOST, listen
-from app.paths import data_dir
 from app.services import Services, build_services
+from core.folders import data_dir
 
 PORTS = range(7860, 7880)
 GRACE_S = 1

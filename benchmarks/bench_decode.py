@@ -1,82 +1,181 @@
-"""Tokens per second of decoding and of reading a prompt, unquantised and int8 alternated in one run.
+"""Decoding and reading prompts with a 1B model of random weights, beside the machine's limits and llama.cpp.
 
-The ceiling of decoding is memory: every token reads all weights but the embedding's other rows once. The
-table gives the bandwidth that the measured speed needs beside the one that this machine reads with.
+Each engine sits with its model in a process of its own (`decoders`); the processes take turns, one measurement
+each, so that a disturbance hits all of them alike. Medians are shown, and ratios of medians of one run. The
+ceiling of decoding is memory: a token reads all weights once, and the keys and values before it.
 """
 
+import json
+import os
 import statistics
-import time
+import subprocess
+import sys
+import tempfile
 from argparse import ArgumentParser, Namespace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from app.commands.model_option import add_model_option
+from app.paths import ROOT
+from core.errors import SetupError
+from core.model.device import num_usable_cores
 
-if TYPE_CHECKING:
-    from core.inference.generator import LanguageModel
+PEER = "llama.cpp"
+PEER_FORMATS = {"int4": "Q4_0", "int8": "Q8_0", "int4 with int4 head": "Q4_0"}
+CONTEXTS = (128, 512, 2048)
+PREFILL_TOKENS, DECODE_TOKENS, STREAMS = 512, 32, 8
+# An engine that is so slow is measured at the shortest context alone, once.
+SLOW_FORMATS = ("fp32",)
 
-FORMS = ("none", "int8")
+
+@dataclass(slots=True)
+class Measured:
+    """One engine with one model: its process and its times in seconds."""
+
+    engine: str
+    format: str
+    process: subprocess.Popen[str]
+    decode: dict[tuple[int, int], list[float]] = field(default_factory=dict)  # (streams, context) -> one step of each
+    prefill: list[float] = field(default_factory=list)
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """Let the process do something. Raises SetupError when it ended."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps([method, *arguments]) + "\n")
+            self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise SetupError(f"{self.engine} {self.format} ended.", "Look at what it printed above.")
+        return json.loads(line)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    add_model_option(parser)
-    parser.add_argument("--tokens", type=int, default=128, help="tokens to decode in one repeat (default 128)")
-    parser.add_argument("--prompt-tokens", type=int, default=512, help="tokens of the prompt (default 512)")
-    parser.add_argument("--repeats", type=int, default=5, help="repeats of each form (default 5)")
+    from benchmarks.random_models import SCHEMES, SHAPES
+
+    parser.add_argument("--shape", choices=tuple(SHAPES), default="llama", help="the model's shape (default llama)")
+    parser.add_argument(
+        "--formats", nargs="+", choices=tuple(SCHEMES), default=["int8", "int4", "int4 with int4 head"], help="weights"
+    )
+    parser.add_argument("--contexts", nargs="+", type=int, default=CONTEXTS, help="tokens before the decoded ones")
+    parser.add_argument("--repeats", type=int, default=5, help="measurements of each kind (default 5)")
+    parser.add_argument("--peer", choices=(PEER,), help="measure llama.cpp beside; wants the package llama-cpp-python")
+    parser.add_argument(
+        "--peer-python", default=sys.executable, help="the Python that has the peer's package, if it is another one"
+    )
 
 
 def run(arguments: Namespace) -> dict[str, Any]:
-    import core
     from app.machine import measure
 
-    loaded = [core.load(arguments.model, quantization=form) for form in FORMS]
-    models = {model.quantization: model for model in loaded}  # a folder of int8 weights has no other form
-    decode: dict[str, list[float]] = {form: [] for form in models}
-    prefill: dict[str, list[float]] = {form: [] for form in models}
-    for repeat in range(arguments.repeats + 1):  # the first warms up and is left out
-        for form, model in models.items():
-            decode_rate = decode_tokens_per_s(model, arguments.tokens, seed=repeat)
-            prefill_rate = prefill_tokens_per_s(model, arguments.prompt_tokens, seed=repeat)
-            if repeat:
-                decode[form].append(decode_rate)
-                prefill[form].append(prefill_rate)
-    figures: dict[str, Any] = {"model": loaded[0].name, "num_parameters": loaded[0].num_parameters}
-    for form, model in models.items():
-        rate = statistics.median(decode[form])
-        figures |= {
-            f"{form}_decode_tokens_per_s": round(rate, 1),
-            f"{form}_decode_spread_tokens_per_s": round(max(decode[form]) - min(decode[form]), 1),
-            f"{form}_prompt_tokens_per_s": round(statistics.median(prefill[form]), 1),
-            f"{form}_read_gb_per_s": round(rate * weight_bytes(model) / 1e9, 2),
+    machine = measure()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        measured = [stack.enter_context(one) for one in _start(arguments, Path(folder))]
+        facts = [one.ask("facts") for one in measured]  # when all have loaded
+        for repeat in range(arguments.repeats):
+            for one in measured:
+                _measure(one, arguments.contexts, repeat)
+        facts = [one.ask("facts") for one in measured]
+        machine_after = measure()
+    rows = [row for one, fact in zip(measured, facts, strict=True) for row in _rows(one, arguments.shape, fact)]
+    limits = {name: max(machine[name], machine_after[name]) for name in machine}
+    result = {
+        "machine": {"read_gb_s": limits["read_gb_per_s"], "sgemm_gflops": limits["fp32_gflop_per_s"]},
+        "rows": rows,
+        "ratios": _ratios(rows),
+    }
+    _print_table(result)
+    return result
+
+
+def _start(arguments: Namespace, folder: Path) -> "Iterator[Any]":
+    from benchmarks.random_models import SCHEMES, SHAPES, write_gguf, write_ours
+
+    config = SHAPES[arguments.shape]
+    for form in arguments.formats:
+        place = folder / form.replace(" ", "-")
+        write_ours(config, SCHEMES[form], place)
+        yield _process(sys.executable, "ours", form, place)
+    peers = {PEER_FORMATS[form] for form in arguments.formats if form in PEER_FORMATS} if arguments.peer else set()
+    for form in sorted(peers):
+        place = folder / f"{form}.gguf"
+        write_gguf(config, form, place)
+        yield _process(arguments.peer_python, PEER, form, place)
+
+
+@contextmanager
+def _process(python: str, engine: str, form: str, place: Path) -> Iterator[Measured]:
+    command = [python, "-m", "benchmarks.decoders", engine, str(place), str(num_usable_cores())]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL if engine == PEER else None,
+        text=True, cwd=ROOT, env=environment,
+    ) as process:  # fmt: skip
+        try:
+            yield Measured(engine, form, process)
+        finally:
+            process.kill()
+
+
+def _measure(one: Measured, contexts: list[int], repeat: int) -> None:
+    if one.format in SLOW_FORMATS and repeat:
+        return
+    one.prefill.append(one.ask("prefill", PREFILL_TOKENS, repeat))
+    cases = [(1, context) for context in contexts] + [(STREAMS, contexts[0])]
+    for streams, context in cases[:1] if one.format in SLOW_FORMATS else cases:
+        seconds = one.ask("decode", context, DECODE_TOKENS, streams)
+        one.decode.setdefault((streams, context), []).append(seconds / DECODE_TOKENS)
+
+
+def _rows(one: Measured, shape: str, facts: dict[str, Any]) -> list[dict[str, Any]]:
+    common = {"engine": one.engine, "shape": shape, "format": one.format}
+    costs = {
+        "prefill_tok_s": round(PREFILL_TOKENS / statistics.median(one.prefill), 1),
+        "bytes_per_token": facts["weight_bytes"],
+        "peak_rss_mb": facts["peak_rss_mb"],
+        "load_s": round(facts["load_s"], 2),
+    }
+    return [
+        {
+            **common,
+            "streams": streams,
+            "context": context,
+            "decode_tok_s": round(streams / statistics.median(seconds), 1),
+            "decode_spread_tok_s": round(streams / min(seconds) - streams / max(seconds), 1),
+            "weights_gb_s": round(facts["weight_bytes"] / statistics.median(seconds) / 1e9, 1),
+            **costs,
         }
-    return figures | {"limit_read_gb_per_s": measure()["read_gb_per_s"], "repeats": arguments.repeats}
+        for (streams, context), seconds in one.decode.items()
+    ]
 
 
-def decode_tokens_per_s(model: "LanguageModel", num_tokens: int, *, seed: int) -> float:
-    """Speed after the first token. Many short streams, since a small model may end its text early."""
-    tokens, seconds = 0, 0.0
-    while tokens < num_tokens:
-        stream = model.stream("The", max_new_tokens=num_tokens, temperature=1.0, seed=seed)
-        stream.read()
-        stats = stream.stats
-        if stats.tokens_per_s:
-            tokens += stats.completion_tokens - 1
-            seconds += (stats.completion_tokens - 1) / stats.tokens_per_s
-        seed += 1000
-    return tokens / seconds
+def _ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Ours over the peer's, at the shortest context."""
+
+    def speed(engine: str, form: str, streams: int, key: str) -> float | None:
+        found = [row for row in rows if (row["engine"], row["format"], row["streams"]) == (engine, form, streams)]
+        return found[0][key] if found else None
+
+    wanted = {
+        "decode_int4_vs_q4_0": ("int4", "Q4_0", 1, "decode_tok_s"),
+        "decode_int4_head4_vs_q4_0": ("int4 with int4 head", "Q4_0", 1, "decode_tok_s"),
+        "decode_int8_vs_q8_0": ("int8", "Q8_0", 1, "decode_tok_s"),
+        "prefill_vs_q4_0": ("int4", "Q4_0", 1, "prefill_tok_s"),
+        "streams8_vs_q4_0": ("int4", "Q4_0", STREAMS, "decode_tok_s"),
+    }
+    ratios: dict[str, float] = {}
+    for name, (ours, theirs, streams, key) in wanted.items():
+        mine, peer = speed("ours", ours, streams, key), speed(PEER, theirs, streams, key)
+        if mine and peer:
+            ratios[name] = round(mine / peer, 2)
+    return ratios
 
 
-def prefill_tokens_per_s(model: "LanguageModel", num_tokens: int, *, seed: int) -> float:
-    """Prompt tokens over the time to the first token; each prompt begins differently, so nothing is reused."""
-    text = f"{seed} " + "The river runs through the old town and under the bridge. " * num_tokens
-    prompt_ids = model.tokenizer.encode(text)[: min(num_tokens, model.max_seq_len - 1)]
-    prompt = model.tokenizer.decode(prompt_ids)
-    started = time.perf_counter()
-    stream = model.stream(prompt, max_new_tokens=1, temperature=0)
-    stream.read()
-    return stream.stats.prompt_tokens / (time.perf_counter() - started)
-
-
-def weight_bytes(model: "LanguageModel") -> int:
-    """Bytes of weights that one token reads."""
-    tensors = {tensor.data_ptr(): tensor for tensor in model.model.state_dict().values()}
-    return sum(tensor.nbytes for tensor in tensors.values())
+def _print_table(result: dict[str, Any]) -> None:
+    names = ("engine", "format", "streams", "context", "decode_tok_s", "weights_gb_s", "prefill_tok_s", "peak_rss_mb")
+    print("  ".join(f"{name:>20}" if name == "format" else f"{name:>13}" for name in names))
+    for row in result["rows"]:
+        print("  ".join(f"{row[name]:>20}" if name == "format" else f"{row[name]:>13}" for name in names))

@@ -8,6 +8,7 @@ import lzma
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,9 +20,11 @@ from core.data.records import place_text
 from core.data.streams import InputFile, input_files
 from core.errors import DataError, ModelError
 from core.inference.generator import LanguageModel
+from core.inference.runner import Segment
+from core.inference.scheduler import Scheduler
 from core.model.score import bits_per_byte
 
-CHUNK_TOKENS = 512
+CHUNK_TOKENS = 128
 # Beyond e to this power a perplexity is no float any more; an untrained model stays far below.
 MAX_EXPONENT = 700.0
 
@@ -76,12 +79,11 @@ def _evaluate_file(model: LanguageModel, file: InputFile) -> Evaluation:
     )
 
 
-@torch.inference_mode()
 def text_nats_of(model: LanguageModel, text: str) -> tuple[float, int]:
     """Total -log p of a text's tokens and its end, and their number.
 
     Long texts are read in windows of the model's context, each starting half a window before the
-    first token that it scores. Logits exist for CHUNK_TOKENS tokens at a time.
+    first token that it scores.
     """
     tokenizer = model.tokenizer
     start = tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id
@@ -90,14 +92,28 @@ def text_nats_of(model: LanguageModel, text: str) -> tuple[float, int]:
     total, scored = 0.0, 1
     while scored < len(ids):
         begin = 0 if scored == 1 else max(scored - size // 2, 0)
-        window = torch.tensor([ids[begin : begin + size + 1]], device=model.engine.device)
-        hidden = model.model.hidden(window[:, :-1])[0, scored - begin - 1 :]  # (T, C)
-        targets = window[0, scored - begin :]
-        for rows, labels in zip(torch.split(hidden, CHUNK_TOKENS), torch.split(targets, CHUNK_TOKENS), strict=True):
-            logits = model.model.lm_head(rows).float()  # (chunk, V)
-            total += F.cross_entropy(logits, labels, reduction="sum").item()
-        scored = begin + window.shape[1]
+        window = ids[begin : begin + size + 1]
+        total += model.engine.call(partial(_window_nats, window, scored - begin))
+        scored = begin + len(window)
     return total, len(ids) - 1
+
+
+@torch.inference_mode()
+def _window_nats(ids: list[int], first: int, scheduler: Scheduler) -> float:
+    """Total -log p of ids[first:] in their context, on the engine's thread, from the runner that serves answers.
+
+    Logits exist for CHUNK_TOKENS tokens at a time.
+    """
+    total = 0.0
+    with scheduler.borrowed_blocks(len(ids) - 1) as blocks:
+        for start in range(0, len(ids) - 1, CHUNK_TOKENS):
+            part = ids[start : min(start + CHUNK_TOKENS, len(ids) - 1)]
+            num_logits = min(len(part), max(start + len(part) - first + 1, 0))
+            logits = scheduler.runner.forward([Segment(part, start, blocks, num_logits)])  # (num_logits, V)
+            if num_logits:
+                labels = ids[start + len(part) - num_logits + 1 : start + len(part) + 1]
+                total += F.cross_entropy(logits, torch.tensor(labels), reduction="sum").item()
+    return total
 
 
 def read_texts(file: InputFile) -> Iterator[str]:

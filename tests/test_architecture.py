@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("app", "core", "rag", "studio")
-LAYERS = ("errors", "files", "config", "hub", "data", "kernels", "model", "parallel", "inference", "trainer")
+LAYERS = ("errors", "folders", "files", "config", "hub", "data", "kernels", "model", "parallel", "inference", "trainer")
 # A file beside the folders of core belongs above the layers that it puts together.
 TOP_FILES = ("__init__", "evaluation")
 MAY_IMPORT = {

@@ -23,13 +23,14 @@ def run(arguments: Namespace) -> int:
 def collect(*, measures: bool) -> dict[str, Any]:
     """Everything that is known, as plain data."""
     from app import machine
-    from app.paths import data_dir
+    from core.folders import data_dir
 
     facts: dict[str, Any] = {
         "processor": machine.processor(),
         **machine.storage(),
         "graphics": machine.graphics(),
         "computing": None,
+        "kernels": None,
         "data_dir": str(data_dir()),
         "versions": machine.versions(),
         "missing": machine.missing(),
@@ -40,6 +41,11 @@ def collect(*, measures: bool) -> dict[str, Any]:
         facts["missing"].append(
             {"name": "torch", "for": "every model", "remedy": f"it does not load ({exc}); delete .venv and start again"}
         )
+    try:
+        facts["kernels"] = machine.kernels()
+    except (ImportError, OSError) as exc:
+        remedy = f"numba does not load ({exc}); delete .venv and start again"
+        facts["missing"].append({"name": "numba", "for": "fast answers on the processor", "remedy": remedy})
     if measures and facts["computing"]:
         facts["measured"] = machine.measure()
     return facts
@@ -61,6 +67,10 @@ def rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     if computing:
         lines.append(("runs on", f"{computing['device']}, {computing['num_threads']} threads"))
         lines.append(("trains in", computing["training_precision"]))
+    if kernels := facts["kernels"]:
+        tried = "" if kernels["is_tried"] else " (untested by us: checked against torch at every start)"
+        compiled = "compiled" if kernels["is_compiled"] else "compiled at first use"
+        lines.append(("kernels", f"{kernels['variant']}{tried}, {kernels['threading']}; {compiled}"))
     if measured := facts.get("measured"):
         lines.append(("memory read", f"{measured['read_gb_per_s']} GB/s"))
         lines.append(("matrix product fp32", f"{measured['fp32_gflop_per_s']} GFLOP/s"))

@@ -48,11 +48,11 @@ def run(arguments: Namespace) -> int:
     if arguments.input is not None or arguments.output is not None:
         return _run_file(arguments)
     prompt = sys.stdin.read() if arguments.prompt is None else arguments.prompt
-    model = open_model(arguments)
-    stream = model.stream(prompt, **given_options(arguments, SamplingConfig))
-    for piece in stream:
-        if not arguments.json:
-            print(piece, end="", flush=True)
+    with contextlib.closing(open_model(arguments)) as model:
+        stream = model.stream(prompt, **given_options(arguments, SamplingConfig))
+        for piece in stream:
+            if not arguments.json:
+                print(piece, end="", flush=True)
     if arguments.json:
         result = {"text": stream.text, "finish_reason": stream.finish_reason, **asdict(stream.stats)}
         print(json.dumps(result, ensure_ascii=False))
@@ -68,9 +68,8 @@ def _run_file(arguments: Namespace) -> int:
 
     _check(arguments)
     check_files(arguments.input, arguments.output)
-    model, shown = open_model(arguments), Progress()
-    sampling = given_options(arguments, SamplingConfig)
-    with _ctrl_c() as stopping, contextlib.closing(shown):
+    shown, sampling = Progress(), given_options(arguments, SamplingConfig)
+    with contextlib.closing(open_model(arguments)) as model, _ctrl_c() as stopping, contextlib.closing(shown):
         state = generate_file(
             model,
             arguments.input,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from app.commands.model_option import add_model_options, describe, open_model
 from app.loopback import HOST, listen
-from app.paths import data_dir
+from core.folders import data_dir
 
 if TYPE_CHECKING:
     import uvicorn

@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.assistant import loading_line
 from app.format import NOTICE, short_count, to_html, to_messages, to_seed, to_text, without_notices
 from app.i18n import ENGLISH, LANGUAGES, preferred_language, t
 from app.models import ModelChoice, ModelState
@@ -260,7 +261,7 @@ class ChatTab:
         """Which model is loading or ready, or why none is."""
         choice = self.services.models.choice
         if choice and self.services.models.state == ModelState.LOADING:
-            return t("loading", language, name=choice.name)
+            return loading_line(self.services.models, language)
         try:
             model = self.services.models.model()
         except AssistantError as exc:

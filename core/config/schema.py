@@ -95,7 +95,8 @@ def add_options(parser: ArgumentParser, config_class: type[Config]) -> None:
         if kind is bool:
             parser.add_argument(flag, action=BooleanOptionalAction, default=SUPPRESS, help=text)
         elif kind is list:
-            parser.add_argument(flag, nargs="+", default=SUPPRESS, metavar="TEXT", help=text)
+            entry = typing.get_args(hints[field.name])[0]
+            parser.add_argument(flag, nargs="+", type=entry, default=SUPPRESS, metavar=_METAVARS[entry], help=text)
         elif kind is dict:
             parser.add_argument(flag, type=_json_value, default=SUPPRESS, metavar="JSON", help=text)
         else:

@@ -35,12 +35,25 @@ class ChatTemplate:
         self._control = re.compile("|".join(re.escape(token) for token in controls) or r"(?!)")
         self._controls = controls
 
-    def encode(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> list[int]:
-        """Ids of a conversation. Raises GenerationError for a bad message, ModelError for a bad template."""
+    def encode(
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool,
+        exact_ids: Mapping[int, Sequence[int]] | None = None,
+    ) -> list[int]:
+        """Ids of a conversation. Raises GenerationError for a bad message, ModelError for a bad template.
+
+        `exact_ids` are the ids that the model itself wrote for some of the messages, by their index. They stand
+        where the template shows such a message as it is; where it rewrites one, the text is encoded.
+        """
         _check(messages)
         hidden, placeholders = self._hide_controls(messages)
         rendered = self._render(hidden, add_generation_prompt)
-        return [token_id for part in self._split(rendered, placeholders) for token_id in part]
+        written: dict[str, Sequence[int]] = {}
+        if exact_ids:
+            rendered, written = self._stand_in(hidden, rendered, add_generation_prompt, exact_ids)
+        return [token_id for part in self._split(rendered, placeholders, written) for token_id in part]
 
     def encode_with_mask(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
         """Ids of a whole conversation and a mask of 1 on what the assistant says and the end of its turns.
@@ -74,6 +87,32 @@ class ChatTemplate:
             ids += [*header, *body, *newline]
             mask += [0] * len(header) + [is_reply] * len(body) + [0] * len(newline)
         return [*ids, self.tokenizer.eos_id], [*mask, 1]
+
+    def _stand_in(
+        self,
+        messages: Sequence[Message],
+        rendered: str,
+        add_generation_prompt: bool,
+        exact_ids: Mapping[int, Sequence[int]],
+    ) -> tuple[str, dict[str, Sequence[int]]]:
+        """The conversation with one character for each message whose ids are known, and the ids behind it.
+
+        Only if putting the texts back gives what the template makes of them: it may cut or rewrite a message.
+        """
+        fresh = _placeholders("".join([rendered, *(message["content"] for message in messages)]))
+        marks = {index: next(fresh) for index in exact_ids}
+        marked = [
+            {**message, "content": marks.get(index, message["content"])} for index, message in enumerate(messages)
+        ]
+        result = self._render(marked, add_generation_prompt)
+        texts = {mark: messages[index]["content"] for index, mark in marks.items()}
+        if any(result.count(mark) != 1 for mark in texts):
+            return rendered, {}
+        # Some templates strip the messages; what the model wrote is then still what it saw.
+        for changed in (texts, {mark: text.strip() for mark, text in texts.items()}):
+            if result.translate({ord(mark): text for mark, text in changed.items()}) == rendered:
+                return result, {mark: exact_ids[index] for index, mark in marks.items()}
+        return rendered, {}
 
     def _render(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
         try:
@@ -116,13 +155,17 @@ class ChatTemplate:
             hidden.append({"role": message["role"], "content": content})
         return hidden, {placeholder: text for text, placeholder in placeholders.items()}
 
-    def _split(self, rendered: str, placeholders: Mapping[str, str]) -> Iterator[list[int]]:
-        """Control tokens as ids, the plain spans between them encoded with their placeholders undone."""
+    def _split(
+        self, rendered: str, placeholders: Mapping[str, str], written: Mapping[str, Sequence[int]]
+    ) -> Iterator[Sequence[int]]:
+        """Control tokens and written messages as ids, the spans between encoded with their placeholders undone."""
         undo = str.maketrans(dict(placeholders))
+        known = {**{token: [number] for token, number in self.tokenizer.added_tokens.items()}, **written}
+        cuts = re.compile("|".join([*map(re.escape, written), self._control.pattern]))
         end = 0
-        for match in self._control.finditer(rendered):
+        for match in cuts.finditer(rendered):
             yield self._encode_plain(rendered[end : match.start()], undo)
-            yield [self.tokenizer.added_tokens[match[0]]]
+            yield known[match[0]]
             end = match.end()
         yield self._encode_plain(rendered[end:], undo)
 

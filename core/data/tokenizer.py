@@ -13,7 +13,7 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,14 @@ MAX_CHARACTER_SHARE = 2 / 3
 
 UNK, BOS, EOS, PAD = "<unk>", "<s>", "</s>", "<pad>"
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
+THINK_START, THINK_END = "<think>", "</think>"
+TOOL_CALL_START, TOOL_CALL_END = "<tool_call>", "</tool_call>"
+# What structures an answer, whether a tokenizer has tokens for it or spells it.
+MARKUP = (THINK_START, THINK_END, TOOL_CALL_START, TOOL_CALL_END)
 CONTROL_TOKENS = (
     TURN_START,
     TURN_END,
-    "<think>",
-    "</think>",
-    "<tool_call>",
-    "</tool_call>",
+    *MARKUP,
     *(f"<|reserved_{number}|>" for number in range(6)),
 )
 MIN_VOCAB_SIZE = 4 + len(CONTROL_TOKENS) + 256 + 1
@@ -67,6 +68,7 @@ class Tokenizer:
         self._backend = backend
         self._settings = settings
         self.added_tokens = added_tokens
+        self._control_ids = frozenset(added_tokens.values())
         self.vocab_size = max(backend.vocab_size, 1 + max(added_tokens.values(), default=0))
         self.bos_id = self._special("bos_token")
         self.pad_id = self._special("pad_token")
@@ -175,9 +177,19 @@ class Tokenizer:
         decoder = self.stream_decoder()
         return "".join([decoder.push(token_id) for token_id in ids]) + decoder.flush()
 
-    def stream_decoder(self) -> "StreamDecoder":
-        """A decoder that takes one id at a time and never gives half a character."""
-        return StreamDecoder(self._backend, frozenset(self.added_tokens.values()))
+    def stream_decoder(self, *, keeps_markup: bool = False) -> "StreamDecoder":
+        """A decoder that takes one id at a time and never gives half a character.
+
+        Control tokens are left out, but with `keeps_markup` those of reasoning and tool calls are spelt.
+        """
+        shown = {self.added_tokens[tag]: tag for tag in MARKUP if keeps_markup and tag in self.added_tokens}
+        return StreamDecoder(self._backend, dict.fromkeys(self.added_tokens.values(), "") | shown)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """What a token stands for; nothing for control tokens and ids without one."""
+        if token_id in self._control_ids or not 0 <= token_id < self._backend.vocab_size:
+            return b""
+        return self._backend.token_bytes(token_id)
 
     @property
     def fingerprint(self) -> str:
@@ -196,15 +208,17 @@ class Tokenizer:
 class StreamDecoder:
     """Joins the bytes of tokens and gives out whole characters."""
 
-    def __init__(self, backend: Backend, control_ids: frozenset[int]) -> None:
-        self._backend, self._control_ids = backend, control_ids
+    def __init__(self, backend: Backend, controls: Mapping[int, str]) -> None:
+        """`controls` are the ids of control tokens and how each is shown, which may be not at all."""
+        self._backend, self._controls = backend, controls
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._strips_space = backend.strips_first_space
 
     def push(self, token_id: int) -> str:
         """Text that this id completes; empty while a character is incomplete."""
-        if token_id in self._control_ids:
-            return ""
+        if token_id in self._controls:
+            shown = self._controls[token_id]
+            return self.flush() + shown if shown else ""
         return self._strip(self._utf8.decode(self._backend.token_bytes(token_id)))
 
     def flush(self) -> str:

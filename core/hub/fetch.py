@@ -70,11 +70,13 @@ def download(
     wanted = HubName.parse(name)
     if revision is not None:
         check_revision(revision)
-    target = (Path(folder).expanduser() if folder else models_folder() / wanted.folder_name).resolve()
     try:
+        target = (Path(folder).expanduser() if folder else models_folder() / wanted.folder_name).resolve()
         is_here = _look(target, wanted, revision)
     except OSError as exc:
-        raise DownloadError(f"{target} cannot be used: {exc.strerror}.", "Choose another folder.") from exc
+        raise DownloadError(
+            f"{exc.filename or folder} cannot be used: {exc.strerror}.", "Choose a folder that you may write to."
+        ) from exc
     if update or not is_here:
         job = {"name": name, "revision": revision, "folder": str(target), "wait_s": RETRY_WAIT_S}
         _run_child(job, _Progress(progress or (lambda _: None)))

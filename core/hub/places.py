@@ -5,17 +5,15 @@ two models share one. A GGUF file OWNER/NAME:FILE.gguf has a folder of its own, 
 is on its way is in a hidden folder beside it (`staging`), in a shape that nobody takes for a model.
 """
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from platformdirs import user_data_path
-
 from core.errors import AssistantError, ConfigError
 from core.files import read_json_object, sha256_file
+from core.folders import data_dir
 
 RECORD = "download.json"
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
@@ -110,15 +108,9 @@ def _is_intact(path: Path, file: FileRecord) -> bool:
         return False
 
 
-def data_folder() -> Path:
-    """The folder of everything of this user: the system's place for it, or ASTRAI_HOME where that is set."""
-    home = os.environ.get("ASTRAI_HOME")
-    return Path(home).expanduser().absolute() if home else user_data_path("astrai", appauthor=False)
-
-
 def models_folder() -> Path:
-    """The user's models, one folder each. It need not exist yet."""
-    return data_folder() / "models"
+    """The user's models, one folder each. It need not exist yet. Raises OSError without a data folder."""
+    return data_dir() / "models"
 
 
 def staging(folder: Path) -> Path:
@@ -132,6 +124,9 @@ def find_downloaded(name: str | Path) -> Path | None:
         wanted = HubName.parse(str(name))
     except ConfigError:
         return None
-    folder = models_folder() / wanted.folder_name
+    try:
+        folder = models_folder() / wanted.folder_name
+    except OSError:
+        return None
     path = folder / wanted.file if wanted.file else folder
     return path if path.exists() and DownloadRecord.read(folder) else None

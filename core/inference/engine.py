@@ -1,144 +1,148 @@
-"""Token ids in, token ids out: prefill, decode, cancel.
+"""Requests of token ids in, chosen tokens out: one thread that steps a scheduler.
 
-One engine holds one model and one cache. Generations take turns behind a lock; the tokens that a new
-prompt shares with the cache's content are not computed again, so a second turn costs its new tokens.
+Any thread submits; the receivers of the requests are called on the engine's own thread, which begins with the
+first request and ends with `close`, or when nobody holds the engine any more.
 """
 
+import logging
 import threading
-import time
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TypeVar
 
-import torch
-from torch import Tensor
+from core.errors import BusyError, GenerationError
+from core.inference.request import Request
+from core.inference.runner import Runner
+from core.inference.scheduler import EngineConfig, Scheduler
 
-from core.config.param_config import SamplingConfig
-from core.errors import GenerationError
-from core.inference.sampling import next_token
-from core.model.kv_cache import KVCache
-from core.model.transformer import Transformer
+logger = logging.getLogger(__name__)
 
-# A long prompt is computed in parts, so that it can be cancelled.
-PREFILL_CHUNK_TOKENS = 256
-
-
-@dataclass(slots=True)
-class Timings:
-    """What one generation cost. `reused_tokens` of the prompt were in the cache already."""
-
-    prompt_tokens: int
-    reused_tokens: int = 0
-    completion_tokens: int = 0
-    time_to_first_token_s: float = 0.0
-    decode_s: float = 0.0
+JOIN_TIMEOUT_S = 30.0
+T = TypeVar("T")
 
 
 class Engine:
-    """Runs one generation at a time over a preallocated cache."""
+    """The door to a scheduler for every thread."""
 
-    def __init__(self, model: Transformer, *, max_seq_len: int) -> None:
-        self.model = model
-        self.max_seq_len = max_seq_len
-        self.device = model.model.norm.weight.device
-        dtype = model.model.norm.weight.dtype
-        self._cache = KVCache(model.config, 1, max_seq_len, dtype=dtype, device=self.device)
-        self._cached_ids: list[int] = []
-        self._lock = threading.Lock()
+    def __init__(self, runner: Runner, config: EngineConfig) -> None:
+        """Raises GenerationError when the runner has too few blocks for one text of max_seq_len."""
+        self.config = config
+        self.vocab_size = runner.config.vocab_size
+        self._loop = _Loop(Scheduler(runner, config))
+        self._finalizer = weakref.finalize(self, self._loop.close)
 
-    def check_fits(self, prompt_tokens: int) -> None:
-        """Raise GenerationError with both numbers when a prompt leaves no room for a token."""
-        if prompt_tokens >= self.max_seq_len:
-            raise GenerationError(
-                f"The conversation is {prompt_tokens} tokens, the model's context is {self.max_seq_len}.",
-                "Start a new chat or shorten the message.",
-            )
+    @property
+    def max_seq_len(self) -> int:
+        return self.config.max_seq_len
 
-    def generate(
-        self,
-        prompt_ids: Sequence[int],
-        sampling: SamplingConfig,
-        *,
-        stop_ids: frozenset[int],
-        cancelled: threading.Event,
-        timings: Timings,
-    ) -> Generator[int, None, None]:
-        """Yield new ids up to a stop id (not yielded), max_new_tokens, the context's end or `cancelled`.
-
-        Raises GenerationError for an empty prompt, ids that the model does not have, or one that does not fit.
-        """
+    def check(self, prompt_ids: Sequence[int]) -> None:
+        """Raise GenerationError for an empty prompt, ids that the model lacks, or no room for one new token."""
         if not prompt_ids:
             raise GenerationError("The prompt is empty.", "Give at least one token of text.")
-        lowest, highest, count = min(prompt_ids), max(prompt_ids), self.model.config.vocab_size
+        lowest, highest, count = min(prompt_ids), max(prompt_ids), self.vocab_size
         if lowest < 0 or highest >= count:
             raise GenerationError(
                 f"The prompt holds id {lowest if lowest < 0 else highest}, the model has ids 0 … {count - 1}.",
                 "Encode the text with the model's own tokenizer.",
             )
-        self.check_fits(len(prompt_ids))
-        with self._lock:
-            yield from self._generate(list(prompt_ids), sampling, stop_ids, cancelled, timings)
+        if len(prompt_ids) >= self.max_seq_len:
+            raise GenerationError(
+                f"The conversation is {len(prompt_ids)} tokens, the model's context is {self.max_seq_len}.",
+                "Start a new chat or shorten the message.",
+            )
 
-    @torch.inference_mode()
-    def _generate(
-        self,
-        prompt_ids: list[int],
-        sampling: SamplingConfig,
-        stop_ids: frozenset[int],
-        cancelled: threading.Event,
-        timings: Timings,
-    ) -> Generator[int, None, None]:
-        start = time.perf_counter()
-        generator = torch.Generator()
-        generator.seed() if sampling.seed is None else generator.manual_seed(sampling.seed)
-        seen = torch.zeros(self.model.config.vocab_size, dtype=torch.bool)
-        seen[prompt_ids] = True
-        logits = self._prefill(prompt_ids, cancelled, timings)
-        limit = min(sampling.max_new_tokens, self.max_seq_len - len(prompt_ids))
-        while logits is not None and not cancelled.is_set():
-            token = next_token(logits.cpu(), seen, sampling, generator)
-            if token in stop_ids:
-                return
-            seen[token] = True
-            timings.completion_tokens += 1
-            now = time.perf_counter()
-            if timings.completion_tokens == 1:
-                timings.time_to_first_token_s = now - start
-                first = now
-            timings.decode_s = now - first
-            yield token
-            if timings.completion_tokens >= limit:
-                return
-            logits = self._decode(token)
+    def submit(self, request: Request) -> None:
+        """Queue a request. Raises GenerationError as `check` does, BusyError when too many wait already."""
+        self.check(request.prompt_ids)
+        self._loop.submit(request)
 
-    def _prefill(self, prompt_ids: list[int], cancelled: threading.Event, timings: Timings) -> Tensor | None:
-        """Logits (V,) after the prompt, or None when cancelled. The cached prefix is kept."""
-        reused = _common_prefix(self._cached_ids, prompt_ids[:-1])
-        timings.reused_tokens = reused
-        self._cache.truncate(reused)
-        del self._cached_ids[reused:]
-        logits = None
-        while self._cache.length < len(prompt_ids):
-            if cancelled.is_set():
-                return None
-            part = prompt_ids[self._cache.length : self._cache.length + PREFILL_CHUNK_TOKENS]
-            logits = self._forward(part)
-        return logits
+    def call(self, function: Callable[[Scheduler], T]) -> T:
+        """Run a function on the engine's thread between two steps and give what it returns or raises."""
+        return self._loop.call(function)
 
-    def _decode(self, token: int) -> Tensor:
-        """Logits (V,) after one more token."""
-        return self._forward([token])
-
-    def _forward(self, ids: list[int]) -> Tensor:
-        input_ids = torch.tensor([ids], device=self.device)
-        logits = self.model(input_ids, kv_cache=self._cache, last_only=True)  # (1, 1, V)
-        self._cached_ids += ids
-        return logits[0, 0]
+    def close(self) -> None:
+        """Cancel everything and end the thread. A second call does nothing."""
+        self._finalizer()
 
 
-def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    length = 0
-    for a, b in zip(left, right, strict=False):
-        if a != b:
-            break
-        length += 1
-    return length
+class _Loop:
+    """What the thread runs. It does not know the engine, so that an engine nobody holds can go."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler: Scheduler | None = scheduler
+        self._bound = scheduler.config.max_running + scheduler.config.max_waiting
+        self._news = threading.Condition()
+        self._inbox: deque[Request] = deque()
+        self._calls: deque[Callable[[Scheduler], None]] = deque()
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
+
+    def submit(self, request: Request) -> None:
+        with self._news:
+            scheduler = self._open_scheduler()
+            num_open = len(self._inbox) + scheduler.num_requests
+            if num_open >= self._bound:
+                raise BusyError(f"{num_open} requests are under way or waiting, the most is {self._bound}.", _LATER)
+            self._inbox.append(request)
+            self._wake()
+
+    def call(self, function: Callable[[Scheduler], T]) -> T:
+        future: Future[T] = Future()
+
+        def run(scheduler: Scheduler) -> None:
+            try:
+                future.set_result(function(scheduler))
+            except BaseException as exc:  # noqa: BLE001 - whoever called must learn of it
+                future.set_exception(exc)
+
+        with self._news:
+            self._open_scheduler()
+            self._calls.append(run)
+            self._wake()
+        return future.result()
+
+    def close(self) -> None:
+        with self._news:
+            self._is_closed = True
+            self._news.notify_all()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(JOIN_TIMEOUT_S)
+        self._scheduler = None
+
+    def _open_scheduler(self) -> Scheduler:
+        if self._scheduler is None or self._is_closed:
+            raise GenerationError("The model was closed.", "Load it again.")
+        return self._scheduler
+
+    def _wake(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+            self._thread.start()
+        self._news.notify_all()
+
+    def _run(self) -> None:
+        scheduler = self._scheduler
+        assert scheduler is not None
+        while self._take_news(scheduler):
+            try:
+                scheduler.step()
+            except Exception as exc:
+                logger.exception("the scheduler failed")
+                scheduler.reset(exc)
+        scheduler.cancel_all()
+
+    def _take_news(self, scheduler: Scheduler) -> bool:
+        """Wait for something to do, take in what came, and say whether to go on."""
+        with self._news:
+            self._news.wait_for(lambda: self._is_closed or self._inbox or self._calls or scheduler.has_work)
+            scheduler.waiting.extend(self._inbox)
+            self._inbox.clear()
+            calls, self._calls = self._calls, deque()
+        for call in calls:
+            call(scheduler)
+        return not self._is_closed
+
+
+_LATER = "Try again in a moment, or ask for fewer at once."

@@ -10,13 +10,13 @@ from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, ModelError
 from core.hub.places import DownloadRecord
 from core.inference.generator import LanguageModel
-from core.model.checkpoint import find_model, load_config, load_model, load_sampling, quantization_bits
+from core.model.checkpoint import find_model, load_config, load_model, load_sampling, quantization_scheme
 from core.model.device import free_memory_bytes, num_usable_cores, resolve_device
 from core.model.kv_cache import cache_bytes
-from core.model.quantize import quantize_
+from core.model.quantize import INT4, INT8, Scheme, quantize_
 
-# Below this size a model is read faster than it is quantised, and loses nothing by staying as it is.
-AUTO_QUANTIZE_PARAMETERS = 200_000_000
+# From these sizes on `auto` quantises on a CPU: a smaller model is fast enough as it is, and loses most by it.
+AUTO_INT8_PARAMETERS, AUTO_INT4_PARAMETERS = 200_000_000, 700_000_000
 # Below this size waking a second thread costs more than it saves: the starter decodes 264 tokens/s with one and
 # 143 with two (docs/lab_notebook.md).
 ONE_THREAD_PARAMETERS = 20_000_000
@@ -24,16 +24,30 @@ DEFAULT_MAX_SEQ_LEN = 4096
 
 
 def load(
-    path_or_hub_name: str | Path, *, device: str = "auto", quantization: str = "auto", max_seq_len: int | None = None
+    path_or_hub_name: str | Path,
+    *,
+    device: str = "auto",
+    quantization: str = "auto",
+    max_seq_len: int | None = None,
+    max_running: int = 8,
+    speculation: bool = True,
+    kv_cache: str = "fp16",
 ) -> LanguageModel:
     """Open a model or run folder, or a hub name whose files are on this disk; see LoadConfig for the options.
 
     Nothing is downloaded. Raises ModelError, or ConfigError for settings this machine or build lacks.
     """
-    options = LoadConfig(device=device, quantization=quantization, max_seq_len=max_seq_len)
+    options = LoadConfig(
+        device=device,
+        quantization=quantization,
+        max_seq_len=max_seq_len,
+        max_running=max_running,
+        speculation=speculation,
+        kv_cache=kv_cache,
+    )
     folder = find_model(path_or_hub_name)
     config = load_config(folder)
-    target = resolve_device(device)
+    target = resolve_device(options.device)
     dtype = torch.float32 if target.type == "cpu" else torch.bfloat16
     size = _context(config, options, target, dtype)
     if target.type == "cpu":
@@ -46,15 +60,32 @@ def load(
             "Download the model folder again.",
         )
     model = load_model(folder, device=target, dtype=dtype)
-    bits = quantization_bits(folder)
-    is_large = config.num_parameters >= AUTO_QUANTIZE_PARAMETERS and target.type == "cpu"
-    if bits is None and (quantization == "int8" or (quantization == "auto" and is_large)):
-        quantize_(model, 8)
-        bits = 8
-    name = f"int{bits}" if bits else str(model.model.norm.weight.dtype).removeprefix("torch.")
+    scheme = quantization_scheme(folder)
+    wanted = _scheme(config, options.quantization, target)
+    if scheme is None and wanted is not None:
+        quantize_(model, wanted)
+        scheme = wanted
+    name = scheme.name if scheme else str(model.model.norm.weight.dtype).removeprefix("torch.")
     return LanguageModel(
-        model, tokenizer, name=_name(folder), quantization=name, max_seq_len=size, sampling=load_sampling(folder)
+        model,
+        tokenizer,
+        name=_name(folder),
+        quantization=name,
+        max_seq_len=size,
+        sampling=load_sampling(folder),
+        max_running=options.max_running,
+        speculation=options.speculation,
+        kv_cache=options.kv_cache,
     )
+
+
+def _scheme(config: ModelConfig, quantization: str, device: torch.device) -> Scheme | None:
+    """How to quantise float weights; None is not at all."""
+    if quantization != "auto":
+        return {"none": None, "int8": INT8, "int4": INT4}[quantization]
+    if device.type != "cpu" or config.num_parameters < AUTO_INT8_PARAMETERS:
+        return None
+    return INT4 if config.num_parameters >= AUTO_INT4_PARAMETERS else INT8
 
 
 def _context(config: ModelConfig, options: LoadConfig, device: torch.device, dtype: torch.dtype) -> int:

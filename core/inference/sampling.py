@@ -1,62 +1,239 @@
-"""From logits to the next token: pure functions, in Hugging Face's order.
+"""From logits to the next token: one `Sampler` per request, exact and without sorting the vocabulary.
 
-Penalty, temperature, top-k, top-p, min-p, then one draw. Legend: V vocab.
+Order: constraint, logit bias, repetition penalty, presence and frequency penalty (vLLM's), then temperature,
+top-k, top-p, min-p (Hugging Face's), then one draw. Every filter keeps the first tokens in the order of
+falling probability, equal ones by id; so a filter needs only the value at its border, and that is found among
+the few tokens that can reach it. Log-probabilities are of the model's own distribution, before all of these,
+as OpenAI's interface has them. NumPy rather than torch: one row is too little work to wake a second thread for.
+Legend: V vocab, N tokens that a filter kept.
 """
 
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from core.config.param_config import SamplingConfig
-from core.errors import ModelError
+from core.errors import GenerationError, ModelError
+from core.inference.constraint import Constraint
 
 # Logits divided by less overflow; the likeliest token has all the probability long before.
 MIN_TEMPERATURE = 1e-4
+# Fewer than 1/p tokens have a probability above p: these are tried before the whole vocabulary.
+NUCLEUS_FLOORS = (2.0**-12, 2.0**-15)
+DRAW_BLOCK = 1024
+
+Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
 
 
-def next_token(logits: Tensor, seen: Tensor, sampling: SamplingConfig, generator: torch.Generator) -> int:
-    """Choose a token from logits (V,); `seen` (V,) bool marks tokens of the prompt and the reply.
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A chosen token. Log-probabilities are natural, of the model's distribution before filters and temperature."""
 
-    Raises: ModelError when a logit is not a number.
-    """
-    logits = logits.float()
-    if not torch.isfinite(logits.max()):
-        bad = int((~torch.isfinite(logits)).sum())
-        raise ModelError(
-            f"{bad} of the model's {len(logits)} logits are not finite: its weights are damaged.",
-            "Download the model again, or go back to an earlier checkpoint.",
+    token: int
+    logprob: float | None = None
+    top_logprobs: tuple[tuple[int, float], ...] = ()
+
+
+class Sampler:
+    """Chooses the tokens of one answer. It owns the draws, the counts of seen tokens and the constraint's state."""
+
+    def __init__(
+        self,
+        sampling: SamplingConfig,
+        prompt_ids: Sequence[int],
+        *,
+        vocab_size: int,
+        constraint: Constraint | None = None,
+    ) -> None:
+        """Raises GenerationError when logit_bias or stop_ids name an id that the model does not have."""
+        self._sampling, self._constraint = sampling, constraint
+        self._draws = np.random.default_rng(sampling.seed)
+        self._bias_ids, self._bias = _bias(sampling.logit_bias)
+        _check_ids([*self._bias_ids.tolist(), *sampling.stop_ids], vocab_size)
+        has_penalty = (
+            sampling.repetition_penalty != 1 or sampling.presence_penalty != 0 or sampling.frequency_penalty != 0
         )
-    if sampling.repetition_penalty != 1.0:
-        logits = penalize(logits, seen, sampling.repetition_penalty)
-    if sampling.temperature < MIN_TEMPERATURE:
-        return int(logits.argmax())
-    probabilities = filtered_probabilities(logits, sampling)
-    return int(torch.multinomial(probabilities, 1, generator=generator))
+        self._seen = _SeenTokens(prompt_ids) if has_penalty else None
+        self._changes_scores = has_penalty or constraint is not None or len(self._bias) > 0
+        self._scores: Floats = np.empty(vocab_size if self._changes_scores else 0, np.float32)
+        self._weights: Floats = np.empty(vocab_size, np.float32)
+
+    @torch.inference_mode()
+    def next(self, logits: Tensor) -> Choice:
+        """Choose a token from fp32 logits (V,) on the CPU and record it as seen; they are left unchanged.
+
+        Raises: ModelError when a logit is not a number, GenerationError when the constraint leaves no token.
+        """
+        raw: Floats = logits.numpy()
+        with np.errstate(all="ignore"):
+            if not math.isfinite(raw.max()):
+                raise _damaged(raw)
+            scores = self._changed(raw) if self._changes_scores else raw
+            token = self._choose(scores)
+            choice = self._with_logprobs(raw, token)
+        if self._seen is not None:
+            self._seen.record(token)
+        if self._constraint is not None:
+            self._constraint.advance(token)
+        return choice
+
+    def _changed(self, raw: Floats) -> Floats:
+        """A copy of the logits with constraint, bias and penalties."""
+        scores, sampling = self._scores, self._sampling
+        np.copyto(scores, raw)
+        if self._constraint is not None:
+            self._constraint.mask(scores)
+            if scores.max() == -np.inf:
+                raise GenerationError(
+                    "The model gives no probability to any token that the output format allows.",
+                    "Simplify json_schema or take another model.",
+                )
+        scores[self._bias_ids] += self._bias
+        if self._seen is not None:
+            ids, counts = self._seen.ids, self._seen.counts
+            seen = scores[ids]
+            # Keskar et al. 2019, for prompt and answer; then OpenAI's two, which count the answer alone.
+            seen = np.where(seen > 0, seen / sampling.repetition_penalty, seen * sampling.repetition_penalty)
+            scores[ids] = seen - sampling.presence_penalty * (counts > 0) - sampling.frequency_penalty * counts
+        return scores
+
+    def _choose(self, scores: Floats) -> int:
+        sampling = self._sampling
+        if sampling.temperature < MIN_TEMPERATURE:
+            return int(scores.argmax())
+        ids = None
+        if 0 < sampling.top_k < len(scores):
+            ids = top_ids(scores, sampling.top_k)
+            scores = scores[ids]
+        weights = self._softmax(scores)
+        if sampling.top_p < 1:
+            kept = nucleus(weights, sampling.top_p)
+            weights, ids = weights[kept], kept if ids is None else ids[kept]
+        if sampling.min_p > 0:
+            kept = np.flatnonzero(weights >= sampling.min_p * weights.max())
+            weights, ids = weights[kept], kept if ids is None else ids[kept]
+        place = draw(weights, self._draws.random())
+        return place if ids is None else int(ids[place])
+
+    def _softmax(self, scores: Floats, *, temperature: float | None = None) -> Floats:
+        """Probabilities (N,) in memory that the next call overwrites; torch's exp is the faster one."""
+        weights = self._weights[: len(scores)]
+        np.multiply(scores, np.float32(1 / (temperature or self._sampling.temperature)), out=weights)
+        values = torch.from_numpy(weights)
+        torch.softmax(values, dim=0, out=values)
+        return weights
+
+    def _with_logprobs(self, raw: Floats, token: int) -> Choice:
+        if self._sampling.logprobs is None:
+            return Choice(token)
+        top = int(raw.argmax())
+        log_top = math.log(self._softmax(raw, temperature=1.0)[top])  # the others by their distance: they may underflow
+
+        def logprob(token_id: int) -> float:
+            return float(raw[token_id]) - float(raw[top]) + log_top
+
+        likeliest = top_ids(raw, self._sampling.logprobs).tolist() if self._sampling.logprobs else []
+        ranked = ((token_id, logprob(token_id)) for token_id in likeliest)
+        return Choice(token, logprob(token), tuple(pair for pair in ranked if pair[1] > -math.inf))
 
 
-def penalize(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
-    """Divide positive and multiply negative logits of seen tokens (Keskar et al. 2019)."""
-    lowered = torch.where(logits > 0, logits / penalty, logits * penalty)
-    return torch.where(seen, lowered, logits)
+def top_ids(scores: Floats, count: int) -> Ids:
+    """Ids of the `count` highest of (V,) scores, highest first, equal ones by id."""
+    if count >= len(scores):
+        return np.argsort(-scores, kind="stable")
+    border = np.partition(scores, len(scores) - count)[len(scores) - count]
+    above = np.flatnonzero(scores > border)
+    equal = np.flatnonzero(scores == border)[: count - len(above)]
+    return np.concatenate([above[np.argsort(-scores[above], kind="stable")], equal])
 
 
-def filtered_probabilities(logits: Tensor, sampling: SamplingConfig) -> Tensor:
-    """Probabilities (V,) after temperature, top-k, top-p (Holtzman et al. 2019) and min-p."""
-    logits = logits / sampling.temperature
-    if 0 < sampling.top_k < len(logits):
-        kept = torch.topk(logits, sampling.top_k).indices
-        logits = torch.full_like(logits, -torch.inf).index_copy(0, kept, logits[kept])
-    probabilities = torch.softmax(logits, dim=-1)
-    if sampling.top_p < 1:
-        probabilities = keep_nucleus(probabilities, sampling.top_p)
-    if sampling.min_p > 0:
-        floor = sampling.min_p * probabilities.max()
-        probabilities = torch.where(probabilities >= floor, probabilities, 0.0)
-    return probabilities / probabilities.sum()
+def nucleus(probabilities: Floats, top_p: float) -> Ids:
+    """Places of the smallest set of likeliest tokens whose total reaches top_p (Holtzman et al. 2019), in order.
+
+    Tokens below (1 - top_p) / V have less than 1 - top_p together, so the set lies above. At least one stays.
+    """
+    last_floor = (1 - top_p) / (2 * len(probabilities))  # half, for what rounding adds
+    for floor in (*NUCLEUS_FLOORS, last_floor):
+        places = np.flatnonzero(probabilities >= np.float32(max(floor, last_floor)))
+        values = probabilities[places]
+        falling = np.sort(values)[::-1]
+        totals = np.cumsum(falling, dtype=np.float64)
+        if floor <= last_floor or (len(totals) and totals[-1] >= top_p):
+            break
+    count = min(int(np.searchsorted(totals, top_p)) + 1, len(totals))
+    border = falling[count - 1]
+    places = places[values >= border]
+    surplus = len(places) - count  # of equal ones at the border the later go
+    return np.delete(places, np.flatnonzero(probabilities[places] == border)[-surplus:]) if surplus else places
 
 
-def keep_nucleus(probabilities: Tensor, top_p: float) -> Tensor:
-    """Zero all but the smallest set of likeliest tokens whose total reaches top_p; at least one stays."""
-    ordered, indices = probabilities.sort(descending=True)
-    before = ordered.cumsum(dim=-1) - ordered
-    ordered = torch.where(before < max(top_p, 1e-9), ordered, 0.0)
-    return torch.zeros_like(probabilities).index_copy(0, indices, ordered)
+def draw(weights: Floats, uniform: float) -> int:
+    """The place that a uniform number in [0, 1) falls on when the (N,) weights lie end to end."""
+    if len(weights) <= DRAW_BLOCK:
+        totals = np.cumsum(weights, dtype=np.float64)
+        return _place(totals, uniform * totals[-1])
+    sums = np.add.reduceat(weights, np.arange(0, len(weights), DRAW_BLOCK))
+    totals = np.cumsum(sums, dtype=np.float64)
+    target = uniform * totals[-1]
+    block = _place(totals, target)
+    begin = block * DRAW_BLOCK
+    inside = np.cumsum(weights[begin : begin + DRAW_BLOCK], dtype=np.float64)
+    return begin + _place(inside, target - totals[block] + sums[block])
+
+
+def _place(totals: NDArray[np.float64], target: float) -> int:
+    """The first place whose running total is above the target; by rounding none may be, and the last weight has it."""
+    return int(min(np.searchsorted(totals, target, side="right"), np.searchsorted(totals, totals[-1])))
+
+
+class _SeenTokens:
+    """The distinct tokens of prompt and answer, and how often each is in the answer; arrays that grow by doubling."""
+
+    def __init__(self, prompt_ids: Sequence[int]) -> None:
+        distinct = list(dict.fromkeys(prompt_ids))
+        self._places = {token: place for place, token in enumerate(distinct)}
+        self._ids: Ids = np.zeros(2 * len(distinct) + 64, np.int64)
+        self._ids[: len(distinct)] = distinct
+        self._counts: Ids = np.zeros_like(self._ids)
+
+    @property
+    def ids(self) -> Ids:
+        return self._ids[: len(self._places)]
+
+    @property
+    def counts(self) -> Ids:
+        return self._counts[: len(self._places)]
+
+    def record(self, token: int) -> None:
+        place = self._places.setdefault(token, len(self._places))
+        if place == len(self._ids):
+            self._ids, self._counts = (np.concatenate([old, np.zeros_like(old)]) for old in (self._ids, self._counts))
+        self._ids[place] = token
+        self._counts[place] += 1
+
+
+def _bias(logit_bias: Mapping[str, float]) -> tuple[Ids, Floats]:
+    ids = np.array([int(token) for token in logit_bias], np.int64)
+    return ids, np.array(list(logit_bias.values()), np.float32)
+
+
+def _check_ids(ids: Sequence[int], vocab_size: int) -> None:
+    bad = [token for token in ids if token >= vocab_size]
+    if bad:
+        raise GenerationError(
+            f"logit_bias or stop_ids name id {bad[0]}, the model has ids 0 … {vocab_size - 1}.",
+            "Use ids of the model's own tokenizer.",
+        )
+
+
+def _damaged(raw: Floats) -> ModelError:
+    return ModelError(
+        f"{int((~np.isfinite(raw)).sum())} of the model's {len(raw)} logits are not finite: its weights are damaged.",
+        "Download the model again, or go back to an earlier checkpoint.",
+    )

@@ -22,7 +22,7 @@ from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, ModelError
 from core.files import read_json_object, write_atomic, write_json
 from core.hub.places import find_downloaded
-from core.model.quantize import prepare_for_quantized_
+from core.model.quantize import Scheme, prepare_for_quantized_
 from core.model.transformer import Transformer
 
 WEIGHTS = "model.safetensors"
@@ -87,18 +87,12 @@ def load_sampling(folder: Path) -> SamplingConfig:
         raise ModelError(f"{GENERATION} of {folder.name}: {exc.message}", f"Mend it or delete {GENERATION}.") from exc
 
 
-def quantization_bits(folder: Path) -> int | None:
-    """Bits per weight if the folder holds our own quantised weights, else None. Raises ModelError."""
+def quantization_scheme(folder: Path) -> Scheme | None:
+    """How a folder's weights are quantised if they are, as ours, else None. Raises ModelError for another way."""
     settings = read_json(folder / CONFIG).get("quantization_config")
     if settings is None:
         return None
-    method, bits = (settings.get(key) if isinstance(settings, dict) else None for key in ("quant_method", "bits"))
-    if method != "astrai" or not isinstance(bits, int):
-        raise ModelError(
-            f"{folder.name} is quantised as {method!r} with {bits!r} bits, which is not supported.",
-            "Use the unquantised model; it is quantised here on loading.",
-        )
-    return bits
+    return Scheme.from_config(settings if isinstance(settings, dict) else {})
 
 
 def load_model(folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Transformer:
@@ -108,9 +102,9 @@ def load_model(folder: Path, *, device: torch.device | str = "cpu", dtype: torch
     """
     with torch.device("meta"):
         model = Transformer(load_config(folder))
-        bits = quantization_bits(folder)
-        if bits is not None:
-            prepare_for_quantized_(model, bits)
+        scheme = quantization_scheme(folder)
+        if scheme is not None:
+            prepare_for_quantized_(model, scheme)
     expected = _stored_tensors(model.config, model.state_dict())
     weights = _stored_tensors(model.config, dict(_read_tensors(folder)))
     _check(folder, expected, weights)

@@ -9,37 +9,39 @@ from core.config.param_config import ExportConfig
 from core.data.tokenizer import Tokenizer
 from core.errors import ModelError
 from core.files import write_json
-from core.model.checkpoint import CONFIG, GENERATION, find_model, load_model, quantization_bits, read_json, save_model
-from core.model.quantize import quantization_settings, quantize_
+from core.model.checkpoint import CONFIG, GENERATION, find_model, load_model, quantization_scheme, read_json, save_model
+from core.model.quantize import INT4, INT8, Scheme, quantize_
 from core.model.transformer import Transformer
 
+SCHEMES = {"int8": INT8, "int4": INT4}
 
-def quantize(source: str | Path, output: str | Path, *, bits: int = 8) -> Path:
+
+def quantize(source: str | Path, output: str | Path, *, scheme: Scheme = INT8) -> Path:
     """Write a weight-only quantised copy of a model or run folder.
 
-    Raises: ModelError for a model that is quantised already, a width that cannot be run, a full disk.
+    Raises: ModelError for a model that is quantised already, a full disk.
     """
     folder, target = _places(source, output)
-    if quantization_bits(folder) is not None:
+    if quantization_scheme(folder) is not None:
         raise ModelError(f"{folder} is quantised already.", "Start from the unquantised model.")
     model = load_model(folder)
-    quantize_(model, bits)
-    extra = {**_origin(folder), "quantization_config": quantization_settings(bits)}
+    quantize_(model, scheme)
+    extra = {**_origin(folder), "quantization_config": scheme.to_config()}
     _save(model, folder, target, extra)
     return target
 
 
 def export(source: str | Path, output: str | Path, *, to: str = "hf", dtype: str | None = None) -> Path:
-    """Write a copy for other programs (`hf`: transformers, vLLM) or a smaller one (`int8`).
+    """Write a copy for other programs (`hf`: transformers, vLLM) or a smaller one (`int8`, `int4`).
 
     Raises: ConfigError for a form that there is not or a dtype that it has not, ModelError for a model that is
     quantised already or has lost what it asks for.
     """
     options = ExportConfig(to=to, dtype=dtype)
-    if options.to == "int8":
-        return quantize(source, output)
+    if options.to in SCHEMES:
+        return quantize(source, output, scheme=SCHEMES[options.to])
     folder, target = _places(source, output)
-    if quantization_bits(folder) is not None:
+    if quantization_scheme(folder) is not None:
         raise ModelError(f"{folder} is quantised, which other programs cannot read.", "Export the unquantised model.")
     model = load_model(folder, dtype=getattr(torch, options.dtype or "float32"))
     _save(model, folder, target, _origin(folder))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from core.config.model_config import ModelConfig
 from core.errors import GenerationError
+from core.model.attention import attention, causal_mask
 
 
 def cache_bytes(config: ModelConfig, batch_size: int, max_seq_len: int, dtype: torch.dtype) -> int:
@@ -32,25 +33,30 @@ class KVCache:
         layers = range(config.num_hidden_layers)
         self._keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in layers]
         self._values = [torch.zeros(shape, dtype=dtype, device=device) for _ in layers]
+        self._mask: Tensor | None = None
         self.max_seq_len = max_seq_len
         self.length = 0
 
-    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Write (B, K, T, D) behind the filled part; return views of all keys and values so far.
-
-        `length` moves only in `advance`, after the last layer.
-        """
-        end = self.length + keys.shape[2]
+    def begin(self, num_tokens: int, window: int | None, device: torch.device) -> int:
+        """See AttentionCache."""
+        end = self.length + num_tokens
         if end > self.max_seq_len:
             raise GenerationError(
                 f"{end} tokens do not fit the context of {self.max_seq_len}.",
                 "Shorten the conversation or start a new one.",
             )
-        self._keys[layer][:, :, self.length : end] = keys
-        self._values[layer][:, :, self.length : end] = values
-        return self._keys[layer][:, :, :end], self._values[layer][:, :, :end]
+        self._mask = causal_mask(self.length, num_tokens, window=window, device=device)
+        return end
 
-    def advance(self, num_tokens: int) -> None:
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """See AttentionCache."""
+        end = self.length + k.shape[2]
+        self._keys[layer][:, :, self.length : end] = k
+        self._values[layer][:, :, self.length : end] = v
+        return attention(q, self._keys[layer][:, :, :end], self._values[layer][:, :, :end], self._mask)
+
+    def finish(self, num_tokens: int) -> None:
+        """See AttentionCache."""
         self.length += num_tokens
 
     def truncate(self, length: int) -> None:

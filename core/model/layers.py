@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.config.model_config import ModelConfig
-from core.model.kv_cache import KVCache
+from core.model.attention import AttentionCache
 from core.model.rope import apply_rotary
 
 
@@ -34,8 +34,7 @@ class AttentionInput:
 
     cos: Tensor  # (B or 1, 1, T, D)
     sin: Tensor
-    mask: Tensor | None  # (B or 1, 1, T, S) of bool, true where attended; None is causal
-    kv_cache: KVCache | None
+    cache: AttentionCache
 
 
 class Attention(nn.Module):
@@ -69,25 +68,8 @@ class Attention(nn.Module):
             q, k = self.q_norm(q), self.k_norm(k)
         q = apply_rotary(q.transpose(1, 2), shared.cos, shared.sin).to(v.dtype)  # (B, H, T, D)
         k = apply_rotary(k.transpose(1, 2), shared.cos, shared.sin).to(v.dtype)  # (B, K, T, D)
-        if shared.kv_cache is not None:
-            k, v = shared.kv_cache.update(self.layer, k, v)  # (B, K, S, D)
-        y = attend(q, k.to(q.dtype), v.to(q.dtype), shared.mask)
+        y = shared.cache.attend(self.layer, q, k, v)
         return self.o_proj(y.transpose(1, 2).reshape(batch, time, -1))
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(q kᵀ / √D) v with K kv heads shared by H query heads -> (B, H, T, D).
-
-    Without a mask it is causal when T = S, and sees everything when T = 1.
-    """
-    groups = q.shape[1] // k.shape[1]
-    if q.shape[2] == 1 and groups > 1 and mask is None:
-        # One query: the heads of a group become rows of one matrix, so k and v are read once.
-        batch, heads, _, dim = q.shape
-        grouped = q.view(batch, k.shape[1], groups, dim)
-        return F.scaled_dot_product_attention(grouped, k, v).reshape(batch, heads, 1, dim)
-    is_causal = mask is None and q.shape[2] > 1
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=is_causal, enable_gqa=groups > 1)
 
 
 class MLP(nn.Module):

@@ -1,113 +1,244 @@
-"""Weight-only quantisation: int8 weights with one scale per output row.
+"""Weight-only quantisation: int8 with one scale for each output row, int4 with one for each group of a row.
 
-A row w becomes round(w / s) with s = max|w| / 127; activations stay in floating point. The embedding is
-quantised the same way, and a tied head shares its tensor. Stored as `NAME.weight` (int8) and
-`NAME.weight_scale` (fp32), so a quantised model is a safetensors file like any other.
+Weights become whole numbers and scales; activations stay in floating point here, and become bytes in the CPU's
+kernels. Embedding and head are quantised too, a tied head shares the embedding's tensors. A quantised model is a
+safetensors file like any other: `NAME.weight` (int8 (O, I), or int4 as bytes (O, I/2)) and `NAME.weight_scale`
+(fp32 (O,), or fp16 (O, I/G)); `core.kernels.packing` tells the order of nibbles. Rows of int4 are filled up to
+whole groups.
 
-Legend: B batch, T time, I inputs, O outputs.
+Legend: B batch, T time, I inputs, O outputs, G group.
 """
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core import kernels
 from core.errors import ModelError
 
-# Up to this many rows torch's int8 kernel, which reads the weights once per row, beats unpacking them
-# for one dense product (measured in `docs/lab_notebook.md`).
-MAX_KERNEL_ROWS = 4
+METHOD = "astrai"
+GROUP_SIZES = (32, 64, 128)
+# Scales that are tried for a group of int4, as shares of the one that just holds its largest weight.
+SCALE_TRIALS = tuple(round(0.70 + 0.02 * step, 2) for step in range(21))
+# Rows are quantised so many weights at a time.
+CHUNK_WEIGHTS = 2**22
+# So many weights are worth the compiled search.
+KERNEL_WEIGHTS = 2**20
 
 
-class QuantizedLinear(nn.Module):
-    """`nn.Linear` over int8 weights."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scheme:
+    """How a model is quantised. `head_bits` is of embedding and head, `group_size` of int4."""
 
-    weight: Tensor  # (O, I) int8
-    weight_scale: Tensor  # (O,) fp32
+    bits: int
+    group_size: int = 64
+    head_bits: int = 8
 
-    def __init__(self, in_features: int, out_features: int, *, bias: bool) -> None:
+    def to_config(self) -> dict[str, Any]:
+        """The `quantization_config` of our folders."""
+        sizes = {"group_size": self.group_size, "head_bits": self.head_bits} if self.bits == 4 else {}
+        return {"quant_method": METHOD, "bits": self.bits, **sizes}
+
+    @classmethod
+    def from_config(cls, values: Mapping[str, Any]) -> "Scheme":
+        """Read a `quantization_config`. Raises ModelError for another method, or sizes that are not ours."""
+        scheme = cls(
+            bits=values.get("bits", 0), group_size=values.get("group_size", 64), head_bits=values.get("head_bits", 8)
+        )
+        is_ours = values.get("quant_method") == METHOD and scheme.bits in (4, 8) and scheme.head_bits in (4, 8)
+        if not is_ours or scheme.group_size not in GROUP_SIZES:
+            raise ModelError(
+                f"The model is quantised as {dict(values)}, which is not supported.",
+                "Use the unquantised model; it is quantised here on loading.",
+            )
+        return scheme
+
+    @property
+    def name(self) -> str:
+        return f"int{self.bits}"
+
+
+INT8 = Scheme(bits=8)
+INT4 = Scheme(bits=4)
+
+
+class _Quantized(nn.Module):
+    """A matrix (O, I) of whole numbers with its scales."""
+
+    weight: Tensor
+    weight_scale: Tensor
+
+    def __init__(self, outputs: int, inputs: int, *, bits: int, group_size: int) -> None:
         super().__init__()
-        self.register_buffer("weight", torch.empty(out_features, in_features, dtype=torch.int8))
-        self.register_buffer("weight_scale", torch.empty(out_features))
+        self.outputs, self.inputs, self.bits, self.group_size = outputs, inputs, bits, group_size
+        if bits == 8:
+            self.register_buffer("weight", torch.empty(outputs, inputs, dtype=torch.int8))
+            self.register_buffer("weight_scale", torch.empty(outputs))
+        else:
+            groups = math.ceil(inputs / group_size)
+            self.register_buffer("weight", torch.empty(outputs, groups * group_size // 2, dtype=torch.uint8))
+            self.register_buffer("weight_scale", torch.empty(outputs, groups, dtype=torch.float16))
+
+    def floats(self, rows: Tensor | None = None) -> Tensor:
+        """All weights, or those of some rows (…,), as fp32 (…, I)."""
+        weight, scale = (
+            (self.weight, self.weight_scale) if rows is None else (self.weight[rows], self.weight_scale[rows])
+        )
+        if self.bits == 8:
+            return weight.float() * scale.float().unsqueeze(-1)
+        values = unpack_nibbles(weight).view(*scale.shape, self.group_size).float() * scale.float().unsqueeze(-1)
+        return values.flatten(-2)[..., : self.inputs]
+
+    def fill(self, weight: Tensor) -> None:
+        """Quantise fp weights (O, I) into this module."""
+        self.weight, self.weight_scale = quantize_weight(weight, bits=self.bits, group_size=self.group_size)
+
+
+class QuantizedLinear(_Quantized):
+    """`nn.Linear` over whole numbers."""
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool, bits: int = 8, group_size: int = 64) -> None:
+        super().__init__(out_features, in_features, bits=bits, group_size=group_size)
         self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, I) -> (B, T, O)."""
-        rows = x.reshape(-1, x.shape[-1])
-        if x.device.type == "cpu" and len(rows) <= MAX_KERNEL_ROWS:
-            # The kernel is vectorised for bf16 activations only, and torch has no public name for it.
-            y = torch._weight_int8pack_mm(rows.bfloat16(), self.weight, self.weight_scale.bfloat16())  # noqa: SLF001
-            y = y.to(x.dtype)
-        else:
-            y = F.linear(rows, self.weight.to(x.dtype)) * self.weight_scale.to(x.dtype)
-        y = y.view(*x.shape[:-1], -1)
-        return y if self.bias is None else y + self.bias
+        return F.linear(x, self.floats().to(x.dtype), self.bias)
 
 
-class QuantizedEmbedding(nn.Module):
-    """`nn.Embedding` over int8 weights."""
+class QuantizedEmbedding(_Quantized):
+    """`nn.Embedding` over whole numbers."""
 
-    weight: Tensor  # (V, C) int8
-    weight_scale: Tensor  # (V,) fp32
-
-    def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
-        super().__init__()
-        self.register_buffer("weight", torch.empty(num_embeddings, embedding_dim, dtype=torch.int8))
-        self.register_buffer("weight_scale", torch.empty(num_embeddings))
+    def __init__(self, num_embeddings: int, embedding_dim: int, *, bits: int = 8, group_size: int = 64) -> None:
+        super().__init__(num_embeddings, embedding_dim, bits=bits, group_size=group_size)
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """(B, T) -> (B, T, C) in fp32."""
-        return self.weight[input_ids].float() * self.weight_scale[input_ids].unsqueeze(-1)
+        return self.floats(input_ids)
 
 
-def quantize_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Nearest int8 values of (O, I) and their scales (O,). Raises ModelError for NaN or infinity."""
+def quantize_weight(weight: Tensor, *, bits: int, group_size: int = 64) -> tuple[Tensor, Tensor]:
+    """The stored form of a matrix (O, I) and its scales. Raises ModelError for NaN or infinity."""
     if not torch.isfinite(weight).all():
         bad = int((~torch.isfinite(weight)).sum())
         raise ModelError(f"{bad} of {weight.numel()} weights are not finite.", "Use an earlier checkpoint.")
-    scale = weight.float().abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / 127
-    return (weight.float() / scale[:, None]).round().to(torch.int8), scale
+    convert = _to_int8 if bits == 8 else _to_int4
+    chunks = torch.split(weight, max(1, CHUNK_WEIGHTS // weight.shape[1]))
+    values, scales = zip(*(convert(chunk.float(), group_size) for chunk in chunks), strict=True)
+    return torch.cat(values), torch.cat(scales)
 
 
-def quantize_(model: nn.Module, bits: int) -> None:
+def _to_int8(rows: Tensor, _: int) -> tuple[Tensor, Tensor]:
+    scale = rows.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / 127
+    return (rows / scale[:, None]).round().to(torch.int8), scale
+
+
+def _to_int4(rows: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
+    """Values -8…7 of each group and the scale that loses least of it.
+
+    The largest weight of a group becomes -8 at the scale of share 1; smaller scales cut it off and place the
+    others better. For the values of each trial the best scale is known (least squares); the trial with the
+    smallest squared error wins.
+    """
+    padded = F.pad(rows, (0, -rows.shape[1] % group_size)).view(len(rows), -1, group_size).contiguous()  # (O, I/G, G)
+    is_large = rows.numel() >= KERNEL_WEIGHTS and rows.device.type == "cpu"
+    search = _search_compiled if is_large and kernels.are_available() else _search
+    scale = search(padded).half()
+    values = (padded / _nonzero(scale.float())).round_().clamp_(-8, 7).to(torch.int8)
+    return pack_nibbles(values.flatten(1)), scale.squeeze(2)
+
+
+def _search(groups: Tensor) -> Tensor:
+    """The best scales (O, I/G, 1) of groups (O, I/G, G)."""
+    peak = groups.gather(2, groups.abs().argmax(dim=2, keepdim=True))  # signed
+    best = torch.zeros_like(peak)
+    best_scale = torch.zeros_like(peak)
+    for share in SCALE_TRIALS:
+        values = (groups / _nonzero(peak * (share / -8))).round_().clamp_(-8, 7)
+        square = values.square().sum(dim=2, keepdim=True).clamp_min(1)
+        product = (groups * values).sum(dim=2, keepdim=True)
+        explained = product.square() / square  # of the group's squares; the rest is the error
+        is_better = explained > best
+        best = torch.where(is_better, explained, best)
+        best_scale = torch.where(is_better, product / square, best_scale)
+    return best_scale
+
+
+def _search_compiled(groups: Tensor) -> Tensor:
+    """The same on the CPU's kernels, some twenty times faster."""
+    from core.kernels.scales import Search, search_scales
+    from core.kernels.team import Team
+
+    shares = torch.tensor(SCALE_TRIALS)
+    scales = torch.empty(*groups.shape[:2], 1)
+    team = Team(torch.get_num_threads())
+    addresses = groups.data_ptr(), scales.numel(), groups.shape[2], shares.data_ptr(), len(shares), scales.data_ptr()
+    team.run(search_scales, Search(*addresses, team.size))
+    team.close()
+    return scales
+
+
+def _nonzero(scale: Tensor) -> Tensor:
+    """Divisors: a group of zeros is divided by one."""
+    return torch.where(scale == 0, 1.0, scale)
+
+
+def pack_nibbles(values: Tensor) -> Tensor:
+    """Values -8…7 (…, I) to bytes (…, I/2); I is a multiple of 8."""
+    words = (values + 8).to(torch.uint8).view(*values.shape[:-1], -1, 2, 4)
+    return (words[..., 0, :] | (words[..., 1, :] << 4)).flatten(-2)
+
+
+def unpack_nibbles(packed: Tensor) -> Tensor:
+    """Bytes (…, I/2) to values -8…7 (…, I) of int8."""
+    words = packed.view(*packed.shape[:-1], -1, 1, 4)
+    return torch.cat((words & 15, words >> 4), dim=-2).flatten(-3).to(torch.int8) - 8
+
+
+def quantize_(model: nn.Module, scheme: Scheme) -> None:
     """Replace every linear layer and embedding of a model by its quantised form, in place."""
     sources = {name: module for name, module in model.named_modules() if _is_quantisable(module)}
-    prepare_for_quantized_(model, bits)
-    quantised: dict[int, tuple[Tensor, Tensor]] = {}
+    prepare_for_quantized_(model, scheme)
+    quantised: dict[int, _Quantized] = {}
     for name, source in sources.items():
-        weight = source.weight
+        target, weight = model.get_submodule(name), source.weight
+        assert isinstance(target, _Quantized)
         assert isinstance(weight, Tensor)
-        if id(weight) not in quantised:  # a tied head quantises once
-            quantised[id(weight)] = quantize_weight(weight.detach())
-        target = model.get_submodule(name)
-        target.weight, target.weight_scale = quantised[id(weight)]
+        done = quantised.setdefault(id(weight), target)
+        if done is target:
+            target.fill(weight.detach())
+        else:  # a tied head
+            target.weight, target.weight_scale = done.weight, done.weight_scale
         if getattr(source, "bias", None) is not None:
             target.bias = source.bias
 
 
-def prepare_for_quantized_(model: nn.Module, bits: int) -> None:
-    """Put empty quantised modules in place, for weights that are loaded afterwards. Raises ModelError."""
-    if bits != 8:
-        raise ModelError(f"{bits}-bit weights cannot be run yet.", "Use int8.")
+def prepare_for_quantized_(model: nn.Module, scheme: Scheme) -> None:
+    """Put empty quantised modules in place, for weights that are loaded afterwards."""
     device = next(model.parameters()).device
     for name, module in list(model.named_modules()):
         if _is_quantisable(module):
+            is_head = isinstance(module, nn.Embedding) or name == "lm_head"
             with device:
-                replacement = _quantised_form(module)
+                replacement = _quantised_form(module, scheme.head_bits if is_head else scheme.bits, scheme.group_size)
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, replacement)
-
-
-def quantization_settings(bits: int) -> dict[str, object]:
-    """The `quantization_config` of our quantised folders."""
-    return {"quant_method": "astrai", "bits": bits}
 
 
 def _is_quantisable(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear | nn.Embedding)
 
 
-def _quantised_form(module: nn.Module) -> nn.Module:
+def _quantised_form(module: nn.Module, bits: int, group_size: int) -> nn.Module:
     if isinstance(module, nn.Linear):
-        return QuantizedLinear(module.in_features, module.out_features, bias=module.bias is not None)
+        is_biased = module.bias is not None
+        return QuantizedLinear(
+            module.in_features, module.out_features, bias=is_biased, bits=bits, group_size=group_size
+        )
     assert isinstance(module, nn.Embedding)
-    return QuantizedEmbedding(module.num_embeddings, module.embedding_dim)
+    return QuantizedEmbedding(module.num_embeddings, module.embedding_dim, bits=bits, group_size=group_size)

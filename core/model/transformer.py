@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from core.config.model_config import ModelConfig
 from core.errors import GenerationError
-from core.model.kv_cache import KVCache
+from core.model.attention import AttentionCache, NoCache
 from core.model.layers import AttentionInput, Block, RMSNorm
 from core.model.rope import rotary_table
 
@@ -65,17 +65,17 @@ class Transformer(nn.Module):
         *,
         position_ids: Tensor | None = None,
         document_ids: Tensor | None = None,
-        kv_cache: KVCache | None = None,
-        last_only: bool = False,
+        kv_cache: AttentionCache | None = None,
+        rows: Tensor | None = None,
     ) -> Tensor:
-        """Logits (B, T, V), or (B, 1, V) of the last token, for input_ids (B, T).
+        """Logits (B, T, V), or (B, n, V) of the n `rows` of T that are wanted, for input_ids (B, T).
 
         position_ids (B, T), each below the number of tokens so far, default to counting on from the
         cache. With document_ids (B, T) a token attends only within its own document.
         Raises: GenerationError past max_position_embeddings.
         """
         x = self.hidden(input_ids, position_ids=position_ids, document_ids=document_ids, kv_cache=kv_cache)
-        return self.lm_head(x[:, -1:] if last_only else x)
+        return self.lm_head(x if rows is None else x[:, rows])
 
     def hidden(
         self,
@@ -83,55 +83,33 @@ class Transformer(nn.Module):
         *,
         position_ids: Tensor | None = None,
         document_ids: Tensor | None = None,
-        kv_cache: KVCache | None = None,
+        kv_cache: AttentionCache | None = None,
     ) -> Tensor:
         """The normalised hidden states (B, T, C) that the head reads."""
-        past = kv_cache.length if kv_cache else 0
-        time = input_ids.shape[1]
-        shared = AttentionInput(
-            *self._cos_sin(past, time, position_ids, input_ids.device),
-            mask=self._mask(past, time, document_ids, input_ids.device),
-            kv_cache=kv_cache,
-        )
+        assert document_ids is None or kv_cache is None, "document_ids are for training, which has no cache"
+        cache = NoCache(document_ids) if kv_cache is None else kv_cache
+        time, device = input_ids.shape[1], input_ids.device
+        end = cache.begin(time, self.config.sliding_window, device)
+        shared = AttentionInput(*self._cos_sin(end, time, position_ids, device), cache)
         x = self.model.embed_tokens(input_ids)  # (B, T, C)
         for block in self.model.layers:
             x = block(x, shared)
-        if kv_cache is not None:
-            kv_cache.advance(time)
+        cache.finish(time)
         return self.model.norm(x)
 
-    def _cos_sin(
-        self, past: int, time: int, position_ids: Tensor | None, device: torch.device
-    ) -> tuple[Tensor, Tensor]:
-        """Cosines and sines (B or 1, 1, T, D) of the new tokens' positions."""
+    def _cos_sin(self, end: int, time: int, position_ids: Tensor | None, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Cosines and sines (B or 1, 1, T, D) of the new tokens' positions, all below `end`."""
         limit = self.config.max_position_embeddings
-        if past + time > limit:
+        if end > limit:
             raise GenerationError(
-                f"{past + time} tokens do not fit the model's context of {limit}.",
+                f"{end} tokens do not fit the model's context of {limit}.",
                 "Shorten the conversation or start a new one.",
             )
-        if self._rotary is None or self._rotary[0].device != device or len(self._rotary[0]) < past + time:
+        if self._rotary is None or self._rotary[0].device != device or len(self._rotary[0]) < end:
             # Grown by doubling: a config may promise a context of millions that nobody uses.
-            size = min(max(1 << (past + time - 1).bit_length(), MIN_ROTARY_POSITIONS), limit)
+            size = min(max(1 << (end - 1).bit_length(), MIN_ROTARY_POSITIONS), limit)
             self._rotary = rotary_table(self.config, size, device=device)
         cos, sin = self._rotary
         if position_ids is None:
-            return cos[None, None, past : past + time], sin[None, None, past : past + time]
+            return cos[None, None, end - time : end], sin[None, None, end - time : end]
         return cos[position_ids][:, None], sin[position_ids][:, None]
-
-    def _mask(self, past: int, time: int, document_ids: Tensor | None, device: torch.device) -> Tensor | None:
-        """(B or 1, 1, T, S) of bool, or None where plain causal attention is right."""
-        window = self.config.sliding_window
-        needs_window = window is not None and past + time > window
-        if document_ids is None and not needs_window and (past == 0 or time == 1):
-            return None
-        query = torch.arange(past, past + time, device=device)[:, None]
-        key = torch.arange(past + time, device=device)[None, :]
-        mask = key <= query
-        if window is not None:
-            mask &= key > query - window
-        mask = mask[None, None]
-        if document_ids is not None:
-            assert past == 0, "document_ids are for training, which has no cache"
-            mask = mask & (document_ids[:, None, :, None] == document_ids[:, None, None, :])
-        return mask

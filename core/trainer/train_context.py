@@ -16,7 +16,7 @@ from core.data.sampler import RowSampler
 from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, DataError, ModelError, TrainingError
 from core.files import read_json_object
-from core.model.checkpoint import find_model, load_model, quantization_bits
+from core.model.checkpoint import find_model, load_model, quantization_scheme
 from core.model.device import num_usable_cores, resolve_device
 from core.model.transformer import Transformer
 from core.trainer.optimizer import build_optimizers
@@ -174,7 +174,7 @@ def _check_memory(shape: ModelConfig) -> None:
 
 def _check_base(source: Path, tokenizer: Tokenizer) -> None:
     """Raise ModelError for weights that cannot be trained, DataError when the data has another vocabulary."""
-    if quantization_bits(source) is not None:
+    if quantization_scheme(source) is not None:
         raise ModelError(f"{source} is quantised, which cannot be trained.", "Start from the unquantised model.")
     if Tokenizer.load(source).fingerprint != tokenizer.fingerprint:
         raise DataError(

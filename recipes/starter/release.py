@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import core
-from benchmarks.bench_decode import decode_tokens_per_s
 from core.evaluation import Evaluation
 from core.files import write_json
 from core.inference.generator import LanguageModel
@@ -30,6 +29,20 @@ NUM_SAMPLES, SAMPLE_SEED = 20, 2026
 SAMPLING = {"do_sample": True, "temperature": 0.7, "top_p": 0.9, "repetition_penalty": 1.1}
 MAX_ANSWER_TOKENS = 160
 PROMPT_CHARS, DECODE_TOKENS, DECODE_REPEATS = 160, 128, 5
+
+
+def decode_tokens_per_s(model: LanguageModel, num_tokens: int, *, seed: int) -> float:
+    """Speed after the first token. Many short streams, since a small model may end its text early."""
+    tokens, seconds = 0, 0.0
+    while tokens < num_tokens:
+        stream = model.stream("The", max_new_tokens=num_tokens, temperature=1.0, seed=seed)
+        stream.read()
+        stats = stream.stats
+        if stats.tokens_per_s:
+            tokens += stats.completion_tokens - 1
+            seconds += (stats.completion_tokens - 1) / stats.tokens_per_s
+        seed += 1000
+    return tokens / seconds
 
 
 def main() -> None:

@@ -1,5 +1,9 @@
 """Which models can be chosen, and loading them in the background."""
 
+import gc
+import shutil
+import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -47,6 +51,22 @@ def test_a_chosen_model_is_loaded_in_the_background(model_folder: Path) -> None:
     assert holder.wait(LOAD_S)
     assert holder.state == ModelState.READY
     assert holder.model().name == "tiny"
+
+
+def test_choosing_another_model_ends_the_answers_and_frees_the_one_before(model_folder: Path, tmp_path: Path) -> None:
+    holder = ModelHolder()
+    holder.select(ModelChoice("tiny", model_folder))
+    assert holder.wait(LOAD_S)
+    before = weakref.ref(holder.model())
+    stream = holder.model().stream("the", max_new_tokens=200, temperature=0.0)
+    num_threads = threading.active_count()
+    holder.select(ModelChoice("copy", shutil.copytree(model_folder, tmp_path / "copy")))
+    stream.read()
+    assert holder.wait(LOAD_S)
+    assert threading.active_count() < num_threads
+    gc.collect()
+    assert before() is None
+    assert stream.finish_reason in ("cancelled", "stop", "length")
 
 
 def test_a_folder_that_cannot_be_loaded_leaves_its_error(tmp_path: Path) -> None:

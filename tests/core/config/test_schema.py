@@ -102,3 +102,21 @@ def test_foreign_model_family_is_refused_by_name() -> None:
 def test_presets_round_trip_through_config_json() -> None:
     for preset in PRESETS.values():
         assert ModelConfig.from_hf(preset.to_hf()) == preset
+
+
+def test_lists_and_objects_of_sampling_come_from_the_command_line_as_what_they_hold() -> None:
+    parser = ArgumentParser()
+    add_options(parser, SamplingConfig)
+    line = ["--stop", "a", "b", "--stop-ids", "1", "2", "--logit-bias", '{"7": -100}', "--json-schema", "{}"]
+    values = given_options(parser.parse_args(line), SamplingConfig)
+    assert values == {"stop": ["a", "b"], "stop_ids": [1, 2], "logit_bias": {"7": -100}, "json_schema": {}}
+    config = SamplingConfig.from_dict(values)
+    assert SamplingConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_a_list_entry_of_the_wrong_kind_is_named_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = ArgumentParser()
+    add_options(parser, SamplingConfig)
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args(["--stop-ids", "x"])
+    assert "argument --stop-ids: invalid int value: 'x'" in capsys.readouterr().err

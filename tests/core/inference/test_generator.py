@@ -1,7 +1,10 @@
 """Generation on a tiny random model: stopping, streaming, cancelling, reuse of what was computed."""
 
+import gc
 import shutil
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -11,11 +14,10 @@ from safetensors.torch import load_file, save_file
 
 import core
 from core.config.model_config import PRESETS, ModelConfig
-from core.config.param_config import SamplingConfig
 from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, GenerationError, ModelError
-from core.inference.engine import Timings
-from core.inference.generator import LanguageModel, _StopStrings
+from core.inference.generator import LanguageModel
+from core.inference.token_stream import _StopStrings
 from core.model.checkpoint import save_model
 from core.model.transformer import Transformer
 
@@ -33,6 +35,13 @@ def folder(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="module")
 def model(folder: Path) -> LanguageModel:
     return core.load(folder)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    assert condition()
 
 
 def test_greedy_text_is_the_argmax_of_full_forwards(model: LanguageModel) -> None:
@@ -91,7 +100,7 @@ def test_cancel_stops_within_one_token(model: LanguageModel) -> None:
     next(iter(stream))
     stream.cancel()
     before = stream.stats.completion_tokens
-    stream._thread.join(5)
+    wait_until(lambda: stream.finish_reason is not None)
     assert stream.stats.completion_tokens - before <= 1
     assert stream.finish_reason in ("cancelled", "stop")
 
@@ -162,15 +171,10 @@ def test_names_are_those_that_people_use(folder: Path, tmp_path: Path) -> None:
 
 def test_ids_that_the_model_does_not_have_are_refused(model: LanguageModel) -> None:
     for bad in (-1, model.config.vocab_size):
-        ids = model.engine.generate(
-            [1, bad],
-            SamplingConfig(),
-            stop_ids=frozenset(),
-            cancelled=threading.Event(),
-            timings=Timings(prompt_tokens=2),
-        )
         with pytest.raises(GenerationError, match=rf"holds id {bad}, the model has ids 0 … "):
-            next(ids)
+            model.engine.check([1, bad])
+    with pytest.raises(GenerationError, match="The prompt is empty"):
+        model.engine.check([])
 
 
 def test_damaged_weights_reach_the_reader_as_an_error_and_not_as_text(folder: Path, tmp_path: Path) -> None:
@@ -209,14 +213,6 @@ def test_the_start_of_a_stop_string_at_the_end_is_shown() -> None:
     held = _StopStrings(["STOP"])
     assert held.push("a ST") == "a "
     assert held.flush() == "ST"
-
-
-def test_cancelling_before_the_first_token_gives_nothing(model: LanguageModel) -> None:
-    cancelled = threading.Event()
-    cancelled.set()
-    timings = Timings(prompt_tokens=1)
-    ids = model.engine.generate([1], SamplingConfig(), stop_ids=frozenset(), cancelled=cancelled, timings=timings)
-    assert list(ids) == []
 
 
 def test_prefill_and_decode_ask_for_the_logits_of_the_last_position_only(
@@ -265,3 +261,75 @@ def test_the_oldest_turns_give_way_and_a_system_message_stays(model: LanguageMod
     tokens = len(model.chat_template.encode(kept, add_generation_prompt=True))
     assert 0 < tokens <= model.max_seq_len * 3 // 4
     assert model.fitting([question]) == [question]
+
+
+def test_a_second_turn_reuses_ids_that_the_tokenizer_would_not_choose(model: LanguageModel) -> None:
+    first = [{"role": "user", "content": "the quick brown fox"}]
+    for seed in range(20):  # a random model soon writes a text that encodes otherwise
+        stream = model.chat(first, max_new_tokens=12, temperature=1.0, seed=seed)
+        ids = [choice.token for piece in stream.pieces() for choice in piece.choices]
+        if model.tokenizer.encode(stream.text) != ids:
+            break
+    assert model.tokenizer.encode(stream.text) != ids
+    second = [*first, {"role": "assistant", "content": stream.text}, {"role": "user", "content": "and then"}]
+    again = model.chat(second, max_new_tokens=4, temperature=0)
+    again.read()
+    assert again.stats.reused_tokens >= stream.stats.prompt_tokens + len(ids) - 1
+
+
+def test_pieces_hold_every_token_and_join_to_the_text(model: LanguageModel) -> None:
+    stream = model.stream("the", max_new_tokens=40, temperature=1.0, seed=3)
+    pieces = list(stream.pieces())
+    assert "".join(piece.text for piece in pieces) == stream.text
+    tokens = [choice.token for piece in pieces for choice in piece.choices]
+    assert len(tokens) == stream.stats.completion_tokens
+    assert model.tokenizer.decode(tokens) == stream.text
+    assert list(stream.pieces()) == []  # it is read
+
+
+def test_a_hundred_streams_at_once_equal_each_alone_and_leave_nothing_behind(folder: Path) -> None:
+    model = core.load(folder, max_running=40)
+    model.generate("warm", max_new_tokens=2)
+    num_threads = threading.active_count()
+    texts = [f"{word} {number}" for number in range(50) for word in ("the fox", "今天")]
+    options = {"max_new_tokens": 6, "temperature": 1.0, "seed": 7}
+    streams = [model.stream(text, **options) for text in texts]
+    together = [stream.read() for stream in streams]
+    assert threading.active_count() == num_threads
+    assert together == [model.generate(text, **options) for text in texts]
+    num_free, num_kept, num_blocks = model.engine.call(
+        lambda scheduler: (
+            scheduler.pool.num_free,
+            len(list(scheduler.prefixes.nodes())),
+            scheduler.pool.num_blocks,
+        )
+    )
+    assert num_free + num_kept == num_blocks
+
+
+def test_a_stream_that_nobody_holds_is_cancelled(model: LanguageModel) -> None:
+    stream = model.stream("the", max_new_tokens=200, temperature=0)
+    reply = stream._reply
+    del stream
+    wait_until(lambda: reply.finish_reason is not None)
+    assert reply.finish_reason in ("cancelled", "stop")
+
+
+def test_a_model_that_nobody_holds_ends_its_thread_but_not_its_streams(folder: Path) -> None:
+    before = threading.active_count()
+    stream = core.load(folder).stream("the", max_new_tokens=30, temperature=0)
+    assert stream.read() == core.load(folder).generate("the", max_new_tokens=30, temperature=0)
+    del stream
+    gc.collect()
+    assert threading.active_count() == before
+
+
+def test_drafts_change_no_text(folder: Path) -> None:
+    plain, drafting = core.load(folder, speculation=False), core.load(folder)
+    prompt = "the quick brown fox jumps over a lazy dog. the quick brown fox"
+    for seed in (None, 1, 2):
+        options = {"max_new_tokens": 60, "temperature": 0.0 if seed is None else 0.5, "seed": seed}
+        stream = drafting.stream(prompt, **options)
+        assert stream.read() == plain.generate(prompt, **options)
+    assert stream.stats.drafted_tokens >= stream.stats.accepted_tokens
+    assert plain.stream(prompt, max_new_tokens=20).stats.drafted_tokens == 0

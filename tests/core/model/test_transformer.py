@@ -26,9 +26,9 @@ def test_astrai_1b_shape_has_the_published_parameter_counts() -> None:
 
 
 @torch.no_grad()
-def test_last_only_gives_the_last_positions_logits(model: Transformer) -> None:
+def test_wanted_rows_give_the_logits_of_their_positions(model: Transformer) -> None:
     input_ids = torch.arange(24).view(2, 12)
-    torch.testing.assert_close(model(input_ids, last_only=True), model(input_ids)[:, -1:])
+    torch.testing.assert_close(model(input_ids, rows=torch.tensor([3, 11])), model(input_ids)[:, [3, 11]])
 
 
 @torch.no_grad()

@@ -1,0 +1,84 @@
+"""The search for the scales of int4: the trials of `core.model.quantize`, a group at a time in the first-level cache.
+
+With the best scale for given values q of weights w, s = Σwq / Σq², the squared error is Σw² - (Σwq)² / Σq²; so the
+trial with the largest (Σwq)² / Σq² wins.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from core.kernels.simd import (
+    Register,
+    absolute,
+    clamp,
+    entry,
+    fma,
+    inlined,
+    largest,
+    load_f32x8,
+    maximum,
+    mul,
+    nearest,
+    read_f32,
+    splat,
+    total,
+    write_f32,
+    zeros,
+)
+
+ZERO, ONE = np.float32(0), np.float32(1)
+LOWEST, HIGHEST = np.float32(-8), np.float32(7)
+
+
+class Search(NamedTuple):
+    """Addresses of fp32 weights (groups, size), of the shares to try and of the scales to write."""
+
+    weights: int
+    groups: int
+    size: int
+    shares: int
+    num_shares: int
+    scales: int
+    threads: int
+
+
+@inlined
+def _values(weights: Register, factor: Register) -> Register:
+    return clamp(nearest(mul(weights, factor)), splat(LOWEST), splat(HIGHEST))
+
+
+@inlined
+def _peak(group: int, size: int) -> np.float32:
+    """The weight of the largest magnitude, with its sign."""
+    high = zeros()
+    for i in range(0, size * 4, 32):
+        high = maximum(high, absolute(load_f32x8(group + i)))
+    bound = largest(high)
+    for i in range(0, size * 4, 4):
+        if abs(read_f32(group + i)) == bound:
+            return read_f32(group + i)
+    return ZERO
+
+
+@entry
+def search_scales(job: Search, thread: int) -> None:
+    """The best scale of each group, of every `threads`th group from a thread's number on."""
+    weights, groups, size, shares, num_shares, scales, threads = job
+    for index in range(thread, groups, threads):
+        group = weights + index * size * 4
+        peak = _peak(group, size)
+        best, best_scale = ZERO, ZERO
+        for trial in range(num_shares):
+            if peak == ZERO:
+                break
+            factor = splat(LOWEST / (peak * read_f32(shares + trial * 4)))
+            products, squares = zeros(), zeros()
+            for i in range(0, size * 4, 32):
+                row = load_f32x8(group + i)
+                values = _values(row, factor)
+                products, squares = fma(row, values, products), fma(values, values, squares)
+            product, square = total(products), max(total(squares), ONE)
+            if product * product / square > best:
+                best, best_scale = product * product / square, product / square
+        write_f32(scales + index * 4, best_scale)

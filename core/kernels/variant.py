@@ -1,0 +1,47 @@
+"""Which vector code this processor runs, and where its compiled form is kept.
+
+`ASTRAI_KERNELS` overrides the choice: vnni, avx2, neon, generic, or torch for none at all.
+"""
+
+import hashlib
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+import llvmlite.binding as llvm
+import numba
+
+from core.folders import data_dir
+
+# Run by this project on real processors; of the others only the assembly has been read.
+TRIED_VARIANTS = ("avx2", "generic")
+
+
+def best_variant(machine: str, features: Mapping[str, bool]) -> str:
+    """The fastest variant for LLVM's names of a processor's features."""
+    if all(features.get(name) for name in ("avx2", "fma", "f16c")):
+        has_vnni = features.get("avxvnni") or (features.get("avx512vnni") and features.get("avx512vl"))
+        return "vnni" if has_vnni else "avx2"
+    return "neon" if machine in ("aarch64", "arm64") and features.get("dotprod") else "generic"
+
+
+def cache_folder() -> Path:
+    """The folder of compiled kernels for these sources, this numba and this processor.
+
+    numba itself watches only the file of the function that it keeps. NUMBA_CACHE_DIR moves the folder.
+    """
+    digest = hashlib.sha256(f"{numba.__version__} {VARIANT} {llvm.get_host_cpu_name()}".encode())
+    digest.update(llvm.get_host_cpu_features().flatten().encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    home = os.environ.get("NUMBA_CACHE_DIR")
+    return (Path(home) if home else data_dir() / "kernels") / digest.hexdigest()[:16]
+
+
+def is_compiled() -> bool:
+    """Whether the kernels need not be compiled any more."""
+    return any(cache_folder().rglob("decoder.decode-*.nbc"))
+
+
+VARIANT = os.environ.get("ASTRAI_KERNELS") or best_variant(platform.machine(), llvm.get_host_cpu_features())
