@@ -128,7 +128,9 @@ class ModelHolder:
                 self._condition.notify_all()
 
 
-def _holds_model(folder: Path) -> bool:
-    """Whether a folder, or the result in it of a run, has a config and weights."""
-    places = (folder / "model", folder)
+def _holds_model(path: Path) -> bool:
+    """Whether this is a GGUF file, or a folder that has one, or that has a config and weights, itself or as a run."""
+    if path.suffix.lower() == ".gguf" or any(path.glob("*.gguf")):
+        return True
+    places = (path / "model", path)
     return any((place / "config.json").exists() and any(place.glob("*.safetensors")) for place in places)

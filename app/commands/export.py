@@ -1,4 +1,4 @@
-"""Write a copy of a model: for other programs, or smaller."""
+"""Write a copy of a model: for other programs (a Hugging Face folder, a GGUF file), or smaller."""
 
 from argparse import ArgumentParser, Namespace
 
@@ -7,15 +7,15 @@ from core.config.schema import add_options, given_options
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("model", help="model or run folder")
-    parser.add_argument("output", help="folder to write")
+    parser.add_argument("model", help="model or run folder, or GGUF file")
+    parser.add_argument("output", help="folder to write, or file for gguf")
     add_options(parser, ExportConfig)
 
 
 def run(arguments: Namespace) -> int:
     import core
 
-    folder = core.export(arguments.model, arguments.output, **given_options(arguments, ExportConfig))
-    size = sum(path.stat().st_size for path in folder.iterdir())
-    print(f"Wrote {folder}, {size / 1e6:.1f} MB.")
+    written = core.export(arguments.model, arguments.output, **given_options(arguments, ExportConfig))
+    files = written.iterdir() if written.is_dir() else [written]
+    print(f"Wrote {written}, {sum(path.stat().st_size for path in files) / 1e6:.1f} MB.")
     return 0

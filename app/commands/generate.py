@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from core.inference.batch import BatchProgress
 
 EXIT_INTERRUPTED = 130
-MAX_STREAMS = 64
 QUIET_LINE_S = 15.0
 
 
@@ -39,7 +38,6 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object with text and counts")
     parser.add_argument("--input", type=Path, metavar="FILE.jsonl", help="answer the prompts in this file instead")
     parser.add_argument("--output", type=Path, metavar="FILE.jsonl", help="file for the answers to --input")
-    parser.add_argument("--streams", type=int, metavar="N", default=8, help="rows of --input under way at once")
     add_model_options(parser)
     add_options(parser, SamplingConfig)
 
@@ -64,7 +62,8 @@ def run(arguments: Namespace) -> int:
 
 
 def _run_file(arguments: Namespace) -> int:
-    from core.inference.batch import check_files, generate_file
+    from core.inference.batch import check_files, generate_file, weights_identity
+    from core.model.folder import find_model
 
     _check(arguments)
     check_files(arguments.input, arguments.output)
@@ -75,7 +74,7 @@ def _run_file(arguments: Namespace) -> int:
             arguments.input,
             arguments.output,
             sampling=sampling,
-            num_streams=arguments.streams,
+            identity=weights_identity(find_model(arguments.model)),
             progress=shown.show,
             stopping=stopping,
         )
@@ -112,8 +111,6 @@ def _check(arguments: Namespace) -> None:
         raise ConfigError(f"{missing} is missing.", "--input and --output go together.")
     if arguments.prompt is not None or arguments.json:
         raise ConfigError("A prompt and --json do not go with --input.", "Leave them out.")
-    if not 1 <= arguments.streams <= MAX_STREAMS:
-        raise ConfigError(f"--streams is {arguments.streams}, it must be 1 … {MAX_STREAMS}.", "8 suits most machines.")
 
 
 class Progress:

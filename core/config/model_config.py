@@ -1,7 +1,8 @@
 """The shape of a model, in the names of Hugging Face's `config.json`.
 
 `ModelConfig.from_hf` reads the config of Llama, Mistral, Qwen2 and Qwen3 folders; `to_hf` writes one
-that transformers, vLLM and llama.cpp's tools load. `PRESETS` are the shapes this product trains.
+that transformers, vLLM and llama.cpp's tools load. The model_type `astrai` is ours: Llama with AstrAI's own
+options, which no other program runs. `PRESETS` are the shapes this product trains.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ ARCHITECTURES = {
     "mistral": "MistralForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
+    "astrai": "AstrAIForCausalLM",
 }
 MODEL_TYPES = tuple(ARCHITECTURES)
 
@@ -43,6 +45,8 @@ class ModelConfig(Config):
     attention_out_bias: bool = option(False, "bias on the attention's output projection")
     mlp_bias: bool = option(False, "biases in the feed-forward")
     qk_norm: bool = option(False, "RMSNorm on each query and key head before RoPE")
+    qk_norm_after_rope: bool = option(False, "q/k norm comes after RoPE (AstrAI)")
+    gated_attention: bool = option(False, "the attention's output is multiplied by a sigmoid gate (AstrAI)")
     tie_word_embeddings: bool = option(True, "the head shares the embedding's weights")
     initializer_range: float = option(0.02, "standard deviation of fresh weights", minimum=0)
     bos_token_id: int | None = option(None, "id that starts a text", minimum=0)
@@ -58,6 +62,12 @@ class ModelConfig(Config):
             )
         if self.head_dim % 2:
             problems.append(f"head_dim {self.head_dim} is odd, RoPE rotates pairs")
+        if self.qk_norm_after_rope and not self.qk_norm:
+            problems.append("qk_norm_after_rope is true, and qk_norm is false")
+        if self.model_type != "astrai" and (self.qk_norm_after_rope or self.gated_attention):
+            problems.append(
+                f"qk_norm_after_rope and gated_attention are of astrai, and model_type is {self.model_type}"
+            )
         return problems + _rope_problems(self.rope_scaling or {})
 
     @property
@@ -66,7 +76,7 @@ class ModelConfig(Config):
         q, kv = self.num_attention_heads * self.head_dim, self.num_key_value_heads * self.head_dim
         attention = self.hidden_size * (2 * q + 2 * kv)
         attention += (q + 2 * kv) * self.attention_bias + self.hidden_size * self.attention_out_bias
-        attention += 2 * self.head_dim * self.qk_norm
+        attention += 2 * self.head_dim * self.qk_norm + self.hidden_size * q * self.gated_attention
         mlp = 3 * self.hidden_size * self.intermediate_size
         mlp += (2 * self.intermediate_size + self.hidden_size) * self.mlp_bias
         embeddings = self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
@@ -77,11 +87,14 @@ class ModelConfig(Config):
         """Read a Hugging Face `config.json`. Raises ModelError for a shape that we do not run."""
         family = values.get("model_type")
         if family not in MODEL_TYPES:
+            own_code = " and brings its own code (auto_map), which is never run" if values.get("auto_map") else ""
             raise ModelError(
-                f"model_type {family!r} is not supported.", f"Use a model of one of: {', '.join(MODEL_TYPES)}."
+                f"model_type {family!r} is not supported{own_code}.",
+                f"Use a model of one of: {', '.join(MODEL_TYPES)}.",
             )
-        if values.get("hidden_act", "silu") != "silu":
-            raise ModelError(f"hidden_act {values['hidden_act']!r} is not supported.", "Only silu is.")
+        for key, only in (("hidden_act", "silu"), ("rope_interleaved", False)):
+            if values.get(key) not in (None, only):
+                raise ModelError(f"{key} {values[key]!r} is not supported.", f"Only {str(only).lower()} is.")
         names = {field.name for field in dataclasses.fields(cls)}
         known = {"rms_norm_eps": _HF_RMS_NORM_EPS}
         known |= {key: value for key, value in values.items() if key in names}
@@ -96,13 +109,15 @@ class ModelConfig(Config):
 
     def to_hf(self) -> dict[str, Any]:
         """The `config.json` of this shape."""
-        ours = {"qk_norm", "attention_out_bias", "attention_bias", "mlp_bias"}
+        ours = {"qk_norm", "attention_out_bias", "attention_bias", "mlp_bias"} | set(_ASTRAI_OPTIONS)
         values = {key: value for key, value in self.to_dict().items() if key not in ours and value is not None}
         values |= {"architectures": [ARCHITECTURES[self.model_type]], "hidden_act": "silu"}
         if self.model_type == "llama":
             values |= {"attention_bias": self.attention_bias, "mlp_bias": self.mlp_bias}
         if self.model_type == "qwen3":
             values["attention_bias"] = self.attention_bias
+        if self.model_type == "astrai":
+            values |= {name: getattr(self, name) for name in _ASTRAI_OPTIONS}
         if self.model_type == "mistral":
             values["sliding_window"] = self.sliding_window  # null is said: silence means 4096 there
         if self.model_type.startswith("qwen"):
@@ -111,6 +126,7 @@ class ModelConfig(Config):
         return values
 
 
+_ASTRAI_OPTIONS = ("qk_norm", "qk_norm_after_rope", "gated_attention")
 _HF_REQUIRED = (
     "vocab_size",
     "hidden_size",
@@ -161,7 +177,7 @@ def _family_fields(family: str, values: Mapping[str, Any]) -> dict[str, Any]:
     theta = rope.get("rope_theta") or values.get("rope_theta") or 10000.0
     rope = {key: value for key, value in rope.items() if key != "rope_theta"}
     eos, pad = values.get("eos_token_id"), values.get("pad_token_id")
-    bias = {"qwen2": True, "mistral": False}.get(family, bool(values.get("attention_bias", False)))
+    bias = {"qwen2": True, "mistral": False, "astrai": False}.get(family, bool(values.get("attention_bias", False)))
     head_dim = _HF_QWEN3_HEAD_DIM if family == "qwen3" else values["hidden_size"] // heads
     return {
         "num_key_value_heads": values.get("num_key_value_heads") or heads,
@@ -173,6 +189,9 @@ def _family_fields(family: str, values: Mapping[str, Any]) -> dict[str, Any]:
         "attention_out_bias": bias and family in ("llama", "qwen3"),
         "mlp_bias": bool(values.get("mlp_bias", False)) if family == "llama" else False,
         "qk_norm": family == "qwen3",
+        "qk_norm_after_rope": False,
+        "gated_attention": False,
+        **{name: values[name] for name in _ASTRAI_OPTIONS if family == "astrai" and name in values},
         "tie_word_embeddings": bool(values.get("tie_word_embeddings", False)),
         "eos_token_id": eos[0] if isinstance(eos, list) and eos else eos,
         "pad_token_id": None if pad == -1 else pad,  # how the first Llama files say "none"

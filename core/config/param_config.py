@@ -9,6 +9,13 @@ from core.config.schema import Config, option
 # OpenAI takes 4 stop strings and biases of this size; the counts bound the work for each token.
 MAX_STOPS, MAX_STOP_CHARS = 16, 256
 MAX_BIASES, MAX_BIAS = 1024, 100
+# Forms of a model for export, and the types that each can have, the usual one first.
+EXPORT_DTYPES = {
+    "hf": ("float32", "bfloat16", "float16"),
+    "gguf": ("f16", "f32", "q8_0", "q4_0"),
+    "int8": (),
+    "int4": (),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,16 +44,22 @@ class ExportConfig(Config):
 
     to: str = option(
         "hf",
-        "hf is for transformers and vLLM, int8 a quarter of the size, int4 about an eighth",
-        choices=("hf", "int8", "int4"),
+        "hf is for transformers and vLLM, gguf for llama.cpp, int8 a quarter of the size, int4 about an eighth",
+        choices=tuple(EXPORT_DTYPES),
     )
     dtype: str | None = option(
-        None, "type of the weights in hf form; without it float32", choices=("float32", "bfloat16", "float16")
+        None,
+        "type of the weights: of hf float32 (without it), bfloat16, float16; of gguf f16 (without it), f32, q8_0, q4_0",
+        choices=tuple(name for names in EXPORT_DTYPES.values() for name in names),
     )
 
     def conflicts(self) -> list[str]:
-        is_lost = self.to != "hf" and self.dtype is not None
-        return [f"dtype {self.dtype} is for hf form, and to is {self.to}: leave one of them out"] if is_lost else []
+        of_form = EXPORT_DTYPES[self.to]
+        if self.dtype is None or self.dtype in of_form:
+            return []
+        form = next(name for name, names in EXPORT_DTYPES.items() if self.dtype in names)
+        remedy = f"take one of {', '.join(of_form)}" if of_form else "leave one of them out"
+        return [f"dtype {self.dtype} is for {form} form, and to is {self.to}: {remedy}"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""Text to token ids and back, for our SentencePiece tokenizers and for others' `tokenizer.json`.
+"""Text to token ids and back, for our SentencePiece tokenizers, others' `tokenizer.json` and those in GGUF files.
 
 `encode` never yields a control token, whatever the text says; they enter only by `added_tokens`, which
 the chat template uses. `decode(encode(text)) == text` for text without lone surrogates, which become
@@ -19,6 +19,7 @@ from typing import Any
 
 import sentencepiece
 
+from core.data.placeholder import refuse_placeholder
 from core.data.tokenizer_backends import (
     SPACE_MARK,
     Backend,
@@ -32,6 +33,7 @@ from core.files import read_bytes, write_bytes
 SENTENCEPIECE_FILE = "tokenizer.model"
 JSON_FILE = "tokenizer.json"
 SETTINGS_FILE = "tokenizer_config.json"
+MODEL_CONFIGS = ("config.json", "generation_config.json")
 # Beyond the upper share of the text characters are misprints; below the lower one SentencePiece refuses.
 MIN_COVERAGE, MAX_COVERAGE = 0.98, 0.9995
 # Of the pieces that are neither bytes nor control tokens, how many may be single characters.
@@ -56,8 +58,20 @@ CHATML = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
+# How AstrAI spells the marks of a turn since 2026.
+WIDE_TURN_START, WIDE_TURN_END = "<｜im▁start｜>", "<｜im▁end｜>"
+# The end of a text in the families we load, where a folder does not say.
+TEXT_ENDS = (
+    EOS,
+    "<eos>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<｜end▁of▁sentence｜>",
+    "<|end_of_sentence|>",
+    TURN_END,
+)
 # Ends of a turn in the templates of the families we load.
-TURN_ENDS = (TURN_END, "<|eot_id|>", "<|end|>", "<|endoftext|>", "<end_of_turn>", "<｜im▁end｜>")
+TURN_ENDS = (TURN_END, "<|eot_id|>", "<|end|>", "<|endoftext|>", "<end_of_turn>", WIDE_TURN_END)
 
 
 class Tokenizer:
@@ -71,12 +85,15 @@ class Tokenizer:
         self._control_ids = frozenset(added_tokens.values())
         self.vocab_size = max(backend.vocab_size, 1 + max(added_tokens.values(), default=0))
         self.bos_id = self._special("bos_token")
+        # What a plain text begins with: bos where the family's own tokenizer puts it, and in ours.
+        has_start = settings.get("add_bos_token", settings.get("astrai_sentencepiece")) is True
+        self.start_ids = [self.bos_id] if has_start and self.bos_id is not None else []
         self.pad_id = self._special("pad_token")
         eos_id = self._special("eos_token")
         if eos_id is None:
             raise ModelError("The tokenizer names no eos_token.", f"Add eos_token to {SETTINGS_FILE}.")
         self.eos_id = eos_id
-        self.chat_template: str = _chat_template(settings)
+        self.chat_template: str = _chat_template(settings, added_tokens)
         self.stop_ids = frozenset(
             {eos_id, *settings.get("stop_ids", ()), *(added_tokens[end] for end in TURN_ENDS if end in added_tokens)}
         )
@@ -131,13 +148,33 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: Path) -> "Tokenizer":
-        """Read the tokenizer of a model folder. Raises ModelError."""
-        settings = _read_settings(folder)
+        """Read the tokenizer of a model folder or a GGUF file. Raises ModelError."""
+        settings = {} if folder.is_file() else _read_settings(folder)
         if settings.get("astrai_sentencepiece") and (folder / SENTENCEPIECE_FILE).exists():
             return cls._from_sentencepiece(_read(folder / SENTENCEPIECE_FILE), settings)
+        if folder.suffix.lower() == ".gguf":
+            return cls._from_gguf(folder)
         source = _read(folder / JSON_FILE)
+        return cls._from_json(source, settings, _ids_in_configs(folder))
+
+    @classmethod
+    def _from_gguf(cls, path: Path) -> "Tokenizer":
+        from core.data.gguf_file import open_gguf
+        from core.data.gguf_tokenizer import dump, tokenizer_from_gguf
+
+        source, settings = tokenizer_from_gguf(open_gguf(path).metadata)
+        return cls._from_json(dump(source), settings, {})
+
+    @classmethod
+    def _from_json(cls, source: bytes, settings: dict[str, Any], ids: Mapping[str, int]) -> "Tokenizer":
+        """From a `tokenizer.json`; `ids` of bos_token and eos_token count where the settings name none."""
         backend = HuggingFaceBackend(source.decode("utf-8", "replace"))
-        added = {token["content"]: token["id"] for token in json.loads(source).get("added_tokens", [])}
+        data = json.loads(source)
+        added = {token["content"]: token["id"] for token in data.get("added_tokens", [])}
+        settings = _completed(settings, added, ids)
+        if not isinstance(settings.get("add_bos_token"), bool):
+            bos = json.dumps(_content(settings.get("bos_token")))
+            settings["add_bos_token"] = bos != "null" and bos in json.dumps(data.get("post_processor"))
         tokenizer = cls(backend, added_tokens=added, settings=settings)
         tokenizer._files = {JSON_FILE: source}
         return tokenizer
@@ -199,10 +236,14 @@ class Tokenizer:
             digest.update(hashlib.sha256(self._files[name]).digest())
         return digest.hexdigest()
 
+    def as_json(self) -> dict[str, Any]:
+        """The content of its `tokenizer.json`."""
+        value: dict[str, Any] = json.loads(self._files[JSON_FILE])
+        return value
+
     def _special(self, name: str) -> int | None:
-        token = self._settings.get(name)
-        token = token.get("content") if isinstance(token, dict) else token
-        return self.added_tokens.get(token) if isinstance(token, str) else None
+        token = _content(self._settings.get(name))
+        return None if token is None else self.added_tokens.get(token)
 
 
 class StreamDecoder:
@@ -257,25 +298,59 @@ def _own_settings() -> dict[str, Any]:
     }
 
 
-def _chat_template(settings: dict[str, Any]) -> str:
+def _chat_template(settings: dict[str, Any], added_tokens: Mapping[str, int]) -> str:
     """The default template; a list of named ones is an older spelling."""
-    template = settings.get("chat_template") or CHATML
+    chatml = CHATML
+    if TURN_START not in added_tokens and WIDE_TURN_START in added_tokens:
+        chatml = CHATML.replace(TURN_START, WIDE_TURN_START).replace(TURN_END, WIDE_TURN_END)
+    template = settings.get("chat_template") or chatml
     if isinstance(template, list):
         named = {entry.get("name"): entry.get("template") for entry in template}
-        template = named.get("default") or CHATML
+        template = named.get("default") or chatml
     return str(template)
 
 
+def _content(token: object) -> str | None:
+    """The text of a special token, which may stand in an object with flags."""
+    token = token.get("content") if isinstance(token, dict) else token
+    return token if isinstance(token, str) else None
+
+
+def _completed(settings: dict[str, Any], added: Mapping[str, int], ids: Mapping[str, int]) -> dict[str, Any]:
+    """The settings with bos and eos, from ids or well-known names, where they name none that exists."""
+    by_id = {number: token for token, number in added.items()}
+    found = {name: by_id[number] for name, number in ids.items() if number in by_id}
+    endings = [token for token in TEXT_ENDS if token in added]
+    if endings:
+        found.setdefault("eos_token", endings[0])
+    missing = {name: token for name, token in found.items() if _content(settings.get(name)) not in added}
+    return {**settings, **missing}
+
+
 def _read_settings(folder: Path) -> dict[str, Any]:
-    """`tokenizer_config.json` in either spelling, with the stop ids of `generation_config.json`."""
-    settings = _read_json(folder / SETTINGS_FILE)
-    settings |= {key: value for key, value in settings.get("special_tokens", {}).items() if key not in settings}
+    """`tokenizer_config.json` in either spelling, with the stop ids of the model's configs."""
+    settings = {**_read_json(folder / "special_tokens_map.json"), **_read_json(folder / SETTINGS_FILE)}
+    special = settings.get("special_tokens")
+    if isinstance(special, dict):
+        settings |= {key: value for key, value in special.items() if key not in settings}
     if not settings.get("chat_template") and (folder / "chat_template.jinja").exists():
         settings["chat_template"] = _read(folder / "chat_template.jinja").decode("utf-8", "replace")
-    eos = _read_json(folder / "generation_config.json").get("eos_token_id")
-    if isinstance(eos, list):
-        settings["stop_ids"] = [token_id for token_id in eos if isinstance(token_id, int)]
-    return settings
+    stops = [*settings.get("stop_ids", ()), *(stop for name in MODEL_CONFIGS for stop in _eos_ids(folder / name))]
+    ids = sorted({token_id for token_id in stops if type(token_id) is int})
+    return {**settings, "stop_ids": ids} if ids else settings
+
+
+def _ids_in_configs(folder: Path) -> dict[str, int]:
+    """bos_token and eos_token by the ids of `config.json`; of several ends the first."""
+    config = _read_json(folder / MODEL_CONFIGS[0])
+    ids = {"bos_token": config.get("bos_token_id"), "eos_token": next(iter(_eos_ids(folder / MODEL_CONFIGS[0])), None)}
+    return {name: number for name, number in ids.items() if type(number) is int}
+
+
+def _eos_ids(path: Path) -> list[Any]:
+    """`eos_token_id` of a config, one or a list."""
+    eos = _read_json(path).get("eos_token_id")
+    return eos if isinstance(eos, list) else [eos]
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -290,6 +365,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> bytes:
     try:
+        refuse_placeholder(path)
         return read_bytes(path)
     except OSError as exc:
         raise ModelError(f"{path} cannot be read: {exc}.", "Choose a folder that holds a whole model.") from exc

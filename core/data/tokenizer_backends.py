@@ -89,9 +89,22 @@ class HuggingFaceBackend:
         decoder = json.dumps(data.get("decoder") or {})
         self._is_byte_level = '"ByteLevel"' in decoder or '"ByteLevel"' in json.dumps(data.get("pre_tokenizer") or {})
         self.strips_first_space = '"Strip"' in decoder or '"prepend_scheme": "first"' in decoder
-        self._strings = {token_id: token for token, token_id in data["model"]["vocab"].items()}
+        vocab = data["model"]["vocab"]
+        self._strings = {token_id: token for token, token_id in vocab.items()}
+        mark = [vocab.get(f"<0x{value:02X}>") for value in SPACE_MARK.encode()]
+        has_mark = not self._is_byte_level and not self.strips_first_space and None not in mark
+        self._space_mark_ids: list[int] | None = mark if has_mark else None
 
     def encode(self, text: str) -> list[int]:
+        """Where U+2581 is the mark for a space, a real one is spelt in bytes if the tokenizer has them."""
+        if self._space_mark_ids is None or SPACE_MARK not in text:
+            return self._encode(text)
+        first, *others = text.split(SPACE_MARK)
+        return self._encode(first) + [
+            token_id for part in others for token_id in (*self._space_mark_ids, *self._encode(part))
+        ]
+
+    def _encode(self, text: str) -> list[int]:
         encodings = self._tokenizer.encode_batch_fast(list(blocks(text)), add_special_tokens=False)
         return [token_id for encoding in encodings for token_id in encoding.ids]
 

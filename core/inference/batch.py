@@ -23,7 +23,6 @@ from core.inference.batch_rows import Row, Survey, read_rows, survey
 if TYPE_CHECKING:
     from core.inference.generator import LanguageModel, TokenStream
 
-NUM_STREAMS = 8
 MAX_SEED = 2**63
 
 
@@ -52,12 +51,13 @@ def generate_file(  # noqa: PLR0913 - two files, and how and for whom
     target: Path,
     *,
     sampling: Mapping[str, Any],
-    num_streams: int = NUM_STREAMS,
+    identity: str = "",
     progress: Callable[[BatchProgress], None] = lambda _: None,
     stopping: threading.Event | None = None,
 ) -> BatchProgress:
     """Answer every row of `source` (see `batch_rows`) in a line of `target`, and give the last progress.
 
+    `identity` tells the model's weights from others (see `weights_identity`): a batch goes on with none but its own.
     When `stopping` is set it ends within about a token, without the rows that are under way.
 
     A line has `index`, the row's `id` if it has one, and `text`, `finish_reason` and `usage`, or `line` and `error`.
@@ -65,14 +65,14 @@ def generate_file(  # noqa: PLR0913 - two files, and how and for whom
     """
     seen = check_files(source, target)
     options = SamplingConfig.from_dict({**model.sampling.to_dict(), **sampling})
-    job = {"input": seen.sha256, "sampling": options.to_dict(), "model": _identity(model)}
+    job = {"input": seen.sha256, "sampling": options.to_dict(), "model": {"weights": identity, **_settings(model)}}
     drawn = secrets.randbelow(MAX_SEED) if options.seed is None else options.seed
     with open_output(target, job, {"seed": drawn}) as output:
         progress_of = _Progress(seen.num_rows, output.num_rows, progress)
         batch = _Batch(model, dict(sampling), output, progress_of, stopping or threading.Event())
         try:
             for row in read_rows(source, output.num_rows):
-                if not batch.add(row, num_streams):
+                if not batch.add(row):
                     break
             batch.finish()
         finally:
@@ -93,12 +93,13 @@ class _Batch:
     ) -> None:
         self._model, self._sampling, self._output = model, sampling, output
         self._progress, self._stopping = progress, stopping
+        self._num_streams = 2 * model.engine.config.max_running  # some wait, so that no slot is ever empty
         self._pending: deque[tuple[Row, TokenStream | str]] = deque()
 
-    def add(self, row: Row, num_streams: int) -> bool:
+    def add(self, row: Row) -> bool:
         """Start a row, unless it is to stop; where there are enough, wait for the oldest first."""
         while not self._stopping.is_set():
-            if len(self._pending) < num_streams:
+            if len(self._pending) < self._num_streams:
                 try:
                     self._pending.append((row, self._start(row)))
                 except BusyError:
@@ -164,16 +165,21 @@ class _Batch:
         return {"text": stream.text, "finish_reason": stream.finish_reason, "usage": usage}
 
 
-def _identity(model: "LanguageModel") -> dict[str, Any]:
-    """What makes a model's answers its own; the last norm's weights stand for all, every training changes them."""
-    weight = model.model.model.norm.weight.detach()
-    digest = hashlib.sha256(weight.float().cpu().numpy().tobytes()).hexdigest()
+def weights_identity(path: Path) -> str:
+    """Short text that changes with the weights of a model folder or GGUF file: their names, sizes and times."""
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def _settings(model: "LanguageModel") -> dict[str, Any]:
+    """What else an answer depends on. How many run at once is not among it."""
     return {
-        "weights": digest[:16],
         "parameters": model.num_parameters,
         "quantization": model.quantization,
+        "backend": model.backend,
+        "kv_cache": model.engine.config.kv_cache,
         "max_seq_len": model.max_seq_len,
-        "device": weight.device.type,
     }
 
 

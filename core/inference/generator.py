@@ -80,8 +80,7 @@ class LanguageModel:
 
     def stream(self, prompt: str, **sampling: Any) -> TokenStream:
         """Continue a plain text. Raises as `chat` does."""
-        start = [] if self.tokenizer.bos_id is None else [self.tokenizer.bos_id]
-        return self._stream([*start, *self.tokenizer.encode(prompt)], sampling)
+        return self._stream([*self.tokenizer.start_ids, *self.tokenizer.encode(prompt)], sampling)
 
     @overload
     def generate(self, prompt: str, **sampling: Any) -> str: ...

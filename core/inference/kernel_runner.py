@@ -96,6 +96,8 @@ class KernelRunner:
                 decoder.OUT: attend.o_proj, decoder.GATE: mlp.gate_proj, decoder.UP: mlp.up_proj,
                 decoder.DOWN: mlp.down_proj,
             }  # fmt: skip
+            if config.gated_attention:
+                linears[decoder.GATE_ATTENTION] = attend.output_gate
             for place, linear in linears.items():
                 row[place // 8 : (place + MATRIX_BYTES) // 8] = self._pack(linear)
             row[decoder.INPUT_NORM // 8] = self._floats(block.input_layernorm.weight)
@@ -115,7 +117,7 @@ class KernelRunner:
             head_dim=config.head_dim,
             feed_forward=config.intermediate_size,
             group=self._group,
-            qk_norm=int(config.qk_norm),
+            qk_norm=decoder.AFTER_ROPE if config.qk_norm_after_rope else int(config.qk_norm),
             window=config.sliding_window or 0,
             element_bytes=self._element_bytes,
             eps=np.float32(config.rms_norm_eps),

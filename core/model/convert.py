@@ -1,15 +1,29 @@
-"""From one model folder to another: quantised, or in plain Hugging Face form."""
+"""From one model to another: quantised, in plain Hugging Face form, or as a GGUF file."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from core.config.param_config import ExportConfig
+from core.config.param_config import EXPORT_DTYPES, ExportConfig
+from core.data.gguf_file import SUFFIX, is_gguf
 from core.data.tokenizer import Tokenizer
 from core.errors import ModelError
 from core.files import write_json
-from core.model.checkpoint import CONFIG, GENERATION, find_model, load_model, quantization_scheme, read_json, save_model
+from core.model.checkpoint import (
+    CONFIG,
+    GENERATION,
+    cannot_write,
+    find_model,
+    load_config,
+    load_model,
+    load_sampling,
+    open_model,
+    quantization_scheme,
+    read_json,
+    save_model,
+)
+from core.model.gguf_write import GGUFSource, write_gguf
 from core.model.quantize import INT4, INT8, Scheme, quantize_
 from core.model.transformer import Transformer
 
@@ -21,30 +35,59 @@ def quantize(source: str | Path, output: str | Path, *, scheme: Scheme = INT8) -
 
     Raises: ModelError for a model that is quantised already, a full disk.
     """
-    folder, target = _places(source, output)
-    if quantization_scheme(folder) is not None:
-        raise ModelError(f"{folder} is quantised already.", "Start from the unquantised model.")
-    model = load_model(folder)
+    path, target = _places(source, output)
+    if quantization_scheme(path) is not None:
+        raise ModelError(f"{path} is quantised already.", "Start from the unquantised model.")
+    model = load_model(path)
     quantize_(model, scheme)
-    extra = {**_origin(folder), "quantization_config": scheme.to_config()}
-    _save(model, folder, target, extra)
+    extra = {**_origin(path), "quantization_config": scheme.to_config()}
+    _save(model, path, target, extra)
     return target
 
 
 def export(source: str | Path, output: str | Path, *, to: str = "hf", dtype: str | None = None) -> Path:
-    """Write a copy for other programs (`hf`: transformers, vLLM) or a smaller one (`int8`, `int4`).
+    """Write a copy for other programs (`hf`: transformers, vLLM; `gguf`: llama.cpp) or a smaller one (int8, int4).
 
-    Raises: ConfigError for a form that there is not or a dtype that it has not, ModelError for a model that is
-    quantised already or has lost what it asks for.
+    Raises: ConfigError for a form that there is not or a dtype that it has not, ModelError for a model that the
+    form cannot hold or that has lost what it asks for.
     """
     options = ExportConfig(to=to, dtype=dtype)
-    if options.to in SCHEMES:
-        return quantize(source, output, scheme=SCHEMES[options.to])
-    folder, target = _places(source, output)
-    if quantization_scheme(folder) is not None:
-        raise ModelError(f"{folder} is quantised, which other programs cannot read.", "Export the unquantised model.")
-    model = load_model(folder, dtype=getattr(torch, options.dtype or "float32"))
-    _save(model, folder, target, _origin(folder))
+    match options.to:
+        case "int8" | "int4":
+            return quantize(source, output, scheme=SCHEMES[options.to])
+        case "gguf":
+            return _export_gguf(source, output, options.dtype or EXPORT_DTYPES["gguf"][0])
+        case _:
+            return _export_hf(source, output, options.dtype or EXPORT_DTYPES["hf"][0])
+
+
+def _export_hf(source: str | Path, output: str | Path, dtype: str) -> Path:
+    path, target = _places(source, output)
+    if quantization_scheme(path) is not None:
+        raise ModelError(f"{path} is quantised, which other programs cannot read.", "Export the unquantised model.")
+    if load_config(path).model_type == "astrai":
+        raise ModelError(
+            f"{path} has AstrAI's own gate or q/k norm after RoPE, which transformers does not run.",
+            "Export to int8, or use it as it is.",
+        )
+    _save(load_model(path, dtype=getattr(torch, dtype)), path, target, _origin(path))
+    return target
+
+
+def _export_gguf(source: str | Path, output: str | Path, dtype: str) -> Path:
+    """One file. A model in our own int8 is written from what its weights stand for."""
+    path, target = _places(source, output)
+    if not is_gguf(target):
+        raise ModelError(f"{target} does not end in {SUFFIX}.", f"Call it {target.name}{SUFFIX}.")
+    if quantization_scheme(path) not in (None, INT8):
+        raise ModelError(f"{path} has 4-bit weights.", "Export the unquantised model.")
+    model, stored = open_model(path)
+    name = path.absolute().parent.name if path.name == "model" else path.stem if is_gguf(path) else path.absolute().name
+    made_of = GGUFSource(name, model.config, Tokenizer.load(path), load_sampling(path))
+    try:
+        write_gguf(made_of, stored, target, dtype=dtype)
+    except OSError as exc:
+        raise cannot_write(target, model.config.num_parameters * 2, exc) from exc
     return target
 
 
@@ -56,16 +99,16 @@ def _save(model: Transformer, source: Path, target: Path, extra: dict[str, Any])
 
 
 def _places(source: str | Path, output: str | Path) -> tuple[Path, Path]:
-    """The model's folder and the one to write. Raises ModelError when they are the same."""
-    folder, target = find_model(source), Path(output)
-    if target.exists() and target.samefile(folder):
-        raise ModelError(f"{target} is the model itself and would be overwritten.", "Choose another folder.")
-    if target.is_dir() and any(target.iterdir()):
-        raise ModelError(f"{target} exists already.", "Choose another folder, or delete it.")
-    return folder, target
+    """The model and the place to write. Raises ModelError when they are the same, or the place is taken."""
+    path, target = find_model(source), Path(output)
+    if target.exists() and target.samefile(path):
+        raise ModelError(f"{target} is the model itself and would be overwritten.", "Choose another place.")
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+        raise ModelError(f"{target} exists already.", "Choose another place, or delete it.")
+    return path, target
 
 
-def _origin(folder: Path) -> dict[str, Any]:
+def _origin(path: Path) -> dict[str, Any]:
     """What our training noted in a model's config.json, to be carried along."""
-    config = read_json(folder / CONFIG)
+    config = {} if is_gguf(path) else read_json(path / CONFIG)
     return {"astrai": config["astrai"]} if "astrai" in config else {}

@@ -56,7 +56,10 @@ class Attention(nn.Module):
         if config.qk_norm:
             self.q_norm = RMSNorm(self.head_dim, config.rms_norm_eps)
             self.k_norm = RMSNorm(self.head_dim, config.rms_norm_eps)
-        self.qk_norm = config.qk_norm
+        if config.gated_attention:
+            self.output_gate = nn.Linear(config.hidden_size, q, bias=False)
+        self.norm_first = config.qk_norm and not config.qk_norm_after_rope
+        self.norm_last, self.is_gated = config.qk_norm_after_rope, config.gated_attention
 
     def forward(self, x: Tensor, shared: AttentionInput) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
@@ -64,12 +67,15 @@ class Attention(nn.Module):
         q = self.q_proj(x).view(batch, time, self.heads, self.head_dim)
         k = self.k_proj(x).view(batch, time, self.kv_heads, self.head_dim)
         v = self.v_proj(x).view(batch, time, self.kv_heads, self.head_dim).transpose(1, 2)
-        if self.qk_norm:
+        if self.norm_first:
             q, k = self.q_norm(q), self.k_norm(k)
-        q = apply_rotary(q.transpose(1, 2), shared.cos, shared.sin).to(v.dtype)  # (B, H, T, D)
-        k = apply_rotary(k.transpose(1, 2), shared.cos, shared.sin).to(v.dtype)  # (B, K, T, D)
-        y = shared.cache.attend(self.layer, q, k, v)
-        return self.o_proj(y.transpose(1, 2).reshape(batch, time, -1))
+        q = apply_rotary(q.transpose(1, 2), shared.cos, shared.sin)  # (B, H, T, D)
+        k = apply_rotary(k.transpose(1, 2), shared.cos, shared.sin)  # (B, K, T, D)
+        if self.norm_last:
+            q, k = self.q_norm(q), self.k_norm(k)
+        y = shared.cache.attend(self.layer, q.to(v.dtype), k.to(v.dtype), v)
+        y = y.transpose(1, 2).reshape(batch, time, -1)
+        return self.o_proj(y * torch.sigmoid(self.output_gate(x)) if self.is_gated else y)
 
 
 class MLP(nn.Module):

@@ -83,3 +83,10 @@ def _yarn_attention_factor(scaling: Mapping[str, Any], factor: float) -> float:
     if scaling.get("mscale") and scaling.get("mscale_all_dim"):
         return temperature(scaling["mscale"]) / temperature(scaling["mscale_all_dim"])
     return temperature(1.0)
+
+
+def llama3_factors(config: ModelConfig, scaling: Mapping[str, Any]) -> Tensor:
+    """By what Llama 3's scaling divides each frequency, (D/2,) float64; GGUF files hold this."""
+    exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float64) / config.head_dim
+    plain = config.rope_theta**-exponents
+    return plain / _llama3(plain, scaling)

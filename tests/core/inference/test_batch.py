@@ -8,12 +8,14 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 import core
 from app.__main__ import EXIT_FAILED, EXIT_INTERRUPTED, main
@@ -89,11 +91,12 @@ def test_answers_are_those_of_the_model_in_order_with_the_seed_of_their_row(
     assert found[2]["usage"] == {"prompt_tokens": expected[2].stats.prompt_tokens, "completion_tokens": 3}
 
 
-@pytest.mark.parametrize("num_streams", [1, 3, 64])
+@pytest.mark.parametrize("max_running", [1, 3, 64])
 def test_the_file_is_the_same_however_many_rows_are_under_way(
-    model: LanguageModel, prompts: Path, target: Path, tmp_path: Path, num_streams: int
+    model: LanguageModel, folder: Path, prompts: Path, target: Path, tmp_path: Path, max_running: int
 ) -> None:
-    generate_file(model, prompts, target, sampling=SAMPLING, num_streams=num_streams)
+    with closing(core.load(folder, max_running=max_running)) as other:
+        generate_file(other, prompts, target, sampling=SAMPLING)
     generate_file(model, prompts, tmp_path / "other.jsonl", sampling=SAMPLING)
     assert target.read_bytes() == (tmp_path / "other.jsonl").read_bytes()
 
@@ -177,7 +180,7 @@ def test_a_busy_engine_is_given_fewer_rows_at_once(
         return started[-1]
 
     monkeypatch.setattr(model, "stream", narrow)
-    generate_file(model, prompts, target, sampling=SAMPLING, num_streams=16)
+    generate_file(model, prompts, target, sampling=SAMPLING)
     assert target.read_bytes() == target.with_name("free.jsonl").read_bytes()
 
 
@@ -223,6 +226,8 @@ def test_another_input_options_or_model_than_it_was_begun_with_are_refused(
         generate_file(model, prompts, target, sampling={**SAMPLING, "temperature": 0.2})
     with pytest.raises(ConfigError, match="begun with another max_seq_len: 256, now 128"):
         generate_file(core.load(folder, max_seq_len=128), prompts, target, sampling=SAMPLING)
+    with pytest.raises(ConfigError, match="begun with another weights: , now 0123"):
+        generate_file(model, prompts, target, sampling=SAMPLING, identity="0123")
     other = write_rows(tmp_path / "z.jsonl", [{"prompt": "a"}])
     with pytest.raises(ConfigError, match=r"begun with another input\. "):
         generate_file(model, other, target, sampling=SAMPLING)
@@ -269,11 +274,13 @@ def test_a_full_disk_keeps_the_whole_lines_and_the_batch_goes_on(
     assert target.read_bytes() == (tmp_path / "free.jsonl").read_bytes()
 
 
-def test_damaged_weights_end_the_batch_and_not_a_row(
-    model: LanguageModel, prompts: Path, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    head = model.model.lm_head.forward
-    monkeypatch.setattr(model.model.lm_head, "forward", lambda x: head(x) * float("nan"))
+def test_damaged_weights_end_the_batch_and_not_a_row(folder: Path, prompts: Path, target: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "damaged")
+    path = tmp_path / "damaged" / "model.safetensors"
+    tensors = load_file(path)
+    tensors["model.layers.1.mlp.up_proj.weight"][0, 0] = float("nan")
+    save_file(tensors, path)
+    model = core.load(tmp_path / "damaged")
     with pytest.raises(ModelError, match="logits are not finite"):
         generate_file(model, prompts, target, sampling=SAMPLING)
     assert target.read_bytes() == b""
@@ -329,8 +336,7 @@ def test_files_that_cannot_be_used_are_said_in_one_sentence(
         ({2: str(tmp_path / "binary")}, "binary is no UTF-8 text."),
         ({4: source}, f"The output is the input, {source}."),
         ({4: f"{source}/y"}, "cannot be written: "),
-        ({3: "--streams", 4: "3"}, "--output is missing."),
-        ({5: "--streams", 6: "0"}, "--streams is 0, it must be 1 … 64."),
+        ({3: "--seed", 4: "3"}, "--output is missing."),
         ({5: "--json", 6: "--json"}, "A prompt and --json do not go with --input."),
     ]:
         assert main([changes.get(place, word) for place, word in enumerate(words)]) == EXIT_FAILED

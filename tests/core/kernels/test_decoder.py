@@ -18,6 +18,9 @@ SHAPES = {
     "untied": dataclasses.replace(TINY, tie_word_embeddings=False, head_dim=48),
     "qwen2": dataclasses.replace(TINY, model_type="qwen2", attention_bias=True),
     "qwen3": dataclasses.replace(TINY, model_type="qwen3", qk_norm=True, head_dim=32),
+    "astrai": dataclasses.replace(
+        TINY, model_type="astrai", qk_norm=True, qk_norm_after_rope=True, gated_attention=True
+    ),
     "biases": dataclasses.replace(TINY, attention_bias=True, attention_out_bias=True, mlp_bias=True),
     "window": dataclasses.replace(TINY, model_type="mistral", sliding_window=9),
     "one kv head": dataclasses.replace(TINY, num_attention_heads=5, num_key_value_heads=1),

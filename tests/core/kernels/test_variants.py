@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import llvmlite.binding as llvm
 import pytest
@@ -98,7 +99,7 @@ def test_the_generic_form_gives_the_same_bits_here() -> None:
 
 
 @pytest.mark.slow
-def test_the_whole_product_compiles_for_a_processor_with_vnni() -> None:
+def test_the_whole_product_compiles_for_a_processor_with_vnni(tmp_path: Path) -> None:
     script = """
 from numba import types
 from core.kernels.decoder import product
@@ -106,7 +107,12 @@ from core.kernels.matmul import Inputs
 product.compile((types.int64, types.NamedUniTuple(types.int64, 5, Inputs), *[types.int64] * 4))
 print(next(iter(product.inspect_asm().values())).count("vpdpbusd"))
 """
-    names = {"ASTRAI_KERNELS": "vnni", "NUMBA_CPU_NAME": "sapphirerapids", "NUMBA_CPU_FEATURES": ""}
+    names = {
+        "ASTRAI_KERNELS": "vnni",
+        "NUMBA_CPU_NAME": "sapphirerapids",
+        "NUMBA_CPU_FEATURES": "",
+        "NUMBA_CACHE_DIR": str(tmp_path),
+    }
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=os.environ | names, check=True, timeout=110
     )

@@ -1,0 +1,27 @@
+"""Files that hold something else than their name says: what a server or git put in the place of the real one."""
+
+from pathlib import Path
+
+from core.errors import ModelError
+
+LFS_START = b"version https://git-lfs"
+PAGE_STARTS = (b"<!doctype html", b"<html", b"access to model", b"invalid credentials", b"invalid username")
+# How much of a file is looked at for that.
+START_BYTES = 64
+
+
+def refuse_placeholder(path: Path) -> None:
+    """Raises ModelError for a git-lfs pointer or a server's page under the name of a model's file."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        start = file.read(START_BYTES).lstrip()
+    if start.startswith(LFS_START):
+        raise ModelError(
+            f"{path} is a pointer of git-lfs, the file itself was not downloaded.", "Run `git lfs pull` in its folder."
+        )
+    if start.lower().startswith(PAGE_STARTS):
+        raise ModelError(
+            f"{path} is a page of the server ({start[:40].decode('utf-8', 'replace')!r}), not the file.",
+            "Accept the model's terms and log in there, then download it again.",
+        )

@@ -1,0 +1,164 @@
+"""The weights of a model folder: found and held against the config before one of them is read.
+
+Only safetensors are opened; a pickle is refused. Weights are mapped, so reading costs what is touched.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from core.data.placeholder import refuse_placeholder
+from core.errors import ModelError
+from core.files import read_json_object, write_atomic, write_json
+from core.model.folder import unfinished_files
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+# A training checkpoint of AstrAI's first generations.
+ASTRAI_WEIGHTS = "state_dict.safetensors"
+# Written by older transformers beside the weights; recomputed from the config here.
+DERIVED_SUFFIX = "rotary_emb.inv_freq"
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """A tensor on the disk: what it is, and how to get it."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    read: Callable[[], Tensor]
+
+
+def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
+    """Every tensor of a folder's safetensors by name. Raises ModelError for files that are not whole."""
+    found: dict[str, StoredTensor] = {}
+    for path in weight_files(folder):
+        refuse_placeholder(path)
+        try:
+            file: Any = safe_open(path, framework="pt")
+            for name in file.keys():  # noqa: SIM118 - not a mapping
+                if not name.endswith(DERIVED_SUFFIX):
+                    part = file.get_slice(name)
+                    dtype = DTYPES.get(part.get_dtype(), torch.uint8)
+                    found[name] = StoredTensor(tuple(part.get_shape()), dtype, partial(file.get_tensor, name))
+        except (OSError, SafetensorError) as exc:
+            raise ModelError(
+                f"{path} ({path.stat().st_size:,} bytes) is not a whole safetensors file: {exc}.",
+                "Download it again.",
+            ) from exc
+    return found
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model folder. Raises ModelError if one is missing or none is there."""
+    if (folder / INDEX).exists():
+        return _files_of_index(folder)
+    for name in (WEIGHTS, ASTRAI_WEIGHTS):
+        if (folder / name).exists():
+            return [folder / name]
+    unfinished = unfinished_files(folder)
+    if unfinished:
+        raise ModelError(
+            f"{folder} has no {WEIGHTS}, but a download that did not end: {unfinished[0].name}.",
+            "Start the download again; it goes on where it stopped.",
+        )
+    pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
+    if pickles:
+        raise ModelError(
+            f"{folder} has its weights as a pickle ({pickles[0]}), which can run code.",
+            "Use a version of the model in safetensors.",
+        )
+    raise ModelError(f"{folder} has no {WEIGHTS}.", "Choose a folder that holds a model.")
+
+
+def _files_of_index(folder: Path) -> list[Path]:
+    refuse_placeholder(folder / INDEX)
+    index = read_json_object(folder / INDEX, ModelError, "Download the model folder again.")
+    weight_map = index.get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ModelError(f"{folder / INDEX} names no weight files.", "Download the model folder again.")
+    names = sorted({str(name) for name in weight_map.values()})
+    outside = [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]
+    if outside:
+        raise ModelError(
+            f"{INDEX} points outside its folder or to a file that is not safetensors: {outside[0]}.",
+            "Do not use this model.",
+        )
+    missing = [name for name in names if not (folder / name).exists()]
+    if missing:
+        unfinished = f", and {len(half)} unfinished" if (half := unfinished_files(folder)) else ""
+        raise ModelError(
+            f"{folder} lacks {len(missing)} of {len(names)} weight files: {', '.join(missing)}{unfinished}.",
+            "Download the missing files.",
+        )
+    return [folder / name for name in names]
+
+
+def check_fit(name: str, expected: Mapping[str, Tensor], stored: Mapping[str, StoredTensor]) -> None:
+    """Hold the stored tensors against the empty model's. Raises ModelError naming those that do not fit."""
+    problems = [f"{key} is missing" for key in expected if key not in stored]
+    problems += [f"{key} is unknown" for key in stored if key not in expected]
+    problems += [
+        f"{key} is {list(stored[key].shape)}, config.json says {list(tensor.shape)}"
+        for key, tensor in expected.items()
+        if key in stored and stored[key].shape != tuple(tensor.shape)
+    ]
+    problems += [
+        f"{key} holds {stored[key].dtype}, config.json asks for {tensor.dtype}"
+        for key, tensor in expected.items()
+        if key in stored and stored[key].dtype.is_floating_point != tensor.is_floating_point()
+    ]
+    if problems:
+        more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
+        raise ModelError(
+            f"The weights of {name} do not fit its config.json: {'; '.join(problems[:4])}{more}.",
+            "Download the model folder again.",
+        )
+
+
+def write_tensors(tensors: Mapping[str, Tensor], folder: Path, max_shard_bytes: int) -> None:
+    """Write safetensors, in shards with an index where they are larger. Raises: OSError, SafetensorError."""
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        if shards[-1] and size + tensor.nbytes > max_shard_bytes:
+            shards.append({})
+            size = 0
+        shards[-1][name] = tensor
+        size += tensor.nbytes
+    if len(shards) == 1:
+        _write_file(shards[0], folder / WEIGHTS)
+        (folder / INDEX).unlink(missing_ok=True)
+        return
+    names = [f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
+    for name, shard in zip(names, shards, strict=True):
+        _write_file(shard, folder / name)
+    weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+    (folder / WEIGHTS).unlink(missing_ok=True)
+
+
+def _write_file(tensors: dict[str, Tensor], path: Path) -> None:
+    write_atomic(path, lambda temporary: save_file(tensors, temporary, metadata={"format": "pt"}))
