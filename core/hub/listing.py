@@ -18,6 +18,8 @@ from core.errors import DownloadError, ModelError
 from core.hub.places import HubName
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+# AstrAI's own checkpoints: their config has one of these model_types, and their weights may have this name.
+ASTRAI_TYPES, ASTRAI_WEIGHTS = (None, "autoregressive_lm"), "state_dict.safetensors"
 SIDE_FILES = (
     "generation_config.json",
     "chat_template.jinja",
@@ -35,6 +37,7 @@ MAX_SHARDS = 1000
 MAX_SHOWN = 8
 _KNOWN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}\.(?:safetensors|gguf|json|jinja|model|txt)")
 _PICKLE = re.compile(r"[\w.-]{1,100}\.(?:bin|pt|pth|ckpt|pkl|h5|msgpack)", re.ASCII)
+_GGUF_PART = re.compile(r"(.+)-\d{5}-of-(\d{5})\.gguf")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -120,15 +123,19 @@ class Listing:
         return self.files[name]
 
     def gguf(self, name: str) -> list[RepoFile]:
-        """One GGUF file alone: it brings its own shape and tokenizer. Raises DownloadError."""
-        if name not in self.files:
-            raise DownloadError(f"{self.name.repo_id} has no file {name}.", f"It has {self._ggufs()}.")
-        return [self.files[name]]
+        """A GGUF file, with all parts of a split one: it brings its shape and tokenizer. Raises DownloadError."""
+        found = _GGUF_PART.fullmatch(name)
+        count = int(found[2]) if found else 1
+        names = [f"{found[1]}-{part:05d}-of-{found[2]}.gguf" for part in range(1, count + 1)] if found else [name]
+        missing = [part for part in names if part not in self.files]
+        if missing:
+            raise DownloadError(f"{self.name.repo_id} has no file {missing[0]}.", f"It has {self._ggufs()}.")
+        return [self.files[part] for part in names]
 
     def check_has_model(self) -> None:
         """Raises ModelError without weights in safetensors, saying what there is instead, or without a tokenizer."""
         repo = self.name.repo_id
-        if CONFIG in self.files and (WEIGHTS in self.files or INDEX in self.files):
+        if CONFIG in self.files and any(name in self.files for name in (INDEX, WEIGHTS, ASTRAI_WEIGHTS)):
             if not any(name in self.files for name in TOKENIZERS):
                 raise ModelError(
                     f"{repo} has no {' or '.join(TOKENIZERS)}.", "Choose a model that brings its tokenizer."
@@ -149,7 +156,8 @@ class Listing:
 
         `index` is the content of INDEX. Raises DownloadError when it names what is not there.
         """
-        weights = [WEIGHTS] if index is None else _shards(index)
+        whole = WEIGHTS if WEIGHTS in self.files else ASTRAI_WEIGHTS
+        weights = [whole] if index is None else _shards(index)
         sides = [self.files[name] for name in SIDE_FILES if name in self.files]
         large = [file for file in (*sides, self.file(CONFIG)) if file.size > MAX_SIDE_FILE_BYTES]
         if large:
@@ -171,7 +179,8 @@ def check_config(content: bytes) -> None:
         raise ModelError("config.json is not readable JSON.", "Choose another model or revision.") from exc
     if not isinstance(values, dict):
         raise ModelError("config.json holds no object.", "Choose another model or revision.")
-    ModelConfig.from_hf(values)
+    if values.get("model_type") not in ASTRAI_TYPES:
+        ModelConfig.from_hf(values)
     settings = values.get("quantization_config")
     method = settings.get("quant_method") if isinstance(settings, dict) else settings
     if method not in (None, "astrai"):

@@ -340,6 +340,23 @@ def test_a_gguf_file_that_is_not_there_names_those_that_are(hub: FakeHub, fetch_
         fetch_here(f"{hub.name}:x-Q8.gguf")
 
 
+def test_a_split_gguf_file_comes_with_all_its_parts(hub: FakeHub, fetch_here: Fetch) -> None:
+    hub.files = {f"x-0000{part}-of-00003.gguf": b"x" * part for part in (1, 2, 3)}
+    names = sorted(hub.files)
+    fetch_here(f"{hub.name}:{names[0]}")
+    assert [name for name in names if hub.asked(name)] == names
+    del hub.files[names[2]]
+    with pytest.raises(DownloadError, match=rf"has no file {names[2]}\. It has {names[0]}, {names[1]}"):
+        fetch_here(f"{hub.name}:{names[0]}")
+
+
+def test_the_weights_of_astrais_own_checkpoints_are_known(hub: FakeHub, fetch_here: Fetch) -> None:
+    hub.files["state_dict.safetensors"] = hub.files.pop(WEIGHTS)
+    hub.files["config.json"] = b'{"vocab_size": 10, "dim": 8}'
+    folder = fetch_here()
+    assert (folder / "state_dict.safetensors").read_bytes() == hub.files["state_dict.safetensors"]
+
+
 def test_shards_are_those_of_the_index_and_no_others(hub: FakeHub, fetch_here: Fetch) -> None:
     content = hub.files.pop(WEIGHTS)
     shards = {f"model-0000{number}-of-00002.safetensors": content[:number] for number in (1, 2)}
