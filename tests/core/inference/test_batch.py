@@ -302,7 +302,7 @@ def command(folder: Path, tmp_path: Path, target: Path) -> Command:
     return words
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_an_ended_command_goes_on_to_the_same_file(
     command: Command, target: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], number: int
 ) -> None:
