@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.i18n import preferred_language, t
 from core.files import write_atomic
-from core.inference.openai_schema import RequestError
+from core.inference.openai_error import RequestError
 
 # Gradio's page has inline scripts and builds functions from strings, so this policy cannot forbid
 # script; its job is egress: nothing is loaded from or sent to anywhere but this server.
@@ -80,7 +80,10 @@ class OwnAddress:
 
 
 class KeyGuard:
-    """Lets only programs of this machine that show the key, as `Authorization: Bearer`, through to `app`."""
+    """Lets only programs of this machine that show the key, as `Authorization: Bearer`, through to `app`.
+
+    Whether the server is there, anyone on this machine may ask.
+    """
 
     def __init__(self, app: ASGIApp, *, port: int, key: str) -> None:
         assert key
@@ -96,7 +99,7 @@ class KeyGuard:
     def _refusal(self, scope: Scope) -> Response | None:
         if refused := self._address.refusal(scope):
             return _api_error(*refused, "foreign_request")
-        if not self._has_key(Headers(scope=scope)):
+        if scope["path"] not in OPEN_PATHS and not self._has_key(Headers(scope=scope)):
             return _api_error(
                 401, "The API key is missing or wrong; `serve` prints it at its start.", "invalid_api_key"
             )

@@ -12,10 +12,10 @@ from fastapi import FastAPI
 from app.guard import Guard, session_secret
 from app.loopback import HOST, listen
 from app.services import Services, build_services
+from app.web_server import web_config
 from core.folders import data_dir
 
 PORTS = range(7860, 7880)
-GRACE_S = 1
 
 
 def serve_page(*, port: int | None, opens_browser: bool, model: Path | None) -> int:
@@ -28,14 +28,7 @@ def serve_page(*, port: int | None, opens_browser: bool, model: Path | None) -> 
         sys.stdout.write(f"Port {PORTS.start} is taken, using {bound}.\n")
     services = build_services(model)
     guard = Guard(_build_app(services, bound), port=bound, secret=session_secret(data_dir() / "session.key"))
-    config = uvicorn.Config(
-        guard,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        lifespan="on",
-        timeout_graceful_shutdown=GRACE_S,  # an open page never ends its stream of events by itself
-    )
+    config = web_config(guard, log_level="warning", lifespan="on")
     server = _AnnouncingServer(config, f"http://{HOST}:{bound}{guard.login_path}", opens_browser=opens_browser)
     server.run(sockets=[listener])
     return 0

@@ -5,7 +5,8 @@ AssistantError
 ├── DataError          a file or row that cannot be read or used
 ├── ModelError         a model folder that is missing something, has wrong shapes or is unsafe
 ├── GenerationError    a request that the engine cannot serve (context too long, bad sampling)
-│   └── BusyError      too many requests wait already
+│   ├── BusyError      too many requests wait already
+│   └── ContextLengthError  a text that is longer than the context
 ├── DownloadError      a model that the hub does not give, or not as it says
 ├── TrainingError      a run that cannot start, go on or resume
 └── SetupError         a library, file or permission that this machine lacks
@@ -42,6 +43,10 @@ class GenerationError(AssistantError):
 
 class BusyError(GenerationError):
     """Too many requests wait already; a later one will be served."""
+
+
+class ContextLengthError(GenerationError):
+    """A text is longer than the model's context."""
 
 
 class DownloadError(AssistantError):

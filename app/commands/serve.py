@@ -1,16 +1,19 @@
-"""Answer OpenAI-style requests on this machine: /v1/models, /v1/chat/completions, /v1/completions.
+"""Answer OpenAI-style requests on this machine: chat, text, embeddings, models; /health and /metrics.
 
 It prints two lines to paste into the shell of the program that asks. Only programs of this machine that show
-the key get in. Ctrl-C ends it.
+the key get in. The key is made once and kept in the data folder, or is yours: ASTRAI_API_KEY, or --api-key-file,
+and then it is not printed. Ctrl-C ends it.
 """
 
 import os
 import socket
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.commands.model_option import add_model_options, describe, open_model
 from app.loopback import HOST, listen
+from core.errors import ConfigError
 from core.folders import data_dir
 
 if TYPE_CHECKING:
@@ -20,28 +23,55 @@ if TYPE_CHECKING:
     from core.inference.server import CompletionServer
 
 PORTS = range(8000, 8020)
-KEY_FILE = "api.key"
-GRACE_S = 1
+MAX_OPEN, MOST_OPEN = 64, 1024
+KEY_FILE, KEY_VARIABLE = "api.key", "ASTRAI_API_KEY"
+MIN_KEY_CHARS = 16
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--port", type=int, help="port to use; 0 takes any (default: 8000 or the next free one)")
+    parser.add_argument("--api-key-file", type=Path, help=f"file with the key to ask for (or set {KEY_VARIABLE})")
+    parser.add_argument(
+        "--max-open", type=int, default=MAX_OPEN, help=f"answers under way or waiting at once (default {MAX_OPEN})"
+    )
     add_model_options(parser)
 
 
 def run(arguments: Namespace) -> int:
+    if not 1 <= arguments.max_open <= MOST_OPEN:
+        raise ConfigError(f"--max-open {arguments.max_open} is outside 1 … {MOST_OPEN}.", "Give a number in between.")
+    own_key = given_key(arguments.api_key_file)
     listener = listen(arguments.port, PORTS)
     with listener:
         from app.guard import KeyGuard, session_secret
         from core.inference.server import CompletionServer
 
         model = open_model(arguments)
-        port, key = int(listener.getsockname()[1]), session_secret(data_dir() / KEY_FILE)
-        completions = CompletionServer(model)
+        port, key = int(listener.getsockname()[1]), own_key or session_secret(data_dir() / KEY_FILE)
+        completions = CompletionServer(lambda: model, max_open=arguments.max_open)
         print(f"{describe(model)}. Ctrl-C ends it.")
-        print(f"{setting('OPENAI_BASE_URL', f'http://{HOST}:{port}/v1')}\n{setting('OPENAI_API_KEY', key)}", flush=True)
+        print(setting("OPENAI_BASE_URL", f"http://{HOST}:{port}/v1"), flush=True)
+        if own_key is None:
+            print(setting("OPENAI_API_KEY", key), flush=True)
         build_server(completions, KeyGuard(completions.app, port=port, key=key)).run(sockets=[listener])
     return 0
+
+
+def given_key(path: Path | None) -> str | None:
+    """The user's own key, or None where there is none. Raises ConfigError when it is too short or not readable."""
+    source = f"the file {path}" if path else KEY_VARIABLE
+    try:
+        key = (path.read_text(encoding="utf-8") if path else os.environ.get(KEY_VARIABLE, "")).strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"The key cannot be read from {source}: {exc}.", "Give a file that holds the key.") from exc
+    if not key and path is None:
+        return None
+    if len(key) < MIN_KEY_CHARS or not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigError(
+            f"The key in {source} has {len(key)} characters.",
+            f"Give at least {MIN_KEY_CHARS}, letters and digits.",
+        )
+    return key
 
 
 def setting(name: str, value: str) -> str:
@@ -53,18 +83,11 @@ def build_server(completions: "CompletionServer", guard: "KeyGuard") -> "uvicorn
     """The web server, which ends open answers when it is told to stop."""
     import uvicorn
 
+    from app.web_server import web_config
+
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             completions.close()
             await super().shutdown(sockets)
 
-    config = uvicorn.Config(
-        guard,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-        ws="none",
-        timeout_graceful_shutdown=GRACE_S,
-    )
-    return Server(config)
+    return Server(web_config(guard, log_config=None, lifespan="off", ws="none"))

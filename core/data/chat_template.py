@@ -1,26 +1,52 @@
 """Conversations to token ids, by the chat template of the checkpoint.
 
 Templates are Jinja source that comes with a model, so they run in the bounds of `template_sandbox`. No
-text of a user can become a control token: wherever a message could spell one, a placeholder stands
+text of a user can become a control token: wherever a message or a tool could spell one, a placeholder stands
 while the template runs; the rendered text is cut at the control tokens, which now come from the
 template alone, and only then are the placeholders turned back and encoded as plain text.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jinja2
 
 from core.data.template_sandbox import TemplateSandbox
-from core.data.tokenizer import CHATML, TURN_END, TURN_START, Tokenizer
-from core.errors import DataError, GenerationError, ModelError
+from core.data.tokenizer import CHATML, THINK_START, TURN_END, TURN_START, Tokenizer
+from core.data.tool_messages import Message, checked_messages, checked_tools, has_tool_turns, texts_of, with_texts
+from core.errors import DataError, ModelError
 
-ROLES = ("system", "user", "assistant", "tool")
 MAX_TEMPLATE_CHARS = 200_000
 # Private-use characters of plane 16, which no text in practice holds; see `_placeholders`.
 PLACEHOLDER_START = 0x10F000
-
-Message = Mapping[str, str]
+# Our ChatML where tools come in: listed, called and answered in the form of Hermes 2 Pro, which Qwen shares
+# (https://github.com/NousResearch/Hermes-Function-Calling).
+CHATML_WITH_TOOLS = (
+    "{% if tools %}"
+    "{{ '<|im_start|>system\\n' }}"
+    "{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] + '\\n\\n' }}{% endif %}"
+    "{{ 'These functions can be called; each line describes one as JSON.\\n<tools>\\n' }}"
+    "{% for tool in tools %}{{ tool | tojson + '\\n' }}{% endfor %}"
+    "{{ '</tools>\\nA call is an answer of this form:\\n<tool_call>\\n' }}"
+    '{{ \'{"name": the name, "arguments": an object with the arguments}\\n</tool_call><|im_end|>\\n\' }}'
+    "{% endif %}"
+    "{% for message in (messages[1:] if tools and messages[0]['role'] == 'system' else messages) %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' }}"
+    "{% if message['role'] == 'tool' %}"
+    "{{ '<tool_response>\\n' + message['content'] + '\\n</tool_response>' }}"
+    "{% else %}{{ message['content'] }}{% endif %}"
+    "{% for call in message['tool_calls'] %}"
+    "{{ '\\n' if message['content'] or not loop.first else '' }}"
+    "{{ '<tool_call>\\n{\"name\": ' + call['function']['name'] | tojson + ', \"arguments\": ' }}"
+    "{{ call['function']['arguments'] | tojson + '}\\n</tool_call>' }}"
+    "{% endfor %}"
+    "{{ '<|im_end|>\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+# Ids at a prompt's end that may hold the tag which opens reasoning.
+TAIL_TOKENS = 16
 
 
 class ChatTemplate:
@@ -30,30 +56,47 @@ class ChatTemplate:
         """Raises ModelError when the checkpoint's template does not compile."""
         self.tokenizer = tokenizer
         self._sandbox = TemplateSandbox()
+        self._is_own = tokenizer.chat_template == CHATML
         self._template = _compile(self._sandbox, tokenizer.chat_template)
+        self._with_tools = _compile(self._sandbox, CHATML_WITH_TOOLS) if self._is_own else self._template
         controls = sorted(tokenizer.added_tokens, key=len, reverse=True)
         self._control = re.compile("|".join(re.escape(token) for token in controls) or r"(?!)")
-        self._controls = controls
+        self._beginnings = frozenset(token[:size] for token in controls for size in range(1, len(token)))
+        self._endings = frozenset(token[-size:] for token in controls for size in range(1, len(token)))
+        self._longest_part = max(map(len, self._beginnings), default=0)
 
     def encode(
         self,
         messages: Sequence[Message],
         *,
         add_generation_prompt: bool,
+        tools: Sequence[Mapping[str, Any]] = (),
         exact_ids: Mapping[int, Sequence[int]] | None = None,
     ) -> list[int]:
-        """Ids of a conversation. Raises GenerationError for a bad message, ModelError for a bad template.
+        """Ids of a conversation, with the tools that the model may call, in OpenAI's form.
 
         `exact_ids` are the ids that the model itself wrote for some of the messages, by their index. They stand
         where the template shows such a message as it is; where it rewrites one, the text is encoded.
+        Raises GenerationError for a bad message or tool, ModelError for a bad template.
         """
-        _check(messages)
-        hidden, placeholders = self._hide_controls(messages)
-        rendered = self._render(hidden, add_generation_prompt)
+        said = {"messages": checked_messages(messages), "tools": checked_tools(tools)}
+        hidden, placeholders = self._hide_controls(said)
+        template = self._with_tools if tools or has_tool_turns(said["messages"]) else self._template
+
+        def render(shown: Sequence[Message]) -> str:
+            return self._render(template, {**hidden, "messages": shown}, add_generation_prompt)
+
+        rendered = render(hidden["messages"])
         written: dict[str, Sequence[int]] = {}
         if exact_ids:
-            rendered, written = self._stand_in(hidden, rendered, add_generation_prompt, exact_ids)
+            rendered, written = _stand_in(hidden["messages"], rendered, render, exact_ids)
         return [token_id for part in self._split(rendered, placeholders, written) for token_id in part]
+
+    def opens_reasoning(self, prompt_ids: Sequence[int]) -> bool:
+        """Whether a prompt ends in an open <think>, so that its answer begins with reasoning."""
+        decoder = self.tokenizer.stream_decoder(keeps_markup=True)
+        tail = "".join(map(decoder.push, prompt_ids[-TAIL_TOKENS:])) + decoder.flush()
+        return tail.rstrip().endswith(THINK_START)
 
     def encode_with_mask(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
         """Ids of a whole conversation and a mask of 1 on what the assistant says and the end of its turns.
@@ -61,8 +104,8 @@ class ChatTemplate:
         For ChatML the conversation is closed by the end-of-text token. Raises DataError when the
         template does not render a conversation turn by turn, so that no mask can be found.
         """
-        _check(messages)
-        if self.tokenizer.chat_template == CHATML:
+        messages = checked_messages(messages)
+        if self._is_own and not has_tool_turns(messages):
             return self._chatml_with_mask(messages)
         ids: list[int] = []
         mask: list[int] = []
@@ -72,7 +115,7 @@ class ChatTemplate:
                 opened = self.encode(messages[: count - 1], add_generation_prompt=True)
                 _extend(ids, mask, opened, 0)
             _extend(ids, mask, self.encode(messages[:count], add_generation_prompt=False), int(is_reply))
-        return ids, mask
+        return ([*ids, self.tokenizer.eos_id], [*mask, 1]) if self._is_own else (ids, mask)
 
     def _chatml_with_mask(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
         """What the ChatML template gives, without running it."""
@@ -88,38 +131,13 @@ class ChatTemplate:
             mask += [0] * len(header) + [is_reply] * len(body) + [0] * len(newline)
         return [*ids, self.tokenizer.eos_id], [*mask, 1]
 
-    def _stand_in(
-        self,
-        messages: Sequence[Message],
-        rendered: str,
-        add_generation_prompt: bool,
-        exact_ids: Mapping[int, Sequence[int]],
-    ) -> tuple[str, dict[str, Sequence[int]]]:
-        """The conversation with one character for each message whose ids are known, and the ids behind it.
-
-        Only if putting the texts back gives what the template makes of them: it may cut or rewrite a message.
-        """
-        fresh = _placeholders("".join([rendered, *(message["content"] for message in messages)]))
-        marks = {index: next(fresh) for index in exact_ids}
-        marked = [
-            {**message, "content": marks.get(index, message["content"])} for index, message in enumerate(messages)
-        ]
-        result = self._render(marked, add_generation_prompt)
-        texts = {mark: messages[index]["content"] for index, mark in marks.items()}
-        if any(result.count(mark) != 1 for mark in texts):
-            return rendered, {}
-        # Some templates strip the messages; what the model wrote is then still what it saw.
-        for changed in (texts, {mark: text.strip() for mark, text in texts.items()}):
-            if result.translate({ord(mark): text for mark, text in changed.items()}) == rendered:
-                return result, {mark: exact_ids[index] for index, mark in marks.items()}
-        return rendered, {}
-
-    def _render(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+    def _render(self, template: jinja2.Template, said: Mapping[str, Any], add_generation_prompt: bool) -> str:
         try:
             with self._sandbox.limits():
                 return self._sandbox.concat(
-                    self._template.generate(
-                        messages=list(messages),
+                    template.generate(
+                        messages=said["messages"],
+                        tools=said["tools"] or None,
                         add_generation_prompt=add_generation_prompt,
                         bos_token=self._token_text(self.tokenizer.bos_id),
                         eos_token=self._token_text(self.tokenizer.eos_id),
@@ -132,10 +150,9 @@ class ChatTemplate:
     def _token_text(self, token_id: int | None) -> str:
         return next((token for token, other in self.tokenizer.added_tokens.items() if other == token_id), "")
 
-    def _hide_controls(self, messages: Sequence[Message]) -> tuple[list[Message], dict[str, str]]:
-        """Roles and contents, with placeholders for every spelling of a control token, whole or begun at an edge."""
-        texts = "".join(message["content"] for message in messages)
-        fresh = _placeholders(texts)
+    def _hide_controls(self, said: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+        """Messages and tools, with placeholders for every spelling of a control token, whole or begun at an edge."""
+        fresh = _placeholders(texts_of(said))
         placeholders: dict[str, str] = {}
 
         def hide(text: str) -> str:
@@ -143,17 +160,23 @@ class ChatTemplate:
                 placeholders[text] = next(fresh)
             return placeholders[text]
 
-        hidden: list[Message] = []
-        for message in messages:
-            content = self._control.sub(lambda match: hide(match[0]), message["content"])
-            begun = max((overlap(content, token, len(token) - 1) for token in self._controls), default=0)
+        def safe(text: str) -> str:
+            text = self._control.sub(lambda match: hide(match[0]), text)
+            sizes = range(min(self._longest_part, len(text)), 0, -1)
+            begun = next((size for size in sizes if text[-size:] in self._beginnings), 0)
             if begun:
-                content = content[:-begun] + hide(content[-begun:])
-            ended = max((overlap(token, content, len(token) - 1) for token in self._controls), default=0)
-            if ended:
-                content = hide(content[:ended]) + content[ended:]
-            hidden.append({"role": message["role"], "content": content})
-        return hidden, {placeholder: text for text, placeholder in placeholders.items()}
+                text = text[:-begun] + hide(text[-begun:])
+            sizes = range(min(self._longest_part, len(text)), 0, -1)
+            ended = next((size for size in sizes if text[:size] in self._endings), 0)
+            return hide(text[:ended]) + text[ended:] if ended else text
+
+        hidden = with_texts(said["messages"], safe)
+        for message, original in zip(hidden, said["messages"], strict=True):
+            message["role"] = original["role"]
+        tools = with_texts(said["tools"], safe)
+        for tool in tools:
+            tool["type"] = "function"
+        return {"messages": hidden, "tools": tools}, {place: text for text, place in placeholders.items()}
 
     def _split(
         self, rendered: str, placeholders: Mapping[str, str], written: Mapping[str, Sequence[int]]
@@ -171,6 +194,31 @@ class ChatTemplate:
 
     def _encode_plain(self, span: str, undo: dict[int, str]) -> list[int]:
         return self.tokenizer.encode(span.translate(undo)) if span else []
+
+
+def _stand_in(
+    messages: Sequence[Message],
+    rendered: str,
+    render: Callable[[Sequence[Message]], str],
+    exact_ids: Mapping[int, Sequence[int]],
+) -> tuple[str, dict[str, Sequence[int]]]:
+    """The rendered conversation with a mark for each message that has ids, and the ids of each mark.
+
+    Only if putting the texts back gives what the template makes of them: it may cut or rewrite a message.
+    """
+    fresh = _placeholders([rendered, *texts_of(list(messages))])
+    marks = {index: next(fresh) for index in exact_ids}
+    result = render(
+        [{**message, "content": marks.get(index, message["content"])} for index, message in enumerate(messages)]
+    )
+    texts = {mark: messages[index]["content"] for index, mark in marks.items()}
+    if any(result.count(mark) != 1 for mark in texts):
+        return rendered, {}
+    # Some templates strip the messages; what the model wrote is then still what it saw.
+    for changed in (texts, {mark: text.strip() for mark, text in texts.items()}):
+        if result.translate({ord(mark): text for mark, text in changed.items()}) == rendered:
+            return result, {mark: exact_ids[index] for index, mark in marks.items()}
+    return rendered, {}
 
 
 _BAD_TEMPLATE = "Choose another version of the model, or remove chat_template from its tokenizer_config.json."
@@ -193,21 +241,10 @@ def overlap(left: str, right: str, longest: int) -> int:
     return next((size for size in sizes if left.endswith(right[:size])), 0)
 
 
-def _placeholders(texts: str) -> Iterator[str]:
+def _placeholders(texts: Iterable[str]) -> Iterator[str]:
     """Private-use characters that do not occur in the conversation."""
-    used = set(texts)
+    used = set[str]().union(*texts)
     return (chr(code) for code in range(PLACEHOLDER_START, 0x10FFFE) if chr(code) not in used)
-
-
-def _check(messages: Sequence[Message]) -> None:
-    if not messages:
-        raise GenerationError("The conversation is empty.", "Give at least one message.")
-    for number, message in enumerate(messages, start=1):
-        role, content = message.get("role"), message.get("content")
-        if role not in ROLES:
-            raise GenerationError(f"Message {number} has the role {role!r}.", f"Use one of {', '.join(ROLES)}.")
-        if not isinstance(content, str):
-            raise GenerationError(f"Message {number} has no text as content.", "Give content as a string.")
 
 
 def _compile(sandbox: TemplateSandbox, source: str) -> jinja2.Template:

@@ -9,7 +9,7 @@ come from clients: their size, depth and numbers are bounded here, the work on t
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.data.tokenizer import THINK_END, TOOL_CALL_END, TOOL_CALL_START, Tokenizer
+from core.data.tool_messages import walk_json
 from core.errors import AssistantError, GenerationError, SetupError
 
 if TYPE_CHECKING:
@@ -90,15 +91,20 @@ class ConstraintCompiler:
         return self._compile(rules, after_reasoning=after_reasoning)
 
     def _compile(self, rules: list[str], *, after_reasoning: bool) -> Constraint:
+        tokens = self._tokens
         from llguidance import LLMatcher, LLParserLimits
 
-        tokens, start = self._tokens, "start: answer"
-        if after_reasoning:
-            start = f"start: REASONING {self._token(THINK_END)} /\\n{{0,2}}/ answer\nREASONING: /(.|\\n)*/"
-        grammar = LLMatcher.grammar_from_lark("\n".join([start, *rules]))
+        start = ["start: reasoning /\\n{0,2}/ answer", self._reasoning()] if after_reasoning else ["start: answer"]
+        grammar = LLMatcher.grammar_from_lark("\n".join([*start, *rules]))
         return Constraint(
             LLMatcher(tokens, grammar, log_level=0, limits=LLParserLimits(**PARSER_LIMITS)), self._vocab_size
         )
+
+    def _reasoning(self) -> str:
+        """Any text up to the first </think>."""
+        if THINK_END in self._tokenizer.added_tokens:
+            return f"reasoning: ANY {self._token(THINK_END)}\nANY: /(.|\\n)*/"
+        return r"reasoning[lazy]: /(.|\n)*<\/think>/"
 
     def _token(self, text: str) -> str:
         """A control token in Lark, or the text where the tokenizer has no such token."""
@@ -143,33 +149,23 @@ def _json_rule(schema: Mapping[str, Any], of: str = "") -> str:
 
 
 def _schema_problem(schema: Mapping[str, Any]) -> str | None:
-    multiple = Fraction(1)
-    for value, depth in _walk(schema):
+    multiples: list[Fraction] = []
+    for value, depth in walk_json(schema):
         if depth > MAX_SCHEMA_DEPTH:
             return f"is nested deeper than {MAX_SCHEMA_DEPTH} levels"
         if isinstance(value, Mapping) and "multipleOf" in value:
-            factor = value["multipleOf"]
-            if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1e-9 < factor < math.inf:
-                return f"has multipleOf {factor!r:.40}, which is not a positive number"
-            multiple *= Fraction(str(factor)) if multiple % Fraction(str(factor)) else 1
-            if max(multiple.numerator, multiple.denominator) > MAX_MULTIPLE:
-                return f"has values of multipleOf whose product is over {MAX_MULTIPLE:,}"
+            multiple = value["multipleOf"]
+            if isinstance(multiple, bool) or not isinstance(multiple, int | float) or not 0 < multiple < math.inf:
+                return f"has multipleOf {multiple!r:.40}, which is not a positive number"
+            multiples.append(Fraction(str(multiple)))
+            parts = math.lcm(*(one.numerator for one in multiples)) * math.lcm(*(one.denominator for one in multiples))
+            if parts > MAX_MULTIPLE:
+                return f"has values of multipleOf that together need {parts:.3g} states, over {MAX_MULTIPLE:,}"
     try:
         size = len(json.dumps(schema, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as exc:
         return f"is not JSON: {exc}"
     return f"is {size:,} characters, over {MAX_SCHEMA_CHARS:,}" if size > MAX_SCHEMA_CHARS else None
-
-
-def _walk(schema: Any) -> Iterator[tuple[Any, int]]:
-    """Every value in a schema with its depth, the outermost first."""
-    waiting = [(schema, 1)]
-    while waiting:
-        value, depth = waiting.pop()
-        yield value, depth
-        if isinstance(value, Mapping | list | tuple):
-            inner = value.values() if isinstance(value, Mapping) else value
-            waiting += [(entry, depth + 1) for entry in inner]
 
 
 def _refused(reason: str) -> AssistantError:

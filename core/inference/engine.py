@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
-from core.errors import BusyError, GenerationError
+from core.errors import BusyError, ContextLengthError, GenerationError
 from core.inference.request import Request
 from core.inference.runner import Runner
 from core.inference.scheduler import EngineConfig, Scheduler
@@ -48,7 +48,7 @@ class Engine:
                 "Encode the text with the model's own tokenizer.",
             )
         if len(prompt_ids) >= self.max_seq_len:
-            raise GenerationError(
+            raise ContextLengthError(
                 f"The conversation is {len(prompt_ids)} tokens, the model's context is {self.max_seq_len}.",
                 "Start a new chat or shorten the message.",
             )

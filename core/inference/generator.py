@@ -2,24 +2,43 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, overload
 
 from core.config.param_config import SamplingConfig
 from core.data.chat_template import ChatTemplate
 from core.data.tokenizer import Tokenizer
+from core.data.tool_messages import Message
+from core.errors import BusyError, GenerationError, ModelError
+from core.inference import prefix_file
 from core.inference.choose_runner import runner_for
+from core.inference.constraint import Constraint, ConstraintCompiler
 from core.inference.engine import Engine
 from core.inference.reply_memory import ReplyMemory
 from core.inference.request import Request
+from core.inference.runner import BLOCK_TOKENS
 from core.inference.sampling import Sampler
 from core.inference.scheduler import EngineConfig
 from core.inference.token_stream import GenerationStats, Piece, Reply, TokenStream
+from core.inference.tools import tool_use
+from core.model.fingerprint import fingerprint
+from core.model.lora import load_adapter
 from core.model.transformer import Transformer
 
 __all__ = ["GenerationStats", "LanguageModel", "Message", "Piece", "TokenStream"]
 
-Message = Mapping[str, str]
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a chat adds to the continuation of a prompt."""
+
+    in_reasoning: bool = False
+    forced: tuple[Mapping[str, Any], ...] = ()
+    keeps_markup: bool = False
+    remember: Callable[[str, list[int]], None] | None = None
+    adapter: str | None = None
 
 
 class LanguageModel:
@@ -47,22 +66,44 @@ class LanguageModel:
         config = EngineConfig(
             max_seq_len=max_seq_len, max_running=max_running, speculation=speculation, kv_cache=kv_cache
         )
+        mark = fingerprint(model)  # before the runner takes the weights over
         runner = runner_for(model, config)
+        self._layout = prefix_file.layout_of(runner, mark)
         self.engine = Engine(runner, config)
         self.backend, self.weight_bytes = runner.name, runner.weight_bytes
         self._replies = ReplyMemory()
+        self._adapters: set[str] = set()
+        self._constraints = ConstraintCompiler(tokenizer, vocab_size=model.config.vocab_size)
 
-    def chat(self, messages: Sequence[Message], **sampling: Any) -> TokenStream:
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        adapter: str | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
+        tool_choice: str | Mapping[str, Any] | None = None,
+        keeps_markup: bool = False,
+        **sampling: Any,
+    ) -> TokenStream:
         """Reply to a conversation of {"role", "content"} messages; see SamplingConfig for the options.
 
-        Raises ConfigError for unknown options, GenerationError when the conversation does not fit, BusyError
-        when too many requests wait.
+        `adapter` is the name of one that was added; `tools` and `tool_choice` have OpenAI's form. With
+        `keeps_markup` the text spells the tags of reasoning and calls, for an AnswerParser. Raises ConfigError
+        for unknown options, GenerationError when the conversation does not fit or a form cannot be forced,
+        BusyError when too many requests wait.
         """
+        use = tool_use(tools, tool_choice)
         prompt_ids = self.chat_template.encode(
-            messages, add_generation_prompt=True, exact_ids=self._replies.find(messages)
+            messages, add_generation_prompt=True, tools=use.shown, exact_ids=self._replies.find(messages)
         )
-        conversation = [dict(message) for message in messages]
-        return self._stream(prompt_ids, sampling, partial(self._replies.remember, conversation))
+        plan = _Plan(
+            in_reasoning=self.chat_template.opens_reasoning(prompt_ids),
+            forced=use.forced,
+            keeps_markup=keeps_markup,
+            remember=partial(self._replies.remember, [dict(message) for message in messages]),
+            adapter=self._known_adapter(adapter),
+        )
+        return self._stream(prompt_ids, sampling, plan)
 
     def fitting(self, messages: Sequence[Message]) -> list[Message]:
         """The conversation without its oldest turns, so that a quarter of the context is left for the answer.
@@ -78,9 +119,12 @@ class LanguageModel:
                 del kept[first]
         return kept
 
-    def stream(self, prompt: str, **sampling: Any) -> TokenStream:
-        """Continue a plain text. Raises as `chat` does."""
-        return self._stream([*self.tokenizer.start_ids, *self.tokenizer.encode(prompt)], sampling)
+    def stream(self, prompt: str | Sequence[int], *, adapter: str | None = None, **sampling: Any) -> TokenStream:
+        """Continue a plain text, or token ids just as they are. Raises as `chat` does."""
+        plan = _Plan(adapter=self._known_adapter(adapter))
+        if isinstance(prompt, str):
+            prompt = [*self.tokenizer.start_ids, *self.tokenizer.encode(prompt)]
+        return self._stream(list(prompt), sampling, plan)
 
     @overload
     def generate(self, prompt: str, **sampling: Any) -> str: ...
@@ -100,24 +144,71 @@ class LanguageModel:
             streams.append(self.stream(text, **sampling))
         return [*texts, *(stream.read() for stream in streams)]
 
+    def add_adapter(self, name: str, folder: str | Path) -> None:
+        """Read a LoRA adapter in PEFT's layout, for `adapter=name`. Raises ModelError if it does not fit the model."""
+        if name in self._adapters:
+            raise ModelError(f"There is an adapter {name!r} already.", "Give another name.")
+        adapter = load_adapter(Path(folder), self.config)
+        self.engine.call(lambda scheduler: scheduler.runner.add_adapter(name, adapter))
+        self._adapters.add(name)
+
+    def save_prefix(self, path: Path, messages: Sequence[Message]) -> int:
+        """Compute the beginning of conversations, keep it for good and write it to a file; how many tokens it has.
+
+        Raises GenerationError for a beginning that is too short or too long, BusyError while there is no room,
+        and OSError.
+        """
+        ids = self.chat_template.encode(messages, add_generation_prompt=False)
+        ids = ids[: len(ids) // BLOCK_TOKENS * BLOCK_TOKENS]
+        if not ids:
+            raise GenerationError(f"A prefix has at least {BLOCK_TOKENS} tokens.", "Keep a longer text.")
+        self._stream(ids, {"max_new_tokens": 1}).read()
+        content = self.engine.call(lambda scheduler: prefix_file.read_blocks(scheduler, ids))
+        if content is None:
+            raise BusyError("The cache had no room for the prefix.", "Try again when fewer answers are under way.")
+        prefix_file.save(path, ids, content, self._layout)
+        return len(ids)
+
+    def load_prefix(self, path: Path) -> int:
+        """Put back a saved prefix and keep it for good; how many tokens it has, 0 if the file cannot be used here."""
+        loaded = prefix_file.load(path, self._layout)
+        if loaded is None:
+            return 0
+        ids, content = loaded
+        is_kept = self.engine.call(lambda scheduler: prefix_file.write_blocks(scheduler, ids, content))
+        return len(ids) if is_kept else 0
+
     def close(self) -> None:
         """End all streams as cancelled, and the engine's thread; nothing can be generated afterwards."""
         self.engine.close()
 
-    def _stream(
-        self,
-        prompt_ids: Sequence[int],
-        options: Mapping[str, Any],
-        remember: Callable[[str, list[int]], None] | None = None,
-    ) -> TokenStream:
+    def _stream(self, prompt_ids: Sequence[int], options: Mapping[str, Any], plan: _Plan = _Plan()) -> TokenStream:
         sampling = SamplingConfig.from_dict({**self.sampling.to_dict(), **options})
         self.engine.check(prompt_ids)
-        reply = Reply(self.tokenizer.stream_decoder(), sampling.stop, remember)
+        decoder = self.tokenizer.stream_decoder(keeps_markup=plan.keeps_markup)
+        reply = Reply(decoder, sampling.stop, plan.remember)
+        constraint = self._constraint(sampling, plan)
         request = Request(
             prompt_ids,
-            Sampler(sampling, prompt_ids, vocab_size=self.config.vocab_size),
+            Sampler(sampling, prompt_ids, vocab_size=self.config.vocab_size, constraint=constraint),
             reply,
             max_new_tokens=sampling.max_new_tokens,
-            stop_ids=self.tokenizer.stop_ids,
+            stop_ids=self.tokenizer.stop_ids | frozenset(sampling.stop_ids),
+            adapter=plan.adapter,
         )
-        return TokenStream(self.engine, request, reply)
+        return TokenStream(self.engine, request, reply, in_reasoning=plan.in_reasoning)
+
+    def _constraint(self, sampling: SamplingConfig, plan: _Plan) -> Constraint | None:
+        """What forces the form of the answer. A call of a tool goes before a schema."""
+        if plan.forced:
+            return self._constraints.tool_call(plan.forced, after_reasoning=plan.in_reasoning)
+        if sampling.json_schema is not None:
+            return self._constraints.json_schema(sampling.json_schema, after_reasoning=plan.in_reasoning)
+        return None
+
+    def _known_adapter(self, name: str | None) -> str | None:
+        """The name. Raises GenerationError when no such adapter was added."""
+        if name is None or name in self._adapters:
+            return name
+        known = ", ".join(sorted(self._adapters)) or "none"
+        raise GenerationError(f"There is no adapter {name!r}; those that are loaded: {known}.", "Add it first.")

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from core.errors import ModelError
 from core.inference.runner import BLOCK_TOKENS, Segment
 from core.kernels import attention, decoder
 from core.kernels.matmul import MATRIX_BYTES
@@ -22,6 +23,7 @@ from core.kernels.packing import TILE, pack
 from core.kernels.team import Team
 from core.kernels.variant import VARIANT
 from core.model.layers import Block
+from core.model.lora import Adapter
 from core.model.quantize import QuantizedEmbedding, QuantizedLinear
 from core.model.rope import rotary_table
 from core.model.transformer import Transformer
@@ -84,6 +86,13 @@ class KernelRunner:
     def write_block(self, block: int, content: Tensor) -> None:
         """Put back what `read_block` gave."""
         self._layers[:, block] = content.view(len(self._layers), self._half_block)
+
+    def add_adapter(self, name: str, adapter: Adapter) -> None:
+        """See `Runner`. Raises ModelError: the kernels have no adapters."""
+        raise ModelError(
+            f"The adapter {name} changes {len(adapter)} layers, and quantised models on a CPU take none.",
+            "Load the model with quantization none.",
+        )
 
     def _tables(self, model: Transformer, head_bytes: int) -> decoder.Model:
         config = self.config
@@ -149,8 +158,8 @@ class KernelRunner:
         return packed.words()
 
     def _floats(self, values: Tensor) -> int:
-        """The address of an fp32 copy that lives as long as the runner."""
-        held = values.detach().float().contiguous()
+        """The address of an fp32 copy that lives as long as the runner, and keeps no file open."""
+        held = values.detach().float().clone(memory_format=torch.contiguous_format)
         self._keep.append(held)
         return held.data_ptr()
 

@@ -57,7 +57,7 @@ def _keys(conversation: Sequence[Mapping[str, object]]) -> list[bytes]:
     digest = hashlib.sha256()
     keys = []
     for message in conversation:
-        part = json.dumps([message.get("role"), message.get("content")]).encode()
+        part = json.dumps([message.get(field) for field in ("role", "content", "tool_calls")], default=str).encode()
         digest.update(len(part).to_bytes(8, "little") + part)
         keys.append(digest.digest())
     return keys

@@ -11,6 +11,7 @@ from typing import Protocol
 from torch import Tensor
 
 from core.config.model_config import ModelConfig
+from core.model.lora import Adapter
 
 BLOCK_TOKENS = 32
 
@@ -46,6 +47,9 @@ class Runner(Protocol):
 
     def write_block(self, block: int, content: Tensor) -> None:
         """Put back what `read_block` gave."""
+
+    def add_adapter(self, name: str, adapter: Adapter) -> None:
+        """Make a LoRA adapter known to segments. Raises ModelError where it cannot be run."""
 
 
 def num_blocks_for(num_tokens: int) -> int:

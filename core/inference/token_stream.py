@@ -93,9 +93,12 @@ class Reply:
 class TokenStream:
     """A reader's side of a reply. Iterating it to the end fills `finish_reason`: stop, length or cancelled."""
 
-    def __init__(self, engine: Engine, request: Request, reply: Reply) -> None:
-        """Queue the request. Raises GenerationError when it does not fit the context, BusyError when too many wait."""
-        self.text, self._is_read = "", False
+    def __init__(self, engine: Engine, request: Request, reply: Reply, *, in_reasoning: bool = False) -> None:
+        """Queue the request, whose prompt `in_reasoning` says ends in an open <think>.
+
+        Raises GenerationError when it does not fit the context, BusyError when too many wait.
+        """
+        self.text, self.in_reasoning, self._is_read = "", in_reasoning, False
         self._engine, self._request, self._reply = engine, request, reply
         engine.submit(request)
         weakref.finalize(self, request.cancelled.set).atexit = False

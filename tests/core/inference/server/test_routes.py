@@ -2,50 +2,29 @@
 
 import asyncio
 import json
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import openai
 import pytest
 import torch
-import uvicorn
-from fastapi import FastAPI
 
 from core.config.model_config import PRESETS, ModelConfig
 from core.data.tokenizer import Tokenizer
 from core.errors import AssistantError, GenerationError, ModelError
-from core.inference import server as server_module
-from core.inference.generator import GenerationStats, LanguageModel
-from core.inference.server import CompletionServer
+from core.inference.generator import LanguageModel
+from core.inference.server import CompletionServer, body
 from core.model.transformer import Transformer
+from tests.core.inference.server.fake_model import FakeModel, serving, wait_until
 
 CONTEXT = 256
 STEP_S = 0.02
 QUESTION = [{"role": "user", "content": "the quick brown 狐狸"}]
 GREEDY: dict[str, Any] = {"model": "tiny", "messages": QUESTION, "temperature": 0}
-
-
-@contextmanager
-def serving(app: FastAPI) -> Iterator[str]:
-    """The address of a web server in a thread."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        listener.close()
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +40,7 @@ def model(tokenizer: Tokenizer) -> LanguageModel:
 
 @pytest.fixture(scope="module")
 def completions(model: LanguageModel) -> CompletionServer:
-    return CompletionServer(model, max_open=6)
+    return CompletionServer(lambda: model, max_open=6)
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +67,6 @@ def forwards(model: LanguageModel) -> Iterator[list[float]]:
     hook = model.model.register_forward_pre_hook(slow)
     yield times
     hook.remove()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert condition()
 
 
 def assert_stops(forwards: list[float]) -> None:
@@ -262,7 +234,7 @@ def test_a_full_queue_is_said_at_once(
     client: openai.OpenAI, completions: CompletionServer, forwards: list[float]
 ) -> None:
     streams = [client.chat.completions.create(**GREEDY, stream=True) for _ in range(6)]
-    with pytest.raises(openai.RateLimitError, match="6 requests are under way or waiting") as caught:
+    with pytest.raises(openai.RateLimitError, match="6 answers are under way or waiting") as caught:
         client.chat.completions.create(**GREEDY)
     assert caught.value.response.headers["retry-after"] == "2"
     for stream in streams:
@@ -297,7 +269,7 @@ def test_a_conversation_that_does_not_fit_is_refused_with_both_numbers(client: o
         (b"\xff\xfe", "not valid JSON"),
         (b"[]", "not an object"),
         (json.dumps({**GREEDY, "temprature": 1}).encode(), 'did you mean "temperature"'),
-        (json.dumps({**GREEDY, "temperature": 9}).encode(), "the maximum is 5"),
+        (json.dumps({**GREEDY, "temperature": 9}).encode(), "less than or equal to 5"),
     ],
 )
 def test_a_bad_body_is_one_sentence_in_openais_form(address: str, body: bytes, message: str) -> None:
@@ -309,13 +281,13 @@ def test_a_bad_body_is_one_sentence_in_openais_form(address: str, body: bytes, m
 
 
 def test_a_body_over_the_limit_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "MAX_BODY_BYTES", 1000)
+    monkeypatch.setattr(body, "MAX_BODY_BYTES", 1000)
     answer = httpx.post(f"{address}/v1/chat/completions", content=b" " * 1001)
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
 
 
 def test_a_body_that_does_not_arrive_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "BODY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(body, "BODY_TIMEOUT_S", 0.1)
 
     def dribble() -> Iterator[bytes]:
         yield b"{"
@@ -333,41 +305,19 @@ def test_other_routes_are_refused_in_openais_form(address: str, method: str, pat
     assert path in answer.json()["error"]["message"]
 
 
-class ScriptedModel:
-    """Says fixed pieces, then does what `end` does."""
-
-    name, max_seq_len = "scripted", 100
-
-    def __init__(self, *pieces: str, end: Callable[[], None] = lambda: None) -> None:
-        self._pieces, self._end = pieces, end
-
-    def chat(self, messages: object, **sampling: object) -> Any:
-        stats = GenerationStats(2, 1, 3, 0.1, 1.0, 5, 100)
-        return ScriptedStream(pieces=self._pieces, end=self._end, finish_reason="stop", stats=stats)
-
-
-class ScriptedStream(SimpleNamespace):
-    def __iter__(self) -> Iterator[str]:
-        yield from self.pieces
-        self.end()
-
-    def cancel(self) -> None:
-        pass
-
-
 @contextmanager
-def asking(scripted: Any) -> Iterator[Callable[..., Any]]:
+def asking(fake: FakeModel) -> Iterator[Callable[..., Any]]:
     """`create` of the client of a server of this model."""
     with (
-        serving(CompletionServer(scripted).app) as address,
+        serving(CompletionServer(lambda: cast(Any, fake)).app) as address,
         openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client,
     ):
-        yield partial(client.chat.completions.create, model="scripted", messages=QUESTION)
+        yield partial(client.chat.completions.create, model="fake", messages=QUESTION)
 
 
 def test_every_character_arrives_whole() -> None:
     pieces = ["你好", "👩‍💻", "\u2028\x85", "é\u0301", 'a"\\\n\r\x00', "שלום"]
-    with asking(ScriptedModel(*pieces)) as create:
+    with asking(FakeModel(*pieces)) as create:
         assert [chunk.choices[0].delta.content for chunk in create(stream=True)] == ["", *pieces, None]
         answer = create()
     assert answer.choices[0].message.content == "".join(pieces)
@@ -378,7 +328,7 @@ def test_a_failure_is_told_without_details_which_go_to_the_log(caplog: pytest.Lo
     def fail() -> None:
         raise RuntimeError("secret")
 
-    with asking(ScriptedModel("a", end=fail)) as create:
+    with asking(FakeModel("a", end=fail)) as create:
         with pytest.raises(openai.APIError, match=r"The server failed; its log tells more\."):
             list(create(stream=True))
         assert caplog.text.count("RuntimeError: secret") == 1
@@ -395,7 +345,7 @@ def test_a_failure_with_a_remedy_is_told_whole(failure: AssistantError, status: 
     def fail() -> None:
         raise failure
 
-    with asking(ScriptedModel("a", end=fail)) as create:
+    with asking(FakeModel("a", end=fail)) as create:
         with pytest.raises(openai.APIError, match=str(failure)):
             list(create(stream=True))
         with pytest.raises(openai.APIStatusError, match=str(failure)) as caught:

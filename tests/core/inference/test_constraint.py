@@ -1,0 +1,421 @@
+"""Forced output: whatever the model says, the answer parses and validates; no schema hangs."""
+
+import builtins
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import numpy as np
+import pytest
+import tokenizers
+import torch
+
+import core
+from core.config.model_config import PRESETS, ModelConfig
+from core.config.param_config import SamplingConfig
+from core.data.tokenizer import Tokenizer
+from core.errors import GenerationError, SetupError
+from core.inference.answer_parts import AnswerParser, PartKind
+from core.inference.constraint import Constraint, ConstraintCompiler
+from core.inference.sampling import Sampler
+from core.inference.tools import tool_use
+from core.model.kv_cache import KVCache
+from core.model.transformer import Transformer
+
+ROOT = Path(__file__).resolve().parents[3]
+TEXT = {"type": "string", "maxLength": 12}
+PERSON = {
+    "type": "object",
+    "properties": {
+        "name": TEXT,
+        "age": {"type": "integer", "minimum": 0, "maximum": 130},
+        "tags": {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 3},
+        "mood": {"enum": ["good", "坏", None]},
+        "home": {
+            "type": "object",
+            "properties": {"city": TEXT, "at": {"type": "number", "minimum": -90, "maximum": 90}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    },
+    "required": ["name", "age", "tags", "mood", "home"],
+    "additionalProperties": False,
+}
+SHORT = {
+    "type": "object",
+    "properties": {"name": TEXT, "mood": {"enum": ["good", "坏"]}},
+    "required": ["name", "mood"],
+    "additionalProperties": False,
+}
+TREE = {
+    "$defs": {
+        "node": {
+            "type": "object",
+            "properties": {"v": {"type": "boolean"}, "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}},
+            "required": ["v", "next"],
+            "additionalProperties": False,
+        }
+    },
+    "$ref": "#/$defs/node",
+}
+SCHEMAS = [
+    PERSON,
+    {"type": "array", "items": {"enum": ["红", "蓝", "green"]}, "minItems": 2, "maxItems": 4},
+    {"type": "string", "pattern": "^[一-龥]{2,6}$"},
+    {"type": "string", "format": "date"},
+    {"type": "integer", "multipleOf": 7, "minimum": 0, "maximum": 1000},
+    {"anyOf": [{"const": "yes"}, {"type": "array", "items": {"type": "boolean"}, "maxItems": 2}]},
+    {"enum": ["中文", '"quoted" \\ and\nlines', 7, None, [1, {"a": False}]]},
+]
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"$ref": "#/$defs/city"}, "days": {"enum": [1, 3, 7]}},
+            "required": ["city", "days"],
+            "additionalProperties": False,
+            "$defs": {"city": {"type": "string", "minLength": 1, "maxLength": 8}},
+        },
+    },
+}
+TIME = {
+    "type": "function",
+    "function": {"name": "time", "parameters": {"properties": {}, "additionalProperties": False}},
+}
+
+
+@pytest.fixture(scope="module")
+def byte_level(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    """A byte-level BPE as the checkpoints of others have it, with words and Chinese characters."""
+    folder = tmp_path_factory.mktemp("byte_level")
+    model = tokenizers.Tokenizer(tokenizers.models.BPE())
+    model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    model.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
+    model.train_from_iterator(['{"name": "fox", "tags": ["红", "蓝"]}\n', "the quick brown fox 今天天气"] * 9, trainer)
+    model.add_special_tokens(["<|im_start|>", "<|im_end|>"])
+    model.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text('{"eos_token": "<|im_end|>"}')
+    return Tokenizer.load(folder)
+
+
+@pytest.fixture(scope="module", params=["ours", "theirs"])
+def any_tokenizer(request: pytest.FixtureRequest, tokenizer: Tokenizer, byte_level: Tokenizer) -> Tokenizer:
+    return tokenizer if request.param == "ours" else byte_level
+
+
+Logits = Callable[[list[int]], torch.Tensor]
+
+
+def noise(vocab_size: int, seed: int) -> Logits:
+    """A model that knows nothing: other logits at every step, the same at every call."""
+    draws = torch.Generator().manual_seed(seed)
+    return lambda _: 3 * torch.randn(vocab_size, generator=draws)
+
+
+def answer_ids(
+    logits: Logits, constraint: Constraint, *, vocab_size: int, stop_ids: frozenset[int], **sampling: Any
+) -> tuple[list[int], bool]:
+    """The ids up to a stop id, and whether there was one."""
+    config = SamplingConfig.from_dict({"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 1500, **sampling})
+    sampler = Sampler(config, [], vocab_size=vocab_size, constraint=constraint)
+    ids: list[int] = []
+    while len(ids) < config.max_new_tokens:
+        token = sampler.next(logits(ids)).token
+        if token in stop_ids:
+            return ids, True
+        ids.append(token)
+    return ids, False
+
+
+@torch.inference_mode()
+def step(model: Transformer, ids: list[int], cache: KVCache) -> torch.Tensor:
+    """Logits (V,) after more ids."""
+    return model(torch.tensor([ids]), kv_cache=cache, last_only=True)[0, 0]
+
+
+def forced_text(tokenizer: Tokenizer, constraint: Constraint, *, seed: int, **sampling: Any) -> str:
+    """A whole answer out of noise."""
+    size = tokenizer.vocab_size + 40
+    ids, has_ended = answer_ids(
+        noise(size, seed), constraint, vocab_size=size, stop_ids=tokenizer.stop_ids, seed=seed, **sampling
+    )
+    assert has_ended
+    decoder = tokenizer.stream_decoder(keeps_markup=True)
+    return "".join(map(decoder.push, ids)) + decoder.flush()
+
+
+def compiler(tokenizer: Tokenizer) -> ConstraintCompiler:
+    return ConstraintCompiler(tokenizer, vocab_size=tokenizer.vocab_size + 40)
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=range(len(SCHEMAS)))
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_noise_becomes_json_that_the_schema_allows(
+    any_tokenizer: Tokenizer, schema: dict[str, Any], temperature: float
+) -> None:
+    made = compiler(any_tokenizer)
+    for seed in range(3):
+        text = forced_text(any_tokenizer, made.json_schema(schema), seed=seed, temperature=temperature)
+        jsonschema_rs.validate(schema, json.loads(text))
+
+
+def test_a_recursive_schema_ends_where_the_model_lets_it(tokenizer: Tokenizer) -> None:
+    null = {str(token): 20.0 for token in tokenizer.encode("n")}
+    text = forced_text(tokenizer, compiler(tokenizer).json_schema(TREE), seed=1, logit_bias=null)
+    jsonschema_rs.validate(TREE, json.loads(text))
+
+
+def test_any_object_is_an_object(any_tokenizer: Tokenizer) -> None:
+    """What OpenAI calls json_object. Noise would never close it: quotes, brackets and the end are likelier."""
+    closing = {str(token): 6.0 for text in ('"', "}", "]") for token in any_tokenizer.encode(text)}
+    for seed in range(4):
+        constraint = compiler(any_tokenizer).json_schema({"type": "object"})
+        assert isinstance(json.loads(forced_text(any_tokenizer, constraint, seed=seed, logit_bias=closing)), dict)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_random_model_answers_in_the_schema(tokenizer: Tokenizer, temperature: float) -> None:
+    values = {**PRESETS["tiny"].to_dict(), "vocab_size": tokenizer.vocab_size, "initializer_range": 0.3}
+    model = Transformer(ModelConfig.from_dict(values))
+    model.init_weights(seed=3)
+    constraint = ConstraintCompiler(tokenizer, vocab_size=tokenizer.vocab_size).json_schema(PERSON)
+    cache = KVCache(model.config, 1, model.config.max_position_embeddings)
+
+    ids, has_ended = answer_ids(
+        lambda ids: step(model, ids[-1:] or [1], cache),
+        constraint,
+        vocab_size=tokenizer.vocab_size,
+        stop_ids=tokenizer.stop_ids,
+        temperature=temperature,
+        max_new_tokens=250,
+        seed=5,
+    )
+    assert has_ended
+    jsonschema_rs.validate(PERSON, json.loads(tokenizer.decode(ids)))
+
+
+def test_the_end_is_allowed_only_where_the_json_is_whole(tokenizer: Tokenizer) -> None:
+    constraint = compiler(tokenizer).json_schema({"const": [1]})
+    ids = tokenizer.encode("[1]")
+    for token in ids:
+        assert not allowed(constraint, tokenizer) & tokenizer.stop_ids
+        constraint.advance(token)
+    assert allowed(constraint, tokenizer) == tokenizer.stop_ids
+
+
+def allowed(constraint: Constraint, tokenizer: Tokenizer) -> set[int]:
+    scores = np.zeros(tokenizer.vocab_size + 40, np.float32)
+    constraint.mask(scores)
+    assert set(np.unique(scores)) <= {0.0, -np.inf}
+    return set(np.flatnonzero(scores == 0).tolist())
+
+
+def test_the_mask_holds_every_token_that_spells_a_beginning(any_tokenizer: Tokenizer) -> None:
+    """Byte tokens and rows of the model that the tokenizer lacks among them."""
+    constraint = compiler(any_tokenizer).json_schema({"const": "今天"})
+    whole = '"今天"'.encode()
+    spelt = {
+        token
+        for token in range(any_tokenizer.vocab_size)
+        if any_tokenizer.token_bytes(token) and whole.startswith(any_tokenizer.token_bytes(token))
+    }
+    assert allowed(constraint, any_tokenizer) == spelt
+    assert spelt
+
+
+def test_masks_do_not_move_the_state_on_and_drafts_cost_nothing(tokenizer: Tokenizer) -> None:
+    constraint = compiler(tokenizer).json_schema({"const": "ab"})
+    first = allowed(constraint, tokenizer)
+    assert allowed(constraint, tokenizer) == first
+    constraint.advance(tokenizer.encode('"')[0])
+    assert allowed(constraint, tokenizer) != first
+
+
+def test_a_token_that_may_not_follow_is_an_error(tokenizer: Tokenizer) -> None:
+    with pytest.raises(GenerationError, match="The output format cannot be forced"):
+        compiler(tokenizer).json_schema({"type": "object"}).advance(tokenizer.encode("x")[0])
+
+
+def test_a_model_without_any_probability_for_what_is_allowed_says_so(tokenizer: Tokenizer) -> None:
+    size = tokenizer.vocab_size + 40
+    logits = torch.full((size,), -torch.inf)
+    logits[tokenizer.encode("x")[0]] = 0
+    sampler = Sampler(SamplingConfig(), [], vocab_size=size, constraint=compiler(tokenizer).json_schema({"const": 1}))
+    with pytest.raises(GenerationError, match="no probability to any token that the output format allows"):
+        sampler.next(logits)
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
+def test_a_forced_call_is_one_of_the_chosen_tools(any_tokenizer: Tokenizer, choice: Any) -> None:
+    use = tool_use([TIME, WEATHER], choice)
+    names = {tool["function"]["name"] for tool in use.forced}
+    called = set()
+    for seed in range(12):
+        text = forced_text(any_tokenizer, compiler(any_tokenizer).tool_call(use.forced), seed=seed)
+        parser = AnswerParser(tool_names=use.names)
+        (part,) = parser.push(text) + parser.flush()
+        assert part.call is not None
+        called.add(part.call.name)
+        tool = {"weather": WEATHER, "time": TIME}[part.call.name]
+        jsonschema_rs.validate(tool["function"]["parameters"], json.loads(part.call.arguments))
+    assert called == names
+
+
+def test_what_is_forced_begins_after_open_reasoning(any_tokenizer: Tokenizer) -> None:
+    end = {str(any_tokenizer.added_tokens.get("</think>", any_tokenizer.encode("<")[0])): 6.0}
+    for seed in range(4):
+        made = compiler(any_tokenizer)
+        for constraint, names in (
+            (made.json_schema(PERSON, after_reasoning=True), set[str]()),
+            (made.tool_call([WEATHER], after_reasoning=True), {"weather"}),
+        ):
+            text = forced_text(any_tokenizer, constraint, seed=seed, logit_bias=end)
+            parser = AnswerParser(tool_names=names, in_reasoning=True)
+            parts = parser.push(text) + parser.flush()
+            assert parts[0].kind == PartKind.REASONING
+            content = "".join(part.text for part in parts if part.kind == PartKind.CONTENT)
+            calls = [part.call for part in parts if part.call]
+            answer = json.loads(calls[0].arguments if names and calls[0] else content)
+            jsonschema_rs.validate(WEATHER["function"]["parameters"] if names else PERSON, answer)  # type: ignore[index]
+
+
+def nested(depth: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(depth):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"type": "strung"}, "cannot be forced: Invalid type: strung"),
+        ({"type": "string", "pattern": "("}, "cannot be forced: bad pattern: unclosed group"),
+        ({"type": "string", "pattern": "(?=a)b"}, "bad pattern: look-around"),
+        ({"type": "array", "uniqueItems": True}, r'Unimplemented keys: \["uniqueItems"\]'),
+        ({"type": "string", "format": "nope"}, "Unknown format: nope"),
+        ({"enum": []}, "Unsatisfiable schema"),
+        ({"allOf": [{"type": "string"}, {"type": "integer"}]}, "Unsatisfiable schema: incompatible types"),
+        ({"$ref": "#"}, "no answer can end"),
+        ({"$ref": "http://127.0.0.1:9/schema.json"}, "Resource 'http://127.0.0.1:9/schema.json' is not present"),
+        ({"$ref": "file:///etc/passwd"}, "Resource 'file:///etc/passwd' is not present"),
+        (nested(64), "json_schema is nested deeper than 64 levels"),
+        ({"enum": ["x" * 200_000]}, "json_schema is 200,0.. characters, over 131,072"),
+        ({"const": {1, 2}}, "json_schema is not JSON"),
+        ({"minimum": float("nan")}, "json_schema is not JSON"),
+        ({"type": "integer", "multipleOf": 99_999_999}, "values of multipleOf that together need .* over 10,000"),
+        ({"anyOf": [{"type": "integer", "multipleOf": n} for n in (97, 89, 83)]}, "multipleOf that together need"),
+        ({"type": "number", "multipleOf": 1e-7}, "values of multipleOf that together need .* over 10,000"),
+        ({"type": "integer", "multipleOf": 0}, "multipleOf 0, which is not a positive number"),
+    ],
+)
+def test_what_cannot_be_forced_is_named_in_one_sentence(
+    tokenizer: Tokenizer, schema: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(GenerationError, match=message) as caught:
+        compiler(tokenizer).json_schema(schema)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def doubled(count: int) -> dict[str, Any]:
+    """Every definition holds the one before twice."""
+    definitions: dict[str, Any] = {"d0": TEXT}
+    for number in range(1, count):
+        before = {"$ref": f"#/$defs/d{number - 1}"}
+        pair = {"type": "object", "properties": {"x": before, "y": before}}
+        definitions[f"d{number}"] = {"anyOf": [{"type": "array", "items": before}, pair]}
+    return {"$defs": definitions, "$ref": f"#/$defs/d{count - 1}"}
+
+
+def either(count: int) -> dict[str, Any]:
+    """Choices that multiply."""
+    halves = [[{"type": "object", "properties": {f"{side}{n}": TEXT}} for side in "ab"] for n in range(count)]
+    return {"allOf": [{"anyOf": pair} for pair in halves]}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "pattern": "^((((a{1,100}){1,100}){1,100}){1,100})$"},
+        {"type": "string", "pattern": "^(.*a.{0,200}b){0,200}$"},
+        {"type": "string", "pattern": "^.*a.{60}$"},
+        {"type": "string", "pattern": "(" * 5000 + "a" + ")" * 5000},
+        {"type": "string", "pattern": "^(.*(a|b).{0,30}){5}[\\u4e00-\\u9fff]{1,3000}$"},
+        {"type": "string", "pattern": "^(a|b|ab)*c{1,100}$", "minLength": 500, "maxLength": 10**9},
+        {"type": "object", "patternProperties": {"^(.*a.{0,100}b){0,50}$": TEXT}},
+        {"type": "string", "minLength": 10**6, "maxLength": 10**7},
+        {"type": "array", "items": TEXT, "minItems": 10**6},
+        {"type": "array", "maxItems": 999, "items": {"type": "array", "maxItems": 999, "items": {"type": "integer"}}},
+        {"type": "object", "minProperties": 10**6},
+        {"type": "integer", "multipleOf": 9973, "minimum": -(10**15), "maximum": 10**15 + 1},
+        {"type": "number", "minimum": -1e300, "maximum": 1.00000000000001e300},
+        {"enum": [f"value{number}" for number in range(9000)]},
+        {"type": "object", "properties": {f"k{n}": TEXT for n in range(2000)}},
+        {"properties": {f"k{n}": TEXT for n in range(1000)}, "required": [f"k{n}" for n in range(999)]},
+        doubled(40),
+        either(8),
+        either(10),
+        either(16),
+        {"allOf": [either(7), doubled(20)]},
+        {"type": "object", "x-guidance": {"whitespace_pattern": "((a{1,100}){1,100}){1,100}"}},
+    ],
+    ids=lambda schema: json.dumps(schema)[:40],
+)  # fmt: skip
+def test_no_schema_hangs(tokenizer: Tokenizer, schema: dict[str, Any]) -> None:
+    """It is refused, or its first 30 tokens come; in either case soon."""
+    size = tokenizer.vocab_size + 40
+    begin = time.thread_time()
+    with contextlib.suppress(GenerationError):
+        constraint = compiler(tokenizer).json_schema(schema)
+        answer_ids(noise(size, 0), constraint, vocab_size=size, stop_ids=tokenizer.stop_ids, max_new_tokens=30, seed=0)
+    assert time.thread_time() - begin < 5
+
+
+def test_tools_with_bad_parameters_are_named(tokenizer: Tokenizer) -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"x": {"multipleOf": 10**6}}}}
+    with pytest.raises(GenerationError, match="The parameters of f has values of multipleOf"):
+        compiler(tokenizer).tool_call([tool])
+
+
+def test_without_llguidance_one_sentence_says_what_to_install(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any, **options: Any) -> Any:
+        if name == "llguidance":
+            raise ImportError(name)
+        return real(name, *rest, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(SetupError, match=r"need llguidance, which is not installed\. Install it with `pip install"):
+        compiler(tokenizer).json_schema({"type": "object"})
+
+
+@pytest.mark.skipif(not (ROOT / "models/starter").is_dir(), reason="models/starter is not in this checkout")
+def test_the_starter_answers_in_the_schema() -> None:
+    model = core.load(ROOT / "models/starter")
+    made = ConstraintCompiler(model.tokenizer, vocab_size=model.config.vocab_size)
+    prompt = model.chat_template.encode([{"role": "user", "content": "Who?"}], add_generation_prompt=True)
+    for temperature in (0.0, 1.0):
+        cache = KVCache(model.config, 1, 128)
+        ids, has_ended = answer_ids(
+            lambda ids, cache=cache: step(model.model, ids[-1:] or prompt, cache),
+            made.json_schema(SHORT),
+            vocab_size=model.config.vocab_size,
+            stop_ids=model.tokenizer.stop_ids,
+            temperature=temperature,
+            max_new_tokens=100,
+            seed=1,
+        )
+        assert has_ended
+        jsonschema_rs.validate(SHORT, json.loads(model.tokenizer.decode(ids)))
