@@ -13,13 +13,13 @@ from typing import Any
 
 from core.config.param_config import SamplingConfig
 from core.config.schema import unknown_name_message
-from core.data.chat_template import ROLES
 from core.data.records import one_line
 from core.errors import ConfigError, DataError
 
 MAX_ROW_BYTES = 8 * 2**20
 MAX_ID_CHARS = 1000
 HEAD_BYTES = 1 << 16
+ROLES = ("system", "user", "assistant", "tool")
 BOM = b"\xef\xbb\xbf"
 OPTIONS = tuple(field.name for field in fields(SamplingConfig))
 KEYS = ("id", "prompt", "messages", *OPTIONS)
