@@ -8,6 +8,7 @@ from core.config.model_config import ModelConfig
 from core.config.param_config import LoadConfig
 from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, ModelError
+from core.hub.places import DownloadRecord
 from core.inference.generator import LanguageModel
 from core.model.checkpoint import find_model, load_config, load_model, load_sampling, quantization_scheme
 from core.model.device import free_memory_bytes, num_usable_cores, resolve_device
@@ -101,6 +102,8 @@ def _context(config: ModelConfig, options: LoadConfig, device: torch.device, dty
 def _name(folder: Path) -> str:
     """What people call a model: its folder, its run, or its name on the hub."""
     folder = folder.absolute()
+    if record := DownloadRecord.read(folder):
+        return record.name
     if folder.parent.name == "snapshots":  # models--OWNER--NAME/snapshots/REVISION
         return folder.parents[1].name.removeprefix("models--").replace("--", "/")
     if folder.parent.name == "checkpoints":
