@@ -3,7 +3,7 @@
 llguidance turns a grammar and a tokenizer into the set of tokens that may follow. The grammars are in its form
 of Lark (https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md): text, JSON schemas, and control
 tokens by their ids. Where a chat template has opened the reasoning, the grammar holds after its end. Schemas
-come from clients: their size, depth and numbers are bounded here, the work on them by PARSER_LIMITS.
+come from clients: their size, depth and numbers are bounded here, the work on them by llguidance.
 """
 
 import json
@@ -29,9 +29,9 @@ MAX_SCHEMA_DEPTH = 64
 # A machine that knows whether a number is a multiple of n has n states; those of two fields multiply.
 MAX_MULTIPLE = 10_000
 # Found by hostile schemas: the slowest that passes takes half a second to compile and 0.2 s for a mask.
-PARSER_LIMITS = {"max_grammar_size": 20_000, "max_lexer_states": 50_000, "verbose_errors": False}
-# Between the parts of JSON: as json.dumps writes it, with indent or without. A weak model could go on for ever.
-WHITESPACE = r"( |\n {0,32})?"
+MAX_GRAMMAR_SIZE, MAX_LEXER_STATES = 20_000, 50_000
+# As json.dumps writes it. Where spaces are free, a weak model goes on with them: the starter took all of 33 allowed.
+LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 MAX_REASON_CHARS = 200
 
 
@@ -96,9 +96,10 @@ class ConstraintCompiler:
 
         start = ["start: reasoning /\\n{0,2}/ answer", self._reasoning()] if after_reasoning else ["start: answer"]
         grammar = LLMatcher.grammar_from_lark("\n".join([*start, *rules]))
-        return Constraint(
-            LLMatcher(tokens, grammar, log_level=0, limits=LLParserLimits(**PARSER_LIMITS)), self._vocab_size
+        limits = LLParserLimits(
+            max_grammar_size=MAX_GRAMMAR_SIZE, max_lexer_states=MAX_LEXER_STATES, verbose_errors=False
         )
+        return Constraint(LLMatcher(tokens, grammar, log_level=0, limits=limits), self._vocab_size)
 
     def _reasoning(self) -> str:
         """Any text up to the first </think>."""
@@ -145,7 +146,7 @@ def _json_rule(schema: Mapping[str, Any], of: str = "") -> str:
     problem = _schema_problem(schema)
     if problem:
         raise GenerationError(f"{name} {problem}.", "Give a smaller or simpler schema.")
-    return f"%json {json.dumps({**schema, 'x-guidance': {'whitespace_pattern': WHITESPACE}})}"
+    return f"%json {json.dumps({**schema, 'x-guidance': LAYOUT})}"
 
 
 def _schema_problem(schema: Mapping[str, Any]) -> str | None:

@@ -61,8 +61,12 @@ class ChoiceWriter(Protocol):
 class ChatChoiceWriter:
     """Writes the answer of a chat: content, reasoning and calls of tools."""
 
-    def __init__(self, index: int, parser: AnswerParser, logprobs: ChatLogprobs | None) -> None:
+    def __init__(
+        self, index: int, parser: AnswerParser, logprobs: ChatLogprobs | None, *, max_calls: int | None = None
+    ) -> None:
+        """Calls beyond `max_calls` are left out; None takes all."""
         self._index, self._parser, self._logprobs = index, parser, logprobs
+        self._max_calls = max_calls
         self._texts: dict[str, str] = {"content": "", "reasoning_content": ""}
         self._calls: list[Json] = []
         self._waiting: list[Choice] = []  # tokens whose text the parser still holds
@@ -95,7 +99,10 @@ class ChatChoiceWriter:
         return {"index": self._index, "message": message, "logprobs": logprobs, "finish_reason": self._reason}
 
     def _written(self, parts: Iterable[Part]) -> list[Json]:
-        return [self._choice(self._delta(part)) for part in parts if part.text or part.call]
+        return [self._choice(self._delta(part)) for part in parts if part.text or self._takes_call(part)]
+
+    def _takes_call(self, part: Part) -> bool:
+        return part.call is not None and (self._max_calls is None or len(self._calls) < self._max_calls)
 
     def _delta(self, part: Part) -> Json:
         if part.call is not None:

@@ -23,9 +23,11 @@ from core.inference.constraint import Constraint
 
 # Logits divided by less overflow; the likeliest token has all the probability long before.
 MIN_TEMPERATURE = 1e-4
-# Fewer than 1/p tokens have a probability above p: these are tried before the whole vocabulary.
-NUCLEUS_FLOORS = (2.0**-12, 2.0**-15)
+# So many values are sorted in 30 microseconds; and no more tokens can have a probability of 1 in so many.
+MAX_SORTED = 4096
 DRAW_BLOCK = 1024
+# Below this share of the vocabulary the allowed tokens are gathered, and the others cost nothing more.
+FEW = 1 / 16
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -107,10 +109,11 @@ class Sampler:
         sampling = self._sampling
         if sampling.temperature < MIN_TEMPERATURE:
             return int(scores.argmax())
-        ids = None
+        ids = self._few_allowed(scores)
+        scores = scores if ids is None else scores[ids]
         if 0 < sampling.top_k < len(scores):
-            ids = top_ids(scores, sampling.top_k)
-            scores = scores[ids]
+            kept = top_ids(scores, sampling.top_k)
+            scores, ids = scores[kept], kept if ids is None else ids[kept]
         weights = self._softmax(scores)
         if sampling.top_p < 1:
             kept = nucleus(weights, sampling.top_p)
@@ -120,6 +123,13 @@ class Sampler:
             weights, ids = weights[kept], kept if ids is None else ids[kept]
         place = draw(weights, self._draws.random())
         return place if ids is None else int(ids[place])
+
+    def _few_allowed(self, scores: Floats) -> Ids | None:
+        """The tokens that the constraint leaves, if they are so few that the others are worth leaving behind."""
+        if self._constraint is None:
+            return None
+        ids = np.flatnonzero(scores > -np.inf)
+        return ids if len(ids) <= FEW * len(scores) else None
 
     def _softmax(self, scores: Floats, *, temperature: float | None = None) -> Floats:
         """Probabilities (N,) in memory that the next call overwrites; torch's exp is the faster one."""
@@ -156,21 +166,34 @@ def top_ids(scores: Floats, count: int) -> Ids:
 def nucleus(probabilities: Floats, top_p: float) -> Ids:
     """Places of the smallest set of likeliest tokens whose total reaches top_p (Holtzman et al. 2019), in order.
 
-    Tokens below (1 - top_p) / V have less than 1 - top_p together, so the set lies above. At least one stays.
+    At least one stays. Most often the few tokens above a floor reach it, and the others are not looked at.
     """
-    last_floor = (1 - top_p) / (2 * len(probabilities))  # half, for what rounding adds
-    for floor in (*NUCLEUS_FLOORS, last_floor):
-        places = np.flatnonzero(probabilities >= np.float32(max(floor, last_floor)))
-        values = probabilities[places]
-        falling = np.sort(values)[::-1]
-        totals = np.cumsum(falling, dtype=np.float64)
-        if floor <= last_floor or (len(totals) and totals[-1] >= top_p):
-            break
-    count = min(int(np.searchsorted(totals, top_p)) + 1, len(totals))
-    border = falling[count - 1]
-    places = places[values >= border]
-    surplus = len(places) - count  # of equal ones at the border the later go
-    return np.delete(places, np.flatnonzero(probabilities[places] == border)[-surplus:]) if surplus else places
+    likely = np.flatnonzero(probabilities >= 1 / MAX_SORTED)
+    values = probabilities[likely]
+    if len(likely) and values.sum(dtype=np.float64) >= top_p:
+        return likely[_smallest_set(values, top_p)]
+    return _smallest_set(probabilities, top_p)
+
+
+def _smallest_set(values: Floats, total: float) -> Ids:
+    """Places, in order, of the fewest values that reach a total; of equal ones the later go.
+
+    The border is searched for as quickselect does it: the half that it is in is halved again.
+    """
+    count, part = 0, values
+    while len(part) > MAX_SORTED:
+        half = len(part) // 2
+        part = np.partition(part, half)
+        mass = part[half:].sum(dtype=np.float64)
+        if mass >= total:
+            part = part[half:]
+        else:
+            total, count, part = total - mass, count + len(part) - half, part[:half]
+    falling = np.sort(part)[::-1]
+    place = min(int(np.searchsorted(np.cumsum(falling, dtype=np.float64), total)), len(part) - 1)
+    places = np.flatnonzero(values >= falling[place])
+    surplus = len(places) - (count + place + 1)
+    return np.delete(places, np.flatnonzero(values[places] == falling[place])[-surplus:]) if surplus else places
 
 
 def draw(weights: Floats, uniform: float) -> int:

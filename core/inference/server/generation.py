@@ -9,7 +9,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from core.errors import AssistantError
@@ -20,15 +20,25 @@ if TYPE_CHECKING:
     from core.inference.token_stream import Piece
 
 MAX_UNREAD = 16
+# Encoding is work for Python: with more threads at it, the loop would wait for its turn behind each of them.
+MAX_ENCODING = 2
 
 Start = Callable[[], TextStream]
 Arrive = Callable[["Piece | None"], None]
 
 
+class Workers:
+    """Threads that wait for the engine, one for each answer; few of them work at a time."""
+
+    def __init__(self, count: int) -> None:
+        self.threads = ThreadPoolExecutor(count, thread_name_prefix="answer")
+        self.encoding = threading.Semaphore(MAX_ENCODING)
+
+
 class Generation:
     """One answer under way. Make it on the event loop; `arrive` gets its pieces there, and None at its end."""
 
-    def __init__(self, start: Start, workers: Executor, arrive: Arrive) -> None:
+    def __init__(self, start: Start, workers: Workers, arrive: Arrive) -> None:
         self._loop = asyncio.get_running_loop()
         self._arrive = arrive
         self._stream: TextStream | None = None
@@ -38,7 +48,8 @@ class Generation:
         self._asked_at = time.perf_counter()
         self._first_at: float | None = None
         self._ended_at: float | None = None
-        self._work = self._loop.run_in_executor(workers, self._read, start)
+        self._encoding = workers.encoding
+        self._work = self._loop.run_in_executor(workers.threads, self._read, start)
         self._work.add_done_callback(self._finish)
 
     @property
@@ -106,12 +117,13 @@ class Generation:
 
     def _read(self, start: Start) -> None:
         """The worker: everything here runs in its thread."""
-        if self._is_cancelled:
-            raise RequestError("The client left.", status=503, kind=SERVER_ERROR, code="cancelled")
-        try:
-            stream = start()
-        except AssistantError as exc:
-            raise as_start_error(exc) from exc
+        with self._encoding:
+            if self._is_cancelled:
+                raise RequestError("The client left.", status=503, kind=SERVER_ERROR, code="cancelled")
+            try:
+                stream = start()
+            except AssistantError as exc:
+                raise as_start_error(exc) from exc
         self._stream = stream
         if self._is_cancelled:
             stream.cancel()
@@ -137,7 +149,7 @@ class Generation:
 class Answers:
     """The generations of one request, whose pieces come in the order in which they are made."""
 
-    def __init__(self, starts: Sequence[Start], workers: Executor) -> None:
+    def __init__(self, starts: Sequence[Start], workers: Workers) -> None:
         self._arrivals: asyncio.Queue[tuple[int, Piece | None]] = asyncio.Queue()
         self.generations = [
             Generation(start, workers, lambda piece, index=index: self._arrivals.put_nowait((index, piece)))  # type: ignore[misc]

@@ -10,7 +10,6 @@ Source: https://platform.openai.com/docs/api-reference/chat/create and /chat/str
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from core.errors import ModelError
 from core.inference.answer_parts import AnswerParser
 from core.inference.openai_chat_request import ChatRequest
-from core.inference.openai_error import RATE_LIMIT, SERVER_ERROR, RequestError
+from core.inference.openai_error import RATE_LIMIT, SERVER_ERROR, RequestError, not_available
 from core.inference.openai_logprobs import ChatLogprobs, TextLogprobs
 from core.inference.openai_request import EmbeddingRequest, GenerationRequest, TextRequest
 from core.inference.openai_writer import ChatChoiceWriter, ChoiceWriter, Frame, TextChoiceWriter
@@ -29,7 +28,7 @@ from core.inference.protocols import AnswerProvider, Embedder, TextStream
 from core.inference.server.body import read_body
 from core.inference.server.embeddings import embeddings
 from core.inference.server.event_stream import EventStream
-from core.inference.server.generation import Answers, Start
+from core.inference.server.generation import Answers, Start, Workers
 from core.inference.server.metrics import CONTENT_TYPE, Gauge, Metrics
 from core.inference.server.openapi import document
 from core.inference.server.reply import Reply
@@ -56,7 +55,7 @@ class CompletionServer:
         self._current, self._library, self._embedder, self.max_open = current, answers, embedder, max_open
         self._created, self._num_open = int(time.time()), 0
         self._watches: dict[asyncio.Task[None], Answers] = {}
-        self._workers = ThreadPoolExecutor(max_open + 1, thread_name_prefix="answer")
+        self._workers = Workers(max_open)
         self._metrics = Metrics(self._gauges())
         routes: dict[str, Callable[..., Awaitable[Response]]] = {
             "/v1/models": self.models,
@@ -122,7 +121,7 @@ class CompletionServer:
 
         def writer(index: int, stream: TextStream) -> ChoiceWriter:
             parser = AnswerParser(tool_names=asked.tool_names, in_reasoning=stream.in_reasoning)
-            return ChatChoiceWriter(index, parser, logprobs)
+            return ChatChoiceWriter(index, parser, logprobs, max_calls=None if asked.parallel_tool_calls else 1)
 
         return await self._answer(request, asked, starts, Frame(model.name, is_chat=True), writer)
 
@@ -151,18 +150,18 @@ class CompletionServer:
         asked = EmbeddingRequest.read(await self._body(request))
         embedder = self._embedder
         if embedder is None:
-            raise _not_here("Embeddings need the library, which this server runs without. Open the page instead.")
+            raise not_available("Embeddings need the library, which this server runs without. Open the page instead.")
         _check_name(asked.model, embedder.name)
         self._reserve(1)
         try:
             work = partial(embeddings, asked, embedder)
-            return JSONResponse(await asyncio.get_running_loop().run_in_executor(self._workers, work))
+            return JSONResponse(await asyncio.get_running_loop().run_in_executor(self._workers.threads, work))
         finally:
             self._num_open -= 1
 
     def _cited_starts(self, asked: ChatRequest, model: "LanguageModel") -> list[Start]:
         if self._library is None:
-            raise _not_here("collections need the library, which this server runs without. Leave collections out.")
+            raise not_available("collections need the library, which this server runs without. Leave collections out.")
         messages = [message.plain() for message in asked.messages]
         sampling = asked.sampling(longest=model.max_seq_len) | asked.seed_of(0)
         return [partial(self._library.answer, messages, collections=asked.collections, sampling=sampling)]
@@ -272,7 +271,3 @@ def _no_model(name: str | None, loaded: Sequence[str]) -> RequestError:
         f"There is no model {name!r} here; the one that is loaded is {known}.",
         status=404, param="model", code="model_not_found",
     )  # fmt: skip
-
-
-def _not_here(message: str) -> RequestError:
-    return RequestError(message, status=501, kind=SERVER_ERROR, code="not_available")

@@ -270,21 +270,36 @@ def test_a_forced_call_is_one_of_the_chosen_tools(any_tokenizer: Tokenizer, choi
 
 
 def test_what_is_forced_begins_after_open_reasoning(any_tokenizer: Tokenizer) -> None:
-    end = {str(any_tokenizer.added_tokens.get("</think>", any_tokenizer.encode("<")[0])): 6.0}
-    for seed in range(4):
-        made = compiler(any_tokenizer)
-        for constraint, names in (
-            (made.json_schema(PERSON, after_reasoning=True), set[str]()),
-            (made.tool_call([WEATHER], after_reasoning=True), {"weather"}),
-        ):
-            text = forced_text(any_tokenizer, constraint, seed=seed, logit_bias=end)
-            parser = AnswerParser(tool_names=names, in_reasoning=True)
-            parts = parser.push(text) + parser.flush()
-            assert parts[0].kind == PartKind.REASONING
-            content = "".join(part.text for part in parts if part.kind == PartKind.CONTENT)
-            calls = [part.call for part in parts if part.call]
-            answer = json.loads(calls[0].arguments if names and calls[0] else content)
-            jsonschema_rs.validate(WEATHER["function"]["parameters"] if names else PERSON, answer)  # type: ignore[index]
+    tag = any_tokenizer.added_tokens.get("</think>")
+    said = [*any_tokenizer.encode("so {<thinking"), *(any_tokenizer.encode("</think>") if tag is None else [tag])]
+    size = any_tokenizer.vocab_size + 40
+    free = noise(size, 7)
+
+    def logits(ids: list[int]) -> torch.Tensor:
+        """What is said first, then noise."""
+        return free(ids) + 99 * torch.eye(size)[said[len(ids)]] if len(ids) < len(said) else free(ids)
+
+    made = compiler(any_tokenizer)
+    for constraint, names in (
+        (made.json_schema(PERSON, after_reasoning=True), ()),
+        (made.tool_call([WEATHER], after_reasoning=True), ("weather",)),
+    ):
+        ids, has_ended = answer_ids(logits, constraint, vocab_size=size, stop_ids=any_tokenizer.stop_ids, seed=0)
+        assert has_ended
+        decoder = any_tokenizer.stream_decoder(keeps_markup=True)
+        parser = AnswerParser(tool_names=names, in_reasoning=True)
+        parts = parser.push("".join(map(decoder.push, ids))) + parser.flush()
+        assert "".join(part.text for part in parts if part.kind == PartKind.REASONING) == "so {<thinking"
+        content = "".join(part.text for part in parts if part.kind == PartKind.CONTENT)
+        calls = [json.loads(part.call.arguments) for part in parts if part.call]
+        schema = WEATHER["function"]["parameters"] if names else PERSON
+        jsonschema_rs.validate(schema, calls[0] if names else json.loads(content))
+
+
+def test_json_is_laid_out_as_python_does_it(tokenizer: Tokenizer) -> None:
+    text = forced_text(tokenizer, compiler(tokenizer).json_schema(PERSON), seed=3)
+    assert json.dumps(json.loads(text), ensure_ascii=False, separators=(", ", ": ")).count('", "') == text.count('", "')
+    assert text.startswith('{"name": "')
 
 
 def nested(depth: int) -> dict[str, Any]:

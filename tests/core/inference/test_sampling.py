@@ -94,7 +94,7 @@ def test_frequencies_are_those_of_the_plain_definition(
 
 
 @settings(max_examples=100, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 3000), spread=st.floats(0, 9), top_p=st.floats(0, 0.999))
+@given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 9000), spread=st.floats(0, 9), top_p=st.floats(0, 0.999))
 def test_the_nucleus_is_that_of_a_sorted_vocabulary(seed: int, size: int, spread: float, top_p: float) -> None:
     scores = np.random.default_rng(seed).normal(size=size) * spread
     probabilities = np.exp(scores - scores.max()).astype(np.float32)
@@ -102,11 +102,11 @@ def test_the_nucleus_is_that_of_a_sorted_vocabulary(seed: int, size: int, spread
     order = np.argsort(-probabilities, kind="stable")
     before = np.cumsum(probabilities[order], dtype=np.float64) - probabilities[order]
     before[0] = -1
-    assume(np.abs(before - top_p).min() > 1e-7)
+    assume(np.abs(before - top_p).min() > 1e-9)
     assert nucleus(probabilities, top_p).tolist() == sorted(order[before < top_p].tolist())
 
 
-@pytest.mark.parametrize("spread", [0.0, 0.1, 1.0, 4.0])
+@pytest.mark.parametrize("spread", [0.0, 0.001, 0.1, 1.0, 4.0])
 def test_the_nucleus_of_a_large_vocabulary_is_that_of_a_sorted_one(spread: float) -> None:
     scores = np.random.default_rng(1).normal(size=152_064) * spread
     probabilities = (np.exp(scores) / np.exp(scores).sum()).astype(np.float32)

@@ -82,10 +82,19 @@ def test_a_call_that_is_forced_reaches_the_model_and_none_hides_the_tools() -> N
                 model="fake", messages=MESSAGES, tools=[WEATHER], tool_choice=choice
             )
             assert answer.choices[0].message.content is None
-            assert model.asked[-1]["must_call"] is True
+            assert model.asked[-1]["tool_choice"] == choice
         answer = client.chat.completions.create(model="fake", messages=MESSAGES, tools=[WEATHER], tool_choice="none")
     assert answer.choices[0].message.content == CALL
-    assert "tools" not in model.asked[-1]
+    assert model.asked[-1]["tool_choice"] == "none"
+
+
+def test_one_call_is_given_where_the_client_wants_one() -> None:
+    with client_of(FakeModel(*split(CALL + CALL))) as client:
+        for parallel, count in ((True, 2), (False, 1)):
+            answer = client.chat.completions.create(
+                model="fake", messages=MESSAGES, tools=[WEATHER], parallel_tool_calls=parallel
+            )
+            assert len(answer.choices[0].message.tool_calls or []) == count
 
 
 def test_reasoning_is_told_apart() -> None:
@@ -199,7 +208,8 @@ def test_options_reach_the_model_by_its_own_names() -> None:
     del asked["messages"]
     assert asked == {
         "frequency_penalty": 0.5, "presence_penalty": -0.5, "logit_bias": {"5": 3.0}, "stop": ["x"],
-        "max_new_tokens": 4, "top_k": 5, "min_p": 0.1, "repetition_penalty": 1.1, "adapter": "poet",
+        "max_new_tokens": 4, "keeps_markup": True, "top_k": 5, "min_p": 0.1, "repetition_penalty": 1.1,
+        "adapter": "poet",
     }  # fmt: skip
 
 
@@ -238,7 +248,7 @@ def test_answers_from_documents_cite_them_whole_and_streamed() -> None:
         ask = client.chat.completions.create
         whole: Any = ask(model="fake", messages=question, extra_body={"collections": ["zoo"]})
         chunks: Any = list(ask(model="fake", messages=question, extra_body={"collections": ["zoo"]}, stream=True))
-        with pytest.raises(openai.BadRequestError, match="no collection 'moon'. There are: zoo"):
+        with pytest.raises(openai.BadRequestError, match=r"no collection 'moon'\. There are: zoo"):
             ask(model="fake", messages=question, extra_body={"collections": ["moon"]})
     assert whole.choices[0].message.content.strip() == "Cats sleep sixteen hours a day."
     assert [one["document"] for one in whole.citations] == ["cats.txt"]

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
@@ -17,11 +17,13 @@ from core.config.model_config import PRESETS, ModelConfig
 from core.data.tokenizer import Tokenizer
 from core.errors import AssistantError, GenerationError, ModelError
 from core.inference.generator import LanguageModel
+from core.inference.runner import Segment
 from core.inference.server import CompletionServer, body
+from core.inference.token_stream import Piece
 from core.model.transformer import Transformer
-from tests.core.inference.server.fake_model import FakeModel, serving, wait_until
+from tests.core.inference.server.fake_model import FakeModel, FakeStream, serving, wait_until
 
-CONTEXT = 256
+CONTEXT = 512
 STEP_S = 0.02
 QUESTION = [{"role": "user", "content": "the quick brown 狐狸"}]
 GREEDY: dict[str, Any] = {"model": "tiny", "messages": QUESTION, "temperature": 0}
@@ -31,6 +33,7 @@ GREEDY: dict[str, Any] = {"model": "tiny", "messages": QUESTION, "temperature": 
 def model(tokenizer: Tokenizer) -> LanguageModel:
     """A model that never ends by itself when it is greedy: its stop tokens have the logit 0."""
     values = {**PRESETS["tiny"].to_dict(), "vocab_size": tokenizer.vocab_size, "initializer_range": 0.3}
+    values["max_position_embeddings"] = CONTEXT
     network = Transformer(ModelConfig.from_dict(values))
     network.init_weights(seed=2)
     with torch.no_grad():
@@ -56,17 +59,19 @@ def client(address: str) -> Iterator[openai.OpenAI]:
 
 
 @pytest.fixture
-def forwards(model: LanguageModel) -> Iterator[list[float]]:
+def forwards(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Makes every step of the model take STEP_S; holds the time of each."""
     times: list[float] = []
+    runner = model.engine.call(lambda scheduler: scheduler.runner)
+    forward = runner.forward
 
-    def slow(*_: object) -> None:
+    def slow(segments: Sequence[Segment]) -> torch.Tensor:
         time.sleep(STEP_S)
         times.append(time.monotonic())
+        return forward(segments)
 
-    hook = model.model.register_forward_pre_hook(slow)
-    yield times
-    hook.remove()
+    monkeypatch.setattr(runner, "forward", slow)
+    return times
 
 
 def assert_stops(forwards: list[float]) -> None:
@@ -173,20 +178,29 @@ def test_the_stream_is_ascii_events_that_end_with_done(address: str) -> None:
     assert [json.loads(event.removeprefix("data: "))["object"] for event in events[:-2]]
 
 
-def test_four_streams_at_once_of_the_async_client_are_whole(address: str, model: LanguageModel) -> None:
-    questions = [[{"role": "user", "content": text}] for text in ("the", "今天天气", "a lazy dog", "river")]
+class Echo(FakeModel):
+    """Says the question again."""
 
-    async def ask(client: openai.AsyncOpenAI, messages: list[dict[str, str]]) -> str:
-        options = {**GREEDY, "messages": messages}
-        chunks = await client.chat.completions.create(**options, max_tokens=30, stream=True)
+    def chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> FakeStream:
+        self._script = [Piece(sign, ()) for sign in messages[-1]["content"]]
+        return super().chat(messages, **options)
+
+
+def test_streams_at_once_of_the_async_client_are_whole_and_not_mixed() -> None:
+    questions = ["the lazy dog", "今天天气很好", "👩‍💻 a\u2028b", "river " * 20] * 5
+
+    async def ask(client: openai.AsyncOpenAI, question: str) -> str:
+        messages: Any = [{"role": "user", "content": question}]
+        chunks = await client.chat.completions.create(model="fake", messages=messages, stream=True)
         return "".join([chunk.choices[0].delta.content or "" async for chunk in chunks])
 
-    async def ask_all() -> list[str]:
+    async def ask_all(address: str) -> list[str]:
         async with openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
-            return await asyncio.gather(*(ask(client, messages) for messages in questions))
+            return await asyncio.gather(*(ask(client, question) for question in questions))
 
-    expected = [model.chat(messages, max_new_tokens=30, temperature=0).read() for messages in questions]
-    assert asyncio.run(ask_all()) == expected
+    echo: Any = Echo(step_s=0.002)
+    with serving(CompletionServer(lambda: echo).app) as address:
+        assert asyncio.run(ask_all(address)) == questions
 
 
 def test_leaving_a_stream_stops_the_engine(
@@ -255,9 +269,9 @@ def test_closing_ends_streams_with_an_error_and_not_as_if_they_were_whole(
 
 
 def test_a_conversation_that_does_not_fit_is_refused_with_both_numbers(client: openai.OpenAI) -> None:
-    messages: Any = [{"role": "user", "content": "the quick brown fox " * 60}]
+    messages: Any = [{"role": "user", "content": "the quick brown fox " * 140}]
     for streams in (False, True):
-        with pytest.raises(openai.BadRequestError, match=r"is \d{3} tokens, the model's context is 256") as caught:
+        with pytest.raises(openai.BadRequestError, match=r"is \d{3} tokens, the model's context is 512") as caught:
             client.chat.completions.create(model="tiny", messages=messages, stream=streams)
         assert caught.value.code == "context_length_exceeded"
 
@@ -362,3 +376,32 @@ def test_a_conversation_that_the_template_refuses_is_a_bad_request(
     monkeypatch.setattr(model.chat_template, "encode", refuse)
     with pytest.raises(openai.BadRequestError, match="Roles must alternate"):
         client.chat.completions.create(**GREEDY)
+
+
+def test_a_forced_call_and_a_schema_hold_on_a_model_of_random_weights(client: openai.OpenAI) -> None:
+    parameters = {"type": "object", "properties": {"hot": {"type": "boolean"}}, "required": ["hot"]}
+    tool: Any = {
+        "type": "function",
+        "function": {"name": "f", "parameters": {**parameters, "additionalProperties": False}},
+    }
+    called = client.chat.completions.create(**GREEDY, max_tokens=100, tools=[tool], tool_choice="required")
+    assert called.choices[0].finish_reason == "tool_calls"
+    call: Any = (called.choices[0].message.tool_calls or [None])[0]
+    assert isinstance(json.loads(call.function.arguments)["hot"], bool)
+    schema: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": tool["function"]["parameters"]}}
+    answer = client.chat.completions.create(**GREEDY, max_tokens=100, response_format=schema, n=2)
+    assert [set(json.loads(one.message.content or "")) for one in answer.choices] == [{"hot"}, {"hot"}]
+
+
+def test_logprobs_come_from_the_model(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(**GREEDY, max_tokens=8, logprobs=True, top_logprobs=3)
+    listed = answer.choices[0].logprobs
+    assert listed is not None
+    assert listed.content is not None
+    assert len(listed.content) == 8
+    for one in listed.content:
+        assert one.logprob <= 0
+        assert [one.token, one.logprob] == [one.top_logprobs[0].token, one.top_logprobs[0].logprob]
+        assert len(one.top_logprobs) == 3
+    joined = b"".join(bytes(one.bytes or []) for one in listed.content).decode("utf-8", "replace")
+    assert joined == answer.choices[0].message.content
