@@ -98,16 +98,17 @@ def _start(arguments: Namespace, folder: Path) -> "Iterator[Any]":
     for form in arguments.formats:
         place = folder / form.replace(" ", "-")
         write_ours(config, SCHEMES[form], place)
-        yield _process(sys.executable, "ours", form, place)
+        yield started(sys.executable, "ours", form, place)
     peers = {PEER_FORMATS[form] for form in arguments.formats if form in PEER_FORMATS} if arguments.peer else set()
     for form in sorted(peers):
         place = folder / f"{form}.gguf"
         write_gguf(config, form, place)
-        yield _process(arguments.peer_python, PEER, form, place)
+        yield started(arguments.peer_python, PEER, form, place)
 
 
 @contextmanager
-def _process(python: str, engine: str, form: str, place: Path) -> Iterator[Measured]:
+def started(python: str, engine: str, form: str, place: Path) -> Iterator[Measured]:
+    """A process with an engine and a model."""
     command = [python, "-m", "benchmarks.decoders", engine, str(place), str(num_usable_cores())]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The engine without an interface: load, chat, generate, train, evaluate, quantise, export.
+"""The engine without an interface: download, load, chat, generate, train, evaluate, quantise, export.
 
     import core
 
@@ -14,6 +14,7 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "download": "core.hub",
     "load": "core.inference.load",
     "train": "core.trainer",
     "evaluate": "core.evaluation",
@@ -21,7 +22,7 @@ _HOMES = {
     "export": "core.model.convert",
     "AssistantError": "core.errors",
 }
-__all__ = ["AssistantError", "evaluate", "export", "load", "quantize", "train"]
+__all__ = ["AssistantError", "download", "evaluate", "export", "load", "quantize", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ AssistantError
 ├── GenerationError    a request that the engine cannot serve (context too long, bad sampling)
 │   ├── BusyError      too many requests wait already
 │   └── ContextLengthError  a text that is longer than the context
+├── DownloadError      a model that the hub does not give, or not as it says
 ├── TrainingError      a run that cannot start, go on or resume
 └── SetupError         a library, file or permission that this machine lacks
 """
@@ -46,6 +47,10 @@ class BusyError(GenerationError):
 
 class ContextLengthError(GenerationError):
     """A text is longer than the model's context."""
+
+
+class DownloadError(AssistantError):
+    """The hub does not give this model, or not as it says."""
 
 
 class TrainingError(AssistantError):

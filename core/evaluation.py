@@ -93,17 +93,19 @@ def text_nats_of(model: LanguageModel, text: str) -> tuple[float, int]:
     while scored < len(ids):
         begin = 0 if scored == 1 else max(scored - size // 2, 0)
         window = ids[begin : begin + size + 1]
-        total += model.engine.call(partial(_window_nats, window, scored - begin))
+        total += window_nats(model, window, scored - begin)
         scored = begin + len(window)
     return total, len(ids) - 1
 
 
+def window_nats(model: LanguageModel, ids: list[int], first: int) -> float:
+    """Total -log p of ids[first:] behind what comes before them, from the runner that serves answers."""
+    return model.engine.call(partial(_window_nats, ids, first))
+
+
 @torch.inference_mode()
 def _window_nats(ids: list[int], first: int, scheduler: Scheduler) -> float:
-    """Total -log p of ids[first:] in their context, on the engine's thread, from the runner that serves answers.
-
-    Logits exist for CHUNK_TOKENS tokens at a time.
-    """
+    """The same on the engine's thread. Logits exist for CHUNK_TOKENS tokens at a time."""
     total = 0.0
     with scheduler.borrowed_blocks(len(ids) - 1) as blocks:
         for start in range(0, len(ids) - 1, CHUNK_TOKENS):

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("app", "core", "rag", "studio")
-LAYERS = ("errors", "folders", "files", "config", "data", "kernels", "model", "parallel", "inference", "trainer")
+LAYERS = ("errors", "folders", "files", "config", "hub", "data", "kernels", "model", "parallel", "inference", "trainer")
 # A file beside the folders of core belongs above the layers that it puts together.
 TOP_FILES = ("__init__", "evaluation")
 MAY_IMPORT = {
@@ -33,6 +33,8 @@ WITHOUT_TORCH = (
     "core",
     "core.errors",
     "core.files",
+    "core.hub",
+    "core.hub.child",
     "core.config.schema",
     "core.config.model_config",
     "core.config.param_config",
@@ -155,7 +157,7 @@ class Refuse:
             raise ImportError(name + " is blocked")
 sys.meta_path.insert(0, Refuse())
 import core
-core.load, core.train, core.evaluate, core.quantize, core.export, core.AssistantError
+core.load, core.train, core.evaluate, core.quantize, core.export, core.download, core.AssistantError
 """
     result = run_python(program)
     assert result.returncode == 0, result.stderr

@@ -10,7 +10,7 @@ from core.config.schema import Config, option
 MAX_STOPS, MAX_STOP_CHARS = 16, 256
 MAX_BIASES, MAX_BIAS = 1024, 100
 # Forms of a model for export, and the types that each can have, the usual one first.
-EXPORT_DTYPES = {
+EXPORT_DTYPES: dict[str, tuple[str, ...]] = {
     "hf": ("float32", "bfloat16", "float16"),
     "gguf": ("f16", "f32", "q8_0", "q4_0"),
     "int8": (),

@@ -224,9 +224,7 @@ class Tokenizer:
 
     def token_bytes(self, token_id: int) -> bytes:
         """What a token stands for; nothing for control tokens and ids without one."""
-        if token_id in self._control_ids or not 0 <= token_id < self._backend.vocab_size:
-            return b""
-        return self._backend.token_bytes(token_id)
+        return b"" if token_id in self._control_ids else self._backend.token_bytes(token_id)
 
     @property
     def fingerprint(self) -> str:

@@ -56,7 +56,8 @@ class SentencePieceBackend:
         return ids
 
     def token_bytes(self, token_id: int) -> bytes:
-        return self._bytes[token_id]
+        """Nothing for ids beyond the pieces: a model may have more embeddings, to fill up a round number."""
+        return self._bytes[token_id] if token_id < self.vocab_size else b""
 
     @cached_property
     def _bytes(self) -> list[bytes]:

@@ -11,6 +11,7 @@ from core.inference.scheduler import EngineConfig
 from core.inference.torch_runner import TorchRunner
 from core.model.device import free_memory_bytes
 from core.model.kv_cache import cache_bytes
+from core.model.quantize import QuantizedLinear
 from core.model.transformer import Transformer
 
 logger = logging.getLogger(__name__)
@@ -23,8 +24,8 @@ KV_DTYPES = {"fp16": torch.float16, "int8": torch.int8}
 def runner_for(model: Transformer, config: EngineConfig) -> Runner:
     """A runner with blocks for max_running texts of max_seq_len tokens, or as many as the memory allows."""
     norm = model.model.norm.weight
-    has_kernels = norm.device.type == "cpu" and kernels_work()
-    if has_kernels:
+    is_quantised = isinstance(model.lm_head, QuantizedLinear)  # others need no kernels, which may have to be compiled
+    if norm.device.type == "cpu" and is_quantised and kernels_work():
         from core.inference.kernel_runner import KernelRunner, can_run
 
         if can_run(model):

@@ -122,9 +122,9 @@ class LanguageModel:
     def stream(self, prompt: str | Sequence[int], *, adapter: str | None = None, **sampling: Any) -> TokenStream:
         """Continue a plain text, or token ids just as they are. Raises as `chat` does."""
         plan = _Plan(adapter=self._known_adapter(adapter))
-        if not isinstance(prompt, str):
-            return self._stream(list(prompt), sampling, plan)
-        return self._stream([*self.tokenizer.start_ids, *self.tokenizer.encode(prompt)], sampling, plan)
+        if isinstance(prompt, str):
+            prompt = [*self.tokenizer.start_ids, *self.tokenizer.encode(prompt)]
+        return self._stream(list(prompt), sampling, plan)
 
     @overload
     def generate(self, prompt: str, **sampling: Any) -> str: ...

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.errors import ModelError
 from core.inference.runner import BLOCK_TOKENS, Segment
 from core.kernels import attention, decoder
 from core.kernels.matmul import MATRIX_BYTES
@@ -29,6 +28,15 @@ from core.model.rope import rotary_table
 from core.model.transformer import Transformer
 
 HEAD_DIM_STEP, WIDTH_STEP = 16, 8
+ADAPTED = {
+    decoder.ADAPTED_Q: "self_attn.q_proj",
+    decoder.ADAPTED_K: "self_attn.k_proj",
+    decoder.ADAPTED_V: "self_attn.v_proj",
+    decoder.ADAPTED_OUT: "self_attn.o_proj",
+    decoder.ADAPTED_GATE: "mlp.gate_proj",
+    decoder.ADAPTED_UP: "mlp.up_proj",
+    decoder.ADAPTED_DOWN: "mlp.down_proj",
+}
 LINE_WORDS = decoder.LINE_BYTES // 8
 
 
@@ -50,6 +58,7 @@ class KernelRunner:
         self.team = Team(num_threads)
         self._element_bytes = kv_bits // 8
         self._keep: list[object] = []
+        self._adapters: dict[str | None, int] = {None: 0}  # addresses of their tables
         self.weight_bytes = 0
         head_bytes = attention.block_bytes(self.config.head_dim, self._element_bytes)
         self._half_block = self.config.num_key_value_heads * head_bytes
@@ -59,7 +68,9 @@ class KernelRunner:
         self._group = _group_size(model)
         self._model = self._tables(model, head_bytes)
         self._sync = np.zeros(2 * LINE_WORDS, np.int64)
-        self._counters = np.zeros((self.config.num_hidden_layers * 8 + 1) * LINE_WORDS, np.int64)
+        self._counters = np.zeros(
+            (self.config.num_hidden_layers * decoder.COUNTERS_PER_LAYER + 1) * LINE_WORDS, np.int64
+        )
         self._work = _Workspace(self, 1)
 
     def forward(self, segments: Sequence[Segment]) -> Tensor:
@@ -67,7 +78,8 @@ class KernelRunner:
         rows = sum(len(segment.ids) for segment in segments)
         if rows > self._work.rows:
             self._work = _Workspace(self, 1 << (rows - 1).bit_length())
-        plan = _Plan(segments, max(1, decoder.PIECE_ROWS * self._model.kv_heads // self._model.heads))
+        piece_tokens = max(1, decoder.PIECE_ROWS * self._model.kv_heads // self._model.heads)
+        plan = _Plan(segments, [self._adapters[segment.adapter] for segment in segments], piece_tokens)
         room = -(-len(plan.logits_rows) // 4) * 4  # a product writes one row, or four at a time
         logits = torch.empty(room, -(-self.config.vocab_size // TILE) * TILE)
         self._counters.fill(0)
@@ -88,11 +100,15 @@ class KernelRunner:
         self._layers[:, block] = content.view(len(self._layers), self._half_block)
 
     def add_adapter(self, name: str, adapter: Adapter) -> None:
-        """See `Runner`. Raises ModelError: the kernels have no adapters."""
-        raise ModelError(
-            f"The adapter {name} changes {len(adapter)} layers, and quantised models on a CPU take none.",
-            "Load the model with quantization none.",
-        )
+        """See `Runner`."""
+        table = np.zeros((self.config.num_hidden_layers, decoder.NUM_ADAPTED, decoder.ADAPTED_BYTES // 8), np.int64)
+        for number, layer in enumerate(table):
+            for place, linear in ADAPTED.items():
+                low = adapter.get(f"model.layers.{number}.{linear}")
+                if low is not None:
+                    sizes = low.a.shape[0], low.a.shape[1], low.b.shape[0]
+                    layer[place] = (self._floats(low.a), self._floats(low.b.T), *sizes)
+        self._adapters[name] = self._table(table)
 
     def _tables(self, model: Transformer, head_bytes: int) -> decoder.Model:
         config = self.config
@@ -158,8 +174,8 @@ class KernelRunner:
         return packed.words()
 
     def _floats(self, values: Tensor) -> int:
-        """The address of an fp32 copy that lives as long as the runner."""
-        held = values.detach().float().contiguous()
+        """The address of an fp32 copy that lives as long as the runner, and keeps no file open."""
+        held = values.detach().float().clone(memory_format=torch.contiguous_format)
         self._keep.append(held)
         return held.data_ptr()
 
@@ -172,7 +188,7 @@ class KernelRunner:
 class _Plan:
     """A step's rows as arrays of 64-bit words."""
 
-    def __init__(self, segments: Sequence[Segment], piece_tokens: int) -> None:
+    def __init__(self, segments: Sequence[Segment], adapters: Sequence[int], piece_tokens: int) -> None:
         lengths = [len(segment.ids) for segment in segments]
         firsts = np.cumsum([0, *lengths[:-1]])
         self.rows = sum(lengths)
@@ -192,6 +208,7 @@ class _Plan:
             ],
             np.int64,
         )
+        self.adapters = np.asarray(adapters, np.int64)
         self.pieces = np.array(
             [
                 (number, first + start, min(piece_tokens, length - start))
@@ -222,7 +239,7 @@ class _Workspace:
         qkv = 2 * width + 2 * model.kv_heads * model.head_dim
         self._x, self._normed = torch.zeros(padded, model.hidden), torch.zeros(padded, widest)
         self._qkv, self._mixed = torch.zeros(padded, qkv), torch.zeros(padded, width)
-        self._inner = torch.zeros(padded, model.feed_forward)
+        self._inner, self._gate = (torch.empty(padded, model.feed_forward) for _ in range(2))
         self._values = torch.zeros(padded, groups * group, dtype=torch.int8)
         self._scales, self._sums = torch.zeros(padded, groups), torch.zeros(padded, groups, dtype=torch.int32)
         piece_rows = max(decoder.PIECE_ROWS, model.heads // model.kv_heads) + 4
@@ -238,6 +255,7 @@ class _Workspace:
             positions=plan.positions.ctypes.data,
             row_sequences=plan.row_sequences.ctypes.data,
             sequences=plan.sequences.ctypes.data,
+            adapters=plan.adapters.ctypes.data if plan.adapters.any() else 0,
             pieces=plan.pieces.ctypes.data,
             num_pieces=len(plan.pieces),
             logits_rows=plan.logits_rows.ctypes.data,
@@ -247,6 +265,7 @@ class _Workspace:
             qkv=self._qkv.data_ptr(),
             mixed=self._mixed.data_ptr(),
             inner=self._inner.data_ptr(),
+            gate=self._gate.data_ptr(),
             values=self._values.data_ptr(),
             scales=self._scales.data_ptr(),
             sums=self._sums.data_ptr(),

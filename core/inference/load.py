@@ -8,11 +8,12 @@ from core.config.model_config import ModelConfig
 from core.config.param_config import LoadConfig
 from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, ModelError
+from core.hub.places import DownloadRecord
 from core.inference.generator import LanguageModel
 from core.model.checkpoint import find_model, load_config, load_model, load_sampling, quantization_scheme
 from core.model.device import free_memory_bytes, num_usable_cores, resolve_device
 from core.model.kv_cache import cache_bytes
-from core.model.quantize import INT4, INT8, Scheme, quantize_
+from core.model.quantize import INT4, INT8, Scheme
 
 # From these sizes on `auto` quantises on a CPU: a smaller model is fast enough as it is, and loses most by it.
 AUTO_INT8_PARAMETERS, AUTO_INT4_PARAMETERS = 200_000_000, 700_000_000
@@ -32,7 +33,7 @@ def load(
     speculation: bool = True,
     kv_cache: str = "fp16",
 ) -> LanguageModel:
-    """Open a model or run folder, or a hub name whose files are on this disk; see LoadConfig for the options.
+    """Open a model or run folder, a GGUF file, or a hub name with files on this disk; see LoadConfig for options.
 
     Nothing is downloaded. Raises ModelError, or ConfigError for settings this machine or build lacks.
     """
@@ -58,12 +59,8 @@ def load(
             f"The tokenizer has {tokenizer.vocab_size} ids, the model {config.vocab_size} embeddings.",
             "Download the model folder again.",
         )
-    model = load_model(folder, device=target, dtype=dtype)
-    scheme = quantization_scheme(folder)
-    wanted = _scheme(config, options.quantization, target)
-    if scheme is None and wanted is not None:
-        quantize_(model, wanted)
-        scheme = wanted
+    scheme = quantization_scheme(folder) or _scheme(config, options.quantization, target)
+    model = load_model(folder, device=target, dtype=dtype, scheme=scheme)
     name = scheme.name if scheme else str(model.model.norm.weight.dtype).removeprefix("torch.")
     return LanguageModel(
         model,
@@ -105,6 +102,8 @@ def _context(config: ModelConfig, options: LoadConfig, device: torch.device, dty
 def _name(folder: Path) -> str:
     """What people call a model: its folder, its run, or its name on the hub."""
     folder = folder.absolute()
+    if record := DownloadRecord.read(folder):
+        return record.name
     if folder.parent.name == "snapshots":  # models--OWNER--NAME/snapshots/REVISION
         return folder.parents[1].name.removeprefix("models--").replace("--", "/")
     if folder.parent.name == "checkpoints":

@@ -1,8 +1,9 @@
 """Continuous batching: which tokens of which requests make the next step.
 
 Every step holds one token, and a draft, of each answer that is under way, and beside them parts of prompts.
-A request joins as soon as a slot and blocks for its longest text are there, in the order of asking; the parts
-are shared out so that a short prompt is not kept waiting by a long one. A request leaves at the step after its
+A request joins as soon as a slot and blocks for its longest text are there, in the order of asking, unless
+another one is just computing the beginning that both have; the parts are shared out so that a short prompt is
+not kept waiting by a long one. A request leaves at the step after its
 end or its cancellation, and what it computed stays as a prefix for later ones.
 Sources: Yu et al. 2022 (iteration-level scheduling); Agrawal et al. 2023 (chunked prefills beside decodes).
 """
@@ -22,6 +23,9 @@ from core.inference.request import CANCELLED, Request, Running
 from core.inference.runner import Runner, Segment, num_blocks_for
 
 logger = logging.getLogger(__name__)
+
+# A request waits for another one's prompt when that saves it at least so many tokens.
+MIN_SHARED_TOKENS = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,12 +147,25 @@ class Scheduler:
                 request.receiver.end(CANCELLED)
 
     def _admit(self) -> None:
-        while self.waiting and len(self.running) < self.config.max_running:
-            started = self._start(self.waiting[0])
+        for request in list(self.waiting):
+            if len(self.running) >= self.config.max_running:
+                return
+            if self._will_find_more(request):
+                continue
+            started = self._start(request)
             if started is None:
                 return
-            self.waiting.popleft()
+            self.waiting.remove(request)
             self.running.append(started)
+
+    def _will_find_more(self, request: Request) -> bool:
+        """Whether a running request is about to compute much of this prompt's beginning, so that waiting saves it."""
+        leaders = [one for one in self.running if one.num_pending > 1 and one.request.adapter == request.adapter]
+        if not leaders:
+            return False
+        wanted = self.prefixes.match(request.prompt_ids[:-1], request.adapter).num_tokens + MIN_SHARED_TOKENS
+        beginning = list(request.prompt_ids[:wanted])
+        return len(beginning) == wanted and any(one.ids[:wanted] == beginning for one in leaders)
 
     def _start(self, request: Request) -> Running | None:
         """Give a request all blocks it can come to need, so that it never waits again; None while they lack."""

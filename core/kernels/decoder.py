@@ -42,6 +42,7 @@ from core.kernels.simd import (
     compiled,
     entry,
     fetch_add,
+    fma,
     give_way,
     inlined,
     load_f32x8,
@@ -55,6 +56,7 @@ from core.kernels.simd import (
     splat,
     store_f32x8,
     store_shared,
+    total,
     write_f32,
     zeros,
 )
@@ -64,6 +66,10 @@ Q, K, V, GATE_ATTENTION, OUT, GATE, UP, DOWN = range(0, 8 * MATRIX_BYTES, MATRIX
 # After them the addresses of its norms' weights; 0 where queries and keys are not normalised.
 INPUT_NORM, POST_NORM, Q_NORM, K_NORM = range(8 * MATRIX_BYTES, 8 * MATRIX_BYTES + 32, 8)
 LAYER_BYTES = 8 * MATRIX_BYTES + 32
+# The layers that an adapter may change, in the order of its table of L × 7 entries.
+ADAPTED_Q, ADAPTED_K, ADAPTED_V, ADAPTED_OUT, ADAPTED_GATE, ADAPTED_UP, ADAPTED_DOWN = range(NUM_ADAPTED := 7)
+# Words of an entry: addresses of A (r, I) and of B's transpose (r, O), both fp32, then r (0: none), I, O.
+ADAPTED_BYTES = 40
 # A sequence's words: first row, position of that row's token, address of its block table (64-bit words).
 SEQUENCE_BYTES = 24
 # A piece of attention: sequence, first of its rows, number of rows.
@@ -110,6 +116,7 @@ class Step(NamedTuple):
     positions: int  # (N,)
     row_sequences: int  # (N,)
     sequences: int
+    adapters: int  # for each sequence the address of its adapter's table or 0; 0: no sequence has one
     pieces: int
     num_pieces: int
     logits_rows: int  # (R,): rows whose logits are wanted
@@ -119,6 +126,7 @@ class Step(NamedTuple):
     qkv: int  # (N, (2·H + 2·K)·D) fp32, H·D less where attention is not gated
     mixed: int  # (N, H·D) fp32
     inner: int  # (N, F) fp32
+    gate: int  # the same, where there are adapters
     values: int  # quantised activations
     scales: int
     sums: int
@@ -297,6 +305,31 @@ def round_row(step: Step, row: int, source: int, size: int, group: int) -> None:
 
 
 @compiled
+def adapt(step: Step, layer: int, which: int, source: int, target: int, stride: int, thread: int) -> None:
+    """Add B A x to the outputs of one layer, for a thread's rows that have an adapter of it.
+
+    Inputs are fp32 rows (N, I) from `source` on, outputs `stride` bytes apart.
+    """
+    for row in range(thread, step.rows, step.threads):
+        table = read_i64(step.adapters + read_i64(step.row_sequences + row * 8) * 8)
+        if table == 0:
+            continue
+        place = table + (layer * NUM_ADAPTED + which) * ADAPTED_BYTES
+        a, b, rank = read_i64(place), read_i64(place + 8), read_i64(place + 16)
+        inputs, outputs = read_i64(place + 24) * 4, read_i64(place + 32) * 4
+        for _ in range(rank):
+            projected = zeros()
+            for i in range(0, inputs, 32):
+                projected = fma(load_f32x8(a + i), load_f32x8(source + row * inputs + i), projected)
+            amount = splat(total(projected))
+            for i in range(0, outputs, 32):
+                out = target + row * stride + i
+                store_f32x8(out, fma(amount, load_f32x8(b + i), load_f32x8(out)))
+            a += inputs
+            b += outputs
+
+
+@compiled
 def mix_tokens(model: Model, step: Step, layer: int, thread: int, counter: int, turn: int) -> int:
     """x += attention(norm(x)); returns the next turn."""
     table = model.table + layer * LAYER_BYTES
@@ -313,6 +346,11 @@ def mix_tokens(model: Model, step: Step, layer: int, thread: int, counter: int, 
         target += read_i64(table + matrix + OUTPUTS) * 4
         counter += LINE_BYTES
     turn = wait(step.sync, step.threads, turn)
+    if step.adapters != 0:
+        keys = step.qkv + width * 4
+        adapt(step, layer, ADAPTED_Q, step.normed, step.qkv, stride, thread)
+        adapt(step, layer, ADAPTED_K, step.normed, keys, stride, thread)
+        adapt(step, layer, ADAPTED_V, step.normed, keys + model.kv_heads * model.head_dim * 4, stride, thread)
     for row in range(thread, step.rows, step.threads):
         prepare_row(model, step, layer, row, stride)
     turn = wait(step.sync, step.threads, turn)
@@ -331,7 +369,11 @@ def mix_tokens(model: Model, step: Step, layer: int, thread: int, counter: int, 
         round_row(step, row, mixed, width, model.group)
     turn = wait(step.sync, step.threads, turn)
     share(counter + LINE_BYTES, table + OUT, inputs, step.x, model.hidden * 4, ADD, step.threads)
-    return wait(step.sync, step.threads, turn)
+    turn = wait(step.sync, step.threads, turn)
+    if step.adapters != 0:
+        adapt(step, layer, ADAPTED_OUT, step.mixed, step.x, model.hidden * 4, thread)
+        turn = wait(step.sync, step.threads, turn)
+    return turn
 
 
 @compiled
@@ -344,16 +386,32 @@ def feed_forward(model: Model, step: Step, layer: int, thread: int, counter: int
         normalize(step.x + row * model.hidden * 4, normed, read_i64(table + POST_NORM), model.hidden, model.eps)
         round_row(step, row, normed, model.hidden, model.group)
     turn = wait(step.sync, step.threads, turn)
-    share_gated(counter, table + GATE, inputs, step.inner, model.feed_forward * 4, step.threads)
-    turn = wait(step.sync, step.threads, turn)
+    width = model.feed_forward * 4
+    if step.adapters == 0:
+        share_gated(counter, table + GATE, inputs, step.inner, width, step.threads)
+        turn = wait(step.sync, step.threads, turn)
+    else:
+        share(counter, table + GATE, inputs, step.gate, width, STORE, step.threads)
+        share(counter + LINE_BYTES, table + UP, inputs, step.inner, width, STORE, step.threads)
+        turn = wait(step.sync, step.threads, turn)
+        adapt(step, layer, ADAPTED_GATE, step.normed, step.gate, width, thread)
+        adapt(step, layer, ADAPTED_UP, step.normed, step.inner, width, thread)
+        for row in range(thread, step.rows, step.threads):
+            for i in range(row * width, (row + 1) * width, 32):
+                gate = load_f32x8(step.gate + i)
+                store_f32x8(step.inner + i, mul(mul(gate, sigmoid(gate)), load_f32x8(step.inner + i)))
     for row in range(thread, step.rows, step.threads):
-        round_row(step, row, step.inner + row * model.feed_forward * 4, model.feed_forward, model.group)
+        round_row(step, row, step.inner + row * width, model.feed_forward, model.group)
     turn = wait(step.sync, step.threads, turn)
-    share(counter + LINE_BYTES, table + DOWN, inputs, step.x, model.hidden * 4, ADD, step.threads)
-    return wait(step.sync, step.threads, turn)
+    share(counter + 2 * LINE_BYTES, table + DOWN, inputs, step.x, model.hidden * 4, ADD, step.threads)
+    turn = wait(step.sync, step.threads, turn)
+    if step.adapters != 0:
+        adapt(step, layer, ADAPTED_DOWN, step.inner, step.x, model.hidden * 4, thread)
+        turn = wait(step.sync, step.threads, turn)
+    return turn
 
 
-COUNTERS_PER_LAYER = 8
+COUNTERS_PER_LAYER = 9
 
 
 @entry

@@ -20,7 +20,7 @@ from core.files import write_json
 from core.model.astrai import astrai_config, astrai_weights, is_astrai
 from core.model.folder import CONFIG, find_model, read_json, refuse_links_outside
 from core.model.gguf_read import gguf_config, gguf_sampling, gguf_weights
-from core.model.quantize import Scheme, prepare_for_quantized_
+from core.model.quantize import QuantizedEmbedding, QuantizedLinear, Scheme, prepare_for_quantized_
 from core.model.transformer import Transformer
 from core.model.weights import StoredTensor, check_fit, stored_tensors, write_tensors
 
@@ -101,16 +101,30 @@ def open_model(path: Path) -> tuple[Transformer, dict[str, StoredTensor]]:
     return model, stored
 
 
-def load_model(path: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Transformer:
+def load_model(
+    path: Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    scheme: Scheme | None = None,
+) -> Transformer:
     """Open a model folder or GGUF file. Float weights become `dtype`; None keeps what is stored.
 
-    Raises ModelError naming every missing, unknown or wrongly shaped tensor, before one is read.
+    With a `scheme` float matrices are quantised one after the other, so that memory holds the quantised model
+    and one matrix. Raises ModelError naming every missing, unknown or wrongly shaped tensor, before one is read.
     """
     model, stored = open_model(path)
-    converted = {
-        name: tensor.read().to(device, dtype if tensor.dtype.is_floating_point else None)
-        for name, tensor in stored.items()
-    }
+    if scheme is not None:
+        prepare_for_quantized_(model, scheme)
+    converted: dict[str, Tensor] = {}
+    for name, tensor in stored.items():
+        module, _, parameter = name.rpartition(".")
+        target = model.get_submodule(module)
+        is_float = tensor.dtype.is_floating_point
+        if is_float and parameter == "weight" and isinstance(target, QuantizedLinear | QuantizedEmbedding):
+            target.fill(tensor.read().to(device))
+        else:
+            converted[name] = tensor.read().to(device, dtype if is_float else None)
     model.load_state_dict(converted, strict=False, assign=True)
     if model.config.tie_word_embeddings:
         model.tie_head()

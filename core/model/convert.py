@@ -24,7 +24,7 @@ from core.model.checkpoint import (
     save_model,
 )
 from core.model.gguf_write import GGUFSource, write_gguf
-from core.model.quantize import INT4, INT8, Scheme, quantize_
+from core.model.quantize import INT4, INT8, Scheme
 from core.model.transformer import Transformer
 
 SCHEMES = {"int8": INT8, "int4": INT4}
@@ -38,27 +38,24 @@ def quantize(source: str | Path, output: str | Path, *, scheme: Scheme = INT8) -
     path, target = _places(source, output)
     if quantization_scheme(path) is not None:
         raise ModelError(f"{path} is quantised already.", "Start from the unquantised model.")
-    model = load_model(path)
-    quantize_(model, scheme)
+    model = load_model(path, scheme=scheme)
     extra = {**_origin(path), "quantization_config": scheme.to_config()}
     _save(model, path, target, extra)
     return target
 
 
 def export(source: str | Path, output: str | Path, *, to: str = "hf", dtype: str | None = None) -> Path:
-    """Write a copy for other programs (`hf`: transformers, vLLM; `gguf`: llama.cpp) or a smaller one (int8, int4).
+    """Write a copy for other programs (`hf`: transformers, vLLM; `gguf`: llama.cpp) or a smaller one
+    (`int8`, `int4`).
 
     Raises: ConfigError for a form that there is not or a dtype that it has not, ModelError for a model that the
     form cannot hold or that has lost what it asks for.
     """
     options = ExportConfig(to=to, dtype=dtype)
-    match options.to:
-        case "int8" | "int4":
-            return quantize(source, output, scheme=SCHEMES[options.to])
-        case "gguf":
-            return _export_gguf(source, output, options.dtype or EXPORT_DTYPES["gguf"][0])
-        case _:
-            return _export_hf(source, output, options.dtype or EXPORT_DTYPES["hf"][0])
+    if options.to in SCHEMES:
+        return quantize(source, output, scheme=SCHEMES[options.to])
+    write = _export_gguf if options.to == "gguf" else _export_hf
+    return write(source, output, options.dtype or EXPORT_DTYPES[options.to][0])
 
 
 def _export_hf(source: str | Path, output: str | Path, dtype: str) -> Path:
@@ -75,17 +72,15 @@ def _export_hf(source: str | Path, output: str | Path, dtype: str) -> Path:
 
 
 def _export_gguf(source: str | Path, output: str | Path, dtype: str) -> Path:
-    """One file. A model in our own int8 is written from what its weights stand for."""
+    """One file. A model in our own int8 or int4 is written from what its weights stand for."""
     path, target = _places(source, output)
     if not is_gguf(target):
         raise ModelError(f"{target} does not end in {SUFFIX}.", f"Call it {target.name}{SUFFIX}.")
-    if quantization_scheme(path) not in (None, INT8):
-        raise ModelError(f"{path} has 4-bit weights.", "Export the unquantised model.")
     model, stored = open_model(path)
     name = path.absolute().parent.name if path.name == "model" else path.stem if is_gguf(path) else path.absolute().name
-    made_of = GGUFSource(name, model.config, Tokenizer.load(path), load_sampling(path))
+    made_of = GGUFSource(name, model, stored, Tokenizer.load(path), load_sampling(path))
     try:
-        write_gguf(made_of, stored, target, dtype=dtype)
+        write_gguf(made_of, target, dtype=dtype)
     except OSError as exc:
         raise cannot_write(target, model.config.num_parameters * 2, exc) from exc
     return target

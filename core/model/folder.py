@@ -8,6 +8,7 @@ from typing import Any
 from core.data.placeholder import refuse_placeholder
 from core.errors import ModelError
 from core.files import read_json_object
+from core.hub.places import find_downloaded
 
 CONFIG = "config.json"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -16,13 +17,13 @@ UNFINISHED = ("*.incomplete", "*.part", "*.crdownload", "*.aria2", ".cache/huggi
 
 
 def find_model(name: str | Path) -> Path:
-    """The model folder or GGUF file behind a path, or a hub name that is in the local hub cache.
+    """The model folder or GGUF file behind a path, or a hub name that was downloaded or is in the hub's cache.
 
     A run folder stands for its result, or until that is there for its newest checkpoint; a folder that holds
     one GGUF model and no other stands for that.
     Raises: ModelError saying how to get a model that is not on this disk.
     """
-    path = Path(name)
+    path = Path(name) if Path(name).exists() else find_downloaded(name) or Path(name)
     checkpoints = sorted((path / "checkpoints").glob("step-*"), reverse=True)
     if (path / "model" / CONFIG).exists():
         return path / "model"
@@ -56,7 +57,7 @@ def _in_hub_cache(name: str) -> Path:
     except (LocalEntryNotFoundError, HFValidationError, OSError) as exc:
         raise ModelError(
             f"{name} is not a folder here and not in the hub's cache, and nothing is downloaded by itself.",
-            f"Get it with `hf download {name} --local-dir {name.rpartition('/')[2]}` and give that folder.",
+            f"Get it with `python launch.py download {name}`.",
         ) from exc
     return folder if (folder / CONFIG).exists() else _only_gguf(folder) or folder
 

@@ -4,8 +4,9 @@ Tensors are read, reordered, quantised and written one by one, some rows at a ti
 with q4_0 the embedding and the head are q8_0, as they weigh most on quality. Source: the GGUF specification.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from core.errors import ModelError
 from core.files import write_atomic
 from core.model.gguf_names import ARCHITECTURES, ROPE_FACTORS, rotated_heads, to_gguf_name
 from core.model.gguf_read import CHUNK_VALUES, SAMPLING
+from core.model.quantize import QuantizedEmbedding, QuantizedLinear
 from core.model.rope import llama3_factors
 from core.model.rope_layout import halves_to_neighbours
+from core.model.transformer import Transformer
 from core.model.weights import StoredTensor
 
 F32, F16, Q8_0, Q4_0 = (getattr(GGMLQuantizationType, name) for name in ("F32", "F16", "Q8_0", "Q4_0"))
@@ -32,31 +35,37 @@ KINDS = {"f32": F32, "f16": F16, "q8_0": Q8_0, "q4_0": Q4_0}
 FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "q8_0": "MOSTLY_Q8_0", "q4_0": "MOSTLY_Q4_0"}
 PLAIN_YARN = {"rope_type", "type", "factor", "original_max_position_embeddings"}
 SCALE_SUFFIX = "_scale"
+# fp32 values of some rows of a matrix, or of some entries of a vector.
+Rows = Callable[[slice], Tensor]
 _NO_GGUF = "Export to hf instead."
 
 
 @dataclass(frozen=True, slots=True)
 class GGUFSource:
-    """What goes into the file beside the weights."""
+    """What goes into the file."""
 
     name: str
-    config: ModelConfig
+    model: Transformer  # its form; the weights are in `stored`
+    stored: Mapping[str, StoredTensor]
     tokenizer: Tokenizer
     sampling: SamplingConfig
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.model.config
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One tensor to write: its form there, and where its values come from."""
+    """One tensor to write: its form there, and what opens its rows as fp32."""
 
     name: str
     kind: GGMLQuantizationType
-    weight: StoredTensor
-    scale: StoredTensor | None  # of int8 rows
-    num_heads: int | None  # of rows that are reordered
+    shape: tuple[int, ...]
+    open: Callable[[], Rows]
 
 
-def write_gguf(source: GGUFSource, stored: Mapping[str, StoredTensor], target: Path, *, dtype: str) -> None:
+def write_gguf(source: GGUFSource, target: Path, *, dtype: str) -> None:
     """Write a GGUF file with weights of `dtype`, one of KINDS.
 
     Raises: ModelError for a model that GGUF cannot describe, OSError for a place that cannot be written.
@@ -70,7 +79,7 @@ def write_gguf(source: GGUFSource, stored: Mapping[str, StoredTensor], target: P
     metadata = {**_shape(source.config, architecture), **_tokenizer(source), **_sampling(source.sampling)}
     metadata |= {"general.name": source.name, "general.file_type": int(gguf.LlamaFileType[FILE_TYPES[dtype]])}
     metadata["general.quantization_version"] = gguf.GGML_QUANT_VERSION
-    entries = list(_entries(source.config, stored, architecture, dtype))
+    entries = list(_entries(source, architecture, dtype))
 
     def write(temporary: Path) -> None:
         writer = gguf.GGUFWriter(temporary, architecture)
@@ -112,8 +121,8 @@ def _write(writer: gguf.GGUFWriter, entries: list[_Entry]) -> None:
 def _form(entry: _Entry) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and type of the array that is written: blocks as bytes."""
     if entry.kind in (F32, F16):
-        return entry.weight.shape, np.dtype(np.float32 if entry.kind == F32 else np.float16)
-    return gguf.quant_shape_to_byte_shape(entry.weight.shape, entry.kind), np.dtype(np.uint8)
+        return entry.shape, np.dtype(np.float32 if entry.kind == F32 else np.float16)
+    return gguf.quant_shape_to_byte_shape(entry.shape, entry.kind), np.dtype(np.uint8)
 
 
 def _size(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
@@ -123,15 +132,12 @@ def _size(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
 def _content(entry: _Entry) -> np.ndarray[Any, Any]:
     """The array to write. Raises ModelError for values that the type cannot hold."""
     shape, dtype = _form(entry)
-    weight = _ordered(entry, entry.weight)
-    scale = None if entry.scale is None else _ordered(entry, entry.scale)
+    rows = entry.open()
     content = np.empty(shape, dtype)
-    step = max(CHUNK_VALUES // weight.shape[-1], 1)
-    for begin in range(0, len(weight), step):
-        part = weight[begin : begin + step].float()
-        if scale is not None:
-            part = part * scale[begin : begin + step, None]
-        limit = torch.finfo(torch.float32 if entry.kind == F32 else torch.float16).max
+    limit = torch.finfo(torch.float32 if entry.kind == F32 else torch.float16).max
+    step = max(CHUNK_VALUES // entry.shape[-1], 1)
+    for begin in range(0, shape[0], step):
+        part = rows(slice(begin, min(begin + step, shape[0])))
         if not bool((part.abs() <= limit).all()):
             raise ModelError(
                 f"{entry.name} holds values beyond {limit:.0f}, or some that are no numbers.", "Export it with f32."
@@ -140,23 +146,41 @@ def _content(entry: _Entry) -> np.ndarray[Any, Any]:
     return content
 
 
-def _ordered(entry: _Entry, tensor: StoredTensor) -> Tensor:
-    rows = tensor.read()
-    return rows if entry.num_heads is None else halves_to_neighbours(rows, entry.num_heads)
-
-
-def _entries(
-    config: ModelConfig, stored: Mapping[str, StoredTensor], architecture: str, dtype: str
-) -> Iterator[_Entry]:
+def _entries(source: GGUFSource, architecture: str, dtype: str) -> Iterator[_Entry]:
+    config = source.config
     if config.rope_scaling is not None and rope_type(config.rope_scaling) == "llama3":
         factors = llama3_factors(config, config.rope_scaling).float()
-        yield _Entry(ROPE_FACTORS, F32, StoredTensor(tuple(factors.shape), factors.dtype, lambda: factors), None, None)
-    for name, tensor in stored.items():
+        yield _Entry(ROPE_FACTORS, F32, tuple(factors.shape), lambda: factors.__getitem__)
+    for name, tensor in source.stored.items():
         if name.endswith(SCALE_SUFFIX):
             continue
-        kind = _kind(name, tensor.shape, KINDS[dtype])
         heads = rotated_heads(architecture, name, config.num_attention_heads, config.num_key_value_heads)
-        yield _Entry(to_gguf_name(name), kind, tensor, stored.get(name + SCALE_SUFFIX), heads)
+        module = source.model.get_submodule(name.rpartition(".")[0])
+        if isinstance(module, QuantizedLinear | QuantizedEmbedding) and name.endswith(".weight"):
+            shape: tuple[int, ...] = (module.outputs, module.inputs)
+            opens = partial(_quantised_rows, module, tensor, source.stored[name + SCALE_SUFFIX], heads)
+        else:
+            shape, opens = tensor.shape, partial(_plain_rows, tensor, heads)
+        yield _Entry(to_gguf_name(name), _kind(name, shape, KINDS[dtype]), shape, opens)
+
+
+def _plain_rows(tensor: StoredTensor, num_heads: int | None) -> Rows:
+    values = _ordered(tensor, num_heads)
+    return lambda part: values[part].float()
+
+
+def _quantised_rows(
+    module: QuantizedLinear | QuantizedEmbedding, weight: StoredTensor, scale: StoredTensor, num_heads: int | None
+) -> Rows:
+    with torch.device("meta"):
+        filled = QuantizedEmbedding(module.outputs, module.inputs, bits=module.bits, group_size=module.group_size)
+    filled.weight, filled.weight_scale = _ordered(weight, num_heads), _ordered(scale, num_heads)
+    return lambda part: filled.floats(torch.arange(part.start, part.stop))
+
+
+def _ordered(tensor: StoredTensor, num_heads: int | None) -> Tensor:
+    rows = tensor.read()
+    return rows if num_heads is None else halves_to_neighbours(rows, num_heads)
 
 
 def _kind(name: str, shape: tuple[int, ...], wanted: GGMLQuantizationType) -> GGMLQuantizationType:

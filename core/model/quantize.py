@@ -53,8 +53,8 @@ class Scheme:
         is_ours = values.get("quant_method") == METHOD and scheme.bits in (4, 8) and scheme.head_bits in (4, 8)
         if not is_ours or scheme.group_size not in GROUP_SIZES:
             raise ModelError(
-                f"The model is quantised as {values.get('quant_method')!r} with {values.get('bits')!r} bits, which is not"
-                " supported.",
+                f"The model is quantised as {values.get('quant_method')!r} with {values.get('bits')!r} bits,"
+                " which is not supported.",
                 "Use the unquantised model; it is quantised here on loading.",
             )
         return scheme

@@ -184,7 +184,9 @@ def test_absurd_numbers_in_a_config_are_named(
 
 def test_models_that_are_not_here_say_how_to_get_them(complaint: Complaint, tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    assert "nothing is downloaded by itself. Get it with `hf download" in complaint("chat", "--model", "a-b/c-d.e")
+    assert "nothing is downloaded by itself. Get it with `python launch.py download" in complaint(
+        "chat", "--model", "a-b/c-d.e"
+    )
     assert "loop is not a folder" in complaint("generate", "a", "--model", tmp_path / "loop")
 
 
@@ -195,7 +197,7 @@ def test_a_dtype_that_int8_has_not_is_refused(copy: Path, complaint: Complaint) 
 
 def test_a_model_is_not_exported_onto_itself(copy: Path, complaint: Complaint) -> None:
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
-    assert "would be overwritten. Choose another folder." in complaint("export", copy, copy, "--to", "int8")
+    assert "would be overwritten. Choose another place." in complaint("export", copy, copy, "--to", "int8")
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
 
 
@@ -259,7 +261,9 @@ def test_a_run_that_cannot_begin_leaves_nothing(complaint: Complaint, text_data:
     (tmp_path / "c.json").write_text('{"learnin_rate": 1}')
     error = complaint("train", "--config", tmp_path / "c.json", "--data", text_data, *options)
     assert 'no option "learnin_rate": did you mean "learning_rate"?' in error
-    assert "hf download no/such-model" in complaint("train", "--data", text_data, "--base", "no/such-model", *options)
+    assert "launch.py download no/such-model" in complaint(
+        "train", "--data", text_data, "--base", "no/such-model", *options
+    )
     assert not output.exists()
 
 

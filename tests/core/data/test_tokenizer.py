@@ -202,3 +202,9 @@ def test_a_vocabulary_too_small_for_the_characters_asks_for_a_larger_one() -> No
     texts = ["".join(chr(0x4E00 + (number * 37 + place) % 3000) for place in range(50)) for number in range(200)]
     with pytest.raises(DataError, match="Ask for a larger one"):
         Tokenizer.train(texts, vocab_size=500)
+
+
+def test_ids_beyond_the_vocabulary_are_no_text(tokenizer: Tokenizer) -> None:
+    decoder = tokenizer.stream_decoder()
+    assert decoder.push(tokenizer.vocab_size + 5) == ""
+    assert decoder.push(tokenizer.encode("a")[0]) + decoder.flush() == "a"

@@ -198,6 +198,29 @@ def test_a_beginning_is_shared_while_the_first_still_answers() -> None:
     assert heard(second).tokens == runner.text(second.prompt_ids, 40)
 
 
+def test_the_same_prompt_asked_several_times_at_once_is_computed_once_and_keeps_nobody_waiting() -> None:
+    scheduler, runner = scheduler_of(step_tokens=40)
+    prompt = ids_of(140, 1)
+    same, other = [ask(prompt, 8, seed=seed) for seed in (1, 2, 3)], ask(ids_of(9, 2), 8)
+    scheduler.waiting.extend([*same, other])
+    scheduler.step()
+    assert heard(other).tokens
+    run(scheduler)
+    assert [request.timings.reused_tokens for request in same] == [0, 139, 139]
+    assert [heard(request).tokens for request in same] == [runner.text(prompt, 8, seed=seed) for seed in (1, 2, 3)]
+
+
+def test_whoever_waits_for_a_cancelled_prompt_goes_on_from_what_was_computed() -> None:
+    scheduler, runner = scheduler_of(step_tokens=40)
+    first, second = ask(ids_of(140, 1), 8), ask(ids_of(140, 1), 8)
+    scheduler.waiting.extend([first, second])
+    scheduler.step()
+    first.cancelled.set()
+    run(scheduler)
+    assert heard(second).tokens == runner.text(second.prompt_ids, 8)
+    assert second.timings.reused_tokens == 40
+
+
 def test_adapters_share_no_prefix() -> None:
     scheduler, runner = scheduler_of()
     prompt = ids_of(60, 1)

@@ -1,6 +1,7 @@
 """The compiled decoder gives torch's logits for every shape of model, and the same ones in every batch."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from core.config.model_config import PRESETS, ModelConfig
 from core.inference.kernel_runner import KernelRunner
 from core.inference.runner import Segment
+from core.model.lora import Adapter, AdapterHooks, LowRank, linear_shapes
 from core.model.quantize import Scheme, quantize_
 from core.model.transformer import Transformer
 
@@ -105,3 +107,60 @@ def test_a_damaged_weight_shows_in_the_logits() -> None:
         model.model.layers[1].input_layernorm.weight[3] = float("nan")
     runner = KernelRunner(model, num_blocks=1, num_threads=1)
     assert runner.forward([Segment([1, 2, 3], 0, [0], 1)]).isnan().all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("is_gated", [False, True])
+def test_astrais_norm_after_the_rotation_and_gate_are_torchs(is_gated: bool) -> None:
+    options = {"model_type": "astrai", "qk_norm": True, "qk_norm_after_rope": True, "gated_attention": is_gated}
+    model = Transformer(dataclasses.replace(TINY, **options)).eval()
+    model.init_weights(seed=0)
+    for block in model.model.layers:
+        for norm in (block.self_attn.q_norm, block.self_attn.k_norm):
+            torch.nn.init.uniform_(norm.weight, 0.2, 3.0, generator=torch.Generator().manual_seed(1))
+    quantize_(model, SCHEMES["int8"])
+    ids = ids_of(70, seed=1)
+    expected = model(torch.tensor([ids]))[0]
+    runner = KernelRunner(model, num_blocks=3, num_threads=1)
+    assert distance(runner.forward([Segment(ids, 0, [2, 0, 1], 70)]), expected) < BOUND[16]
+
+
+def some_adapter(config: ModelConfig, layers: str, *, rank: int, seed: int) -> Adapter:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: LowRank(
+            torch.randn(rank, inputs, generator=generator) * 0.2, torch.randn(outputs, rank, generator=generator) * 0.2
+        )
+        for name, (outputs, inputs) in linear_shapes(config).items()
+        if re.search(layers, name)
+    }
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layers", ["q_proj|v_proj", r"layers\.1\.", "gate|up", "o_proj|down", "."])
+def test_an_adapter_beside_the_weights_equals_torchs(layers: str) -> None:
+    ids = ids_of(45, seed=4)
+    model = make(TINY, SCHEMES["int8"])
+    adapter = some_adapter(TINY, layers, rank=5, seed=1)
+    hooks = AdapterHooks(model)
+    hooks.add("tuned", adapter)
+    plain = model(torch.tensor([ids]))[0]
+    with hooks.active({"tuned": torch.arange(45)}):
+        expected = model(torch.tensor([ids]))[0]
+    assert distance(plain, expected) > 0.1
+    runner = KernelRunner(model, num_blocks=2, num_threads=1)
+    runner.add_adapter("tuned", adapter)
+    assert distance(runner.forward([Segment(ids, 0, [0, 1], 45, "tuned")]), expected) < BOUND[16]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_two_adapters_and_none_in_a_step_equal_each_alone(threads: int) -> None:
+    runner = KernelRunner(make(TINY, SCHEMES["int4"]), num_blocks=6, num_threads=threads)
+    runner.add_adapter("first", some_adapter(TINY, ".", rank=3, seed=1))
+    runner.add_adapter("second", some_adapter(TINY, "q_proj|down", rank=8, seed=2))
+    asked: list[str | None] = ["first", None, "second"]
+    segments = [
+        Segment(ids_of(20 + number, seed=number), 0, [number], 20 + number, name) for number, name in enumerate(asked)
+    ]
+    together = runner.forward(segments)
+    assert torch.equal(together, torch.cat([runner.forward([segment]) for segment in segments]))

@@ -204,9 +204,7 @@ def test_a_run_folder_stands_for_its_model_and_before_that_for_its_newest_checkp
 
 def test_a_hub_name_that_is_not_here_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(
-        ModelError, match=r"nothing is downloaded by itself.*hf download someone/some-model --local-dir"
-    ):
+    with pytest.raises(ModelError, match=r"nothing is downloaded by itself.*launch.py download someone/some-model"):
         find_model("someone/some-model")
 
 

@@ -19,6 +19,7 @@ from core.files import write_json
 from core.model.checkpoint import GENERATION, find_model, load_config, load_model, load_sampling, save_model
 from core.model.convert import export, quantize
 from core.model.gguf_read import QUANTISED, _read
+from core.model.quantize import INT4, INT8, Scheme, quantize_
 from tests.core.model.gguf_models import FAMILIES, make
 
 IDS = torch.arange(4, 64)[None]
@@ -203,3 +204,25 @@ def test_weights_beyond_half_precision_ask_for_f32(tokenizer: Tokenizer, tmp_pat
     with pytest.raises(ModelError, match=r"token_embd\.weight holds values beyond 65504.*Export it with f32"):
         export(tmp_path / "model", tmp_path / "x.gguf", to="gguf")
     assert not (tmp_path / "x.gguf").exists()
+
+
+@pytest.mark.parametrize("scheme", [INT8, INT4], ids=lambda scheme: scheme.name)
+@torch.no_grad()
+def test_matrices_quantised_as_they_are_read_are_those_of_the_whole_model(
+    llama: Path, tmp_path: Path, scheme: Scheme
+) -> None:
+    whole = load_model(llama)
+    quantize_(whole, scheme)
+    path = export(llama, tmp_path / "x.gguf", to="gguf", dtype="f32")
+    for place in (llama, path):
+        assert torch.equal(load_model(place, scheme=scheme)(IDS), whole(IDS))
+
+
+@pytest.mark.parametrize("scheme", [INT8, INT4], ids=lambda scheme: scheme.name)
+@torch.no_grad()
+def test_our_quantised_folders_go_out_as_what_their_weights_stand_for(
+    llama: Path, tmp_path: Path, scheme: Scheme
+) -> None:
+    quantised = quantize(llama, tmp_path / "small", scheme=scheme)
+    back = load_model(export(quantised, tmp_path / "x.gguf", to="gguf", dtype="f32"))
+    torch.testing.assert_close(back(IDS), load_model(quantised)(IDS), atol=1e-4, rtol=0)
