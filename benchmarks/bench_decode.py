@@ -24,6 +24,8 @@ from core.model.device import num_usable_cores
 
 PEER = "llama.cpp"
 PEER_FORMATS = {"int4": "Q4_0", "int8": "Q8_0", "int4 with int4 head": "Q4_0"}
+SHAPE_NAMES = ("llama", "astrai")
+FORMATS = ("fp32", "int8", "int4", "int4 with int4 head")
 CONTEXTS = (128, 512, 2048)
 PREFILL_TOKENS, DECODE_TOKENS, STREAMS = 512, 32, 8
 # An engine that is so slow is measured at the shortest context alone, once.
@@ -54,11 +56,9 @@ class Measured:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    from benchmarks.random_models import SCHEMES, SHAPES
-
-    parser.add_argument("--shape", choices=tuple(SHAPES), default="llama", help="the model's shape (default llama)")
+    parser.add_argument("--shape", choices=SHAPE_NAMES, default="llama", help="the model's shape (default llama)")
     parser.add_argument(
-        "--formats", nargs="+", choices=tuple(SCHEMES), default=["int8", "int4", "int4 with int4 head"], help="weights"
+        "--formats", nargs="+", choices=FORMATS, default=["int8", "int4", "int4 with int4 head"], help="weights"
     )
     parser.add_argument("--contexts", nargs="+", type=int, default=CONTEXTS, help="tokens before the decoded ones")
     parser.add_argument("--repeats", type=int, default=5, help="measurements of each kind (default 5)")

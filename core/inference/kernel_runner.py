@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from core.inference.runner import BLOCK_TOKENS, Segment
-from core.kernels import attention, decoder
+from core.kernels import attention, decoder, layout
 from core.kernels.matmul import MATRIX_BYTES
 from core.kernels.packing import TILE, pack
 from core.kernels.team import Team
@@ -29,15 +29,15 @@ from core.model.transformer import Transformer
 
 HEAD_DIM_STEP, WIDTH_STEP = 16, 8
 ADAPTED = {
-    decoder.ADAPTED_Q: "self_attn.q_proj",
-    decoder.ADAPTED_K: "self_attn.k_proj",
-    decoder.ADAPTED_V: "self_attn.v_proj",
-    decoder.ADAPTED_OUT: "self_attn.o_proj",
-    decoder.ADAPTED_GATE: "mlp.gate_proj",
-    decoder.ADAPTED_UP: "mlp.up_proj",
-    decoder.ADAPTED_DOWN: "mlp.down_proj",
+    layout.ADAPTED_Q: "self_attn.q_proj",
+    layout.ADAPTED_K: "self_attn.k_proj",
+    layout.ADAPTED_V: "self_attn.v_proj",
+    layout.ADAPTED_OUT: "self_attn.o_proj",
+    layout.ADAPTED_GATE: "mlp.gate_proj",
+    layout.ADAPTED_UP: "mlp.up_proj",
+    layout.ADAPTED_DOWN: "mlp.down_proj",
 }
-LINE_WORDS = decoder.LINE_BYTES // 8
+LINE_WORDS = layout.LINE_BYTES // 8
 
 
 def can_run(model: Transformer) -> bool:
@@ -69,7 +69,7 @@ class KernelRunner:
         self._model = self._tables(model, head_bytes)
         self._sync = np.zeros(2 * LINE_WORDS, np.int64)
         self._counters = np.zeros(
-            (self.config.num_hidden_layers * decoder.COUNTERS_PER_LAYER + 1) * LINE_WORDS, np.int64
+            (self.config.num_hidden_layers * layout.COUNTERS_PER_LAYER + 1) * LINE_WORDS, np.int64
         )
         self._work = _Workspace(self, 1)
 
@@ -78,7 +78,7 @@ class KernelRunner:
         rows = sum(len(segment.ids) for segment in segments)
         if rows > self._work.rows:
             self._work = _Workspace(self, 1 << (rows - 1).bit_length())
-        piece_tokens = max(1, decoder.PIECE_ROWS * self._model.kv_heads // self._model.heads)
+        piece_tokens = max(1, layout.PIECE_ROWS * self._model.kv_heads // self._model.heads)
         plan = _Plan(segments, [self._adapters[segment.adapter] for segment in segments], piece_tokens)
         room = -(-len(plan.logits_rows) // 4) * 4  # a product writes one row, or four at a time
         logits = torch.empty(room, -(-self.config.vocab_size // TILE) * TILE)
@@ -101,7 +101,7 @@ class KernelRunner:
 
     def add_adapter(self, name: str, adapter: Adapter) -> None:
         """See `Runner`."""
-        table = np.zeros((self.config.num_hidden_layers, decoder.NUM_ADAPTED, decoder.ADAPTED_BYTES // 8), np.int64)
+        table = np.zeros((self.config.num_hidden_layers, layout.NUM_ADAPTED, layout.ADAPTED_BYTES // 8), np.int64)
         for number, layer in enumerate(table):
             for place, linear in ADAPTED.items():
                 low = adapter.get(f"model.layers.{number}.{linear}")
@@ -110,31 +110,31 @@ class KernelRunner:
                     layer[place] = (self._floats(low.a), self._floats(low.b.T), *sizes)
         self._adapters[name] = self._table(table)
 
-    def _tables(self, model: Transformer, head_bytes: int) -> decoder.Model:
+    def _tables(self, model: Transformer, head_bytes: int) -> layout.Model:
         config = self.config
-        table = np.zeros((config.num_hidden_layers, decoder.LAYER_BYTES // 8), np.int64)
+        table = np.zeros((config.num_hidden_layers, layout.LAYER_BYTES // 8), np.int64)
         for row, block in zip(table, model.model.layers, strict=True):
             assert isinstance(block, Block)
             attend, mlp = block.self_attn, block.mlp
             linears = {
-                decoder.Q: attend.q_proj, decoder.K: attend.k_proj, decoder.V: attend.v_proj,
-                decoder.OUT: attend.o_proj, decoder.GATE: mlp.gate_proj, decoder.UP: mlp.up_proj,
-                decoder.DOWN: mlp.down_proj,
+                layout.Q: attend.q_proj, layout.K: attend.k_proj, layout.V: attend.v_proj,
+                layout.OUT: attend.o_proj, layout.GATE: mlp.gate_proj, layout.UP: mlp.up_proj,
+                layout.DOWN: mlp.down_proj,
             }  # fmt: skip
             if config.gated_attention:
-                linears[decoder.GATE_ATTENTION] = attend.output_gate
+                linears[layout.GATE_ATTENTION] = attend.output_gate
             for place, linear in linears.items():
                 row[place // 8 : (place + MATRIX_BYTES) // 8] = self._pack(linear)
-            row[decoder.INPUT_NORM // 8] = self._floats(block.input_layernorm.weight)
-            row[decoder.POST_NORM // 8] = self._floats(block.post_attention_layernorm.weight)
+            row[layout.INPUT_NORM // 8] = self._floats(block.input_layernorm.weight)
+            row[layout.POST_NORM // 8] = self._floats(block.post_attention_layernorm.weight)
             if config.qk_norm:
-                row[decoder.Q_NORM // 8] = self._floats(attend.q_norm.weight)
-                row[decoder.K_NORM // 8] = self._floats(attend.k_norm.weight)
+                row[layout.Q_NORM // 8] = self._floats(attend.q_norm.weight)
+                row[layout.K_NORM // 8] = self._floats(attend.k_norm.weight)
         embedding = self._table(self._pack(model.model.embed_tokens))
         head = embedding if config.tie_word_embeddings else self._table(self._pack(model.lm_head))
         cos, sin = rotary_table(config, self._positions())
         half = config.head_dim // 2
-        return decoder.Model(
+        return layout.Model(
             layers=config.num_hidden_layers,
             hidden=config.hidden_size,
             heads=config.num_attention_heads,
@@ -142,7 +142,7 @@ class KernelRunner:
             head_dim=config.head_dim,
             feed_forward=config.intermediate_size,
             group=self._group,
-            qk_norm=decoder.AFTER_ROPE if config.qk_norm_after_rope else int(config.qk_norm),
+            qk_norm=layout.AFTER_ROPE if config.qk_norm_after_rope else int(config.qk_norm),
             window=config.sliding_window or 0,
             element_bytes=self._element_bytes,
             eps=np.float32(config.rms_norm_eps),
@@ -242,13 +242,13 @@ class _Workspace:
         self._inner, self._gate = (torch.empty(padded, model.feed_forward) for _ in range(2))
         self._values = torch.zeros(padded, groups * group, dtype=torch.int8)
         self._scales, self._sums = torch.zeros(padded, groups), torch.zeros(padded, groups, dtype=torch.int32)
-        piece_rows = max(decoder.PIECE_ROWS, model.heads // model.kv_heads) + 4
+        piece_rows = max(layout.PIECE_ROWS, model.heads // model.kv_heads) + 4
         scratch = piece_rows * (2 * model.head_dim + 2) * 4 + 32 + 4 * BLOCK_TOKENS * 4 + 64
         self._scratch = torch.zeros(runner.team.size, -(-scratch // 64) * 16)
 
-    def step(self, plan: _Plan, logits: int, threads: int, counters: "np.ndarray", sync: "np.ndarray") -> decoder.Step:
+    def step(self, plan: _Plan, logits: int, threads: int, counters: "np.ndarray", sync: "np.ndarray") -> layout.Step:
         """The step's words; `plan` must live until it is done."""
-        return decoder.Step(
+        return layout.Step(
             rows=plan.rows,
             threads=threads,
             ids=plan.ids.ctypes.data,

@@ -7,8 +7,6 @@ A step holds rows of several sequences at once: parts of prompts beside single n
 Legend: N rows, C hidden, H query heads, K kv heads, D head dim, F feed-forward, V vocabulary, L layers.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from core.kernels.attention import (
@@ -23,19 +21,51 @@ from core.kernels.attention import (
     store_value,
     weigh,
 )
+from core.kernels.layout import (
+    ADAPTED_BYTES,
+    ADAPTED_DOWN,
+    ADAPTED_GATE,
+    ADAPTED_K,
+    ADAPTED_OUT,
+    ADAPTED_Q,
+    ADAPTED_UP,
+    ADAPTED_V,
+    AFTER_ROPE,
+    COUNTERS_PER_LAYER,
+    DOWN,
+    GATE,
+    GATE_ATTENTION,
+    INPUT_NORM,
+    K_NORM,
+    LAYER_BYTES,
+    LINE_BYTES,
+    NUM_ADAPTED,
+    OUT,
+    PIECE_BYTES,
+    POST_NORM,
+    Q_NORM,
+    SEQUENCE_BYTES,
+    SPINS_BEFORE_GIVING_WAY,
+    UP,
+    K,
+    Model,
+    Q,
+    Step,
+    V,
+)
 from core.kernels.matmul import (
     ADD,
     BITS,
     INPUTS,
-    MATRIX_BYTES,
     OUTPUTS,
     SCALES,
     STORE,
     TILE,
     WEIGHTS,
     Inputs,
-    gate_tiles,
-    multiply_tiles,
+    padded,
+    share,
+    share_gated,
 )
 from core.kernels.rows import normalize, quantize, rotate, sigmoid
 from core.kernels.simd import (
@@ -61,81 +91,6 @@ from core.kernels.simd import (
     zeros,
 )
 
-# A layer's matrices, in the order of its table. GATE_ATTENTION has no outputs where attention is not gated.
-Q, K, V, GATE_ATTENTION, OUT, GATE, UP, DOWN = range(0, 8 * MATRIX_BYTES, MATRIX_BYTES)
-# After them the addresses of its norms' weights; 0 where queries and keys are not normalised.
-INPUT_NORM, POST_NORM, Q_NORM, K_NORM = range(8 * MATRIX_BYTES, 8 * MATRIX_BYTES + 32, 8)
-LAYER_BYTES = 8 * MATRIX_BYTES + 32
-# The layers that an adapter may change, in the order of its table of L × 7 entries.
-ADAPTED_Q, ADAPTED_K, ADAPTED_V, ADAPTED_OUT, ADAPTED_GATE, ADAPTED_UP, ADAPTED_DOWN = range(NUM_ADAPTED := 7)
-# Words of an entry: addresses of A (r, I) and of B's transpose (r, O), both fp32, then r (0: none), I, O.
-ADAPTED_BYTES = 40
-# A sequence's words: first row, position of that row's token, address of its block table (64-bit words).
-SEQUENCE_BYTES = 24
-# A piece of attention: sequence, first of its rows, number of rows.
-PIECE_BYTES = 24
-# Query rows that share one pass over the cache, unless one token has more heads to a kv head.
-PIECE_ROWS = 32
-LINE_BYTES = 64
-SPINS_BEFORE_GIVING_WAY = 2048
-AFTER_ROPE = 2
-
-
-class Model(NamedTuple):
-    """A model's shape, and addresses of what stays the same in every step."""
-
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    feed_forward: int
-    group: int
-    qk_norm: int  # 0 none, 1 before the rotation, AFTER_ROPE
-    window: int  # positions that a query sees, itself among them; 0: all
-    element_bytes: int  # of the cache
-    eps: np.float32
-    table: int  # L × LAYER_BYTES
-    embedding: int  # matrix (V, C)
-    head: int  # matrix (V, C)
-    norm: int
-    cos: int  # (positions, D/2) fp32
-    sin: int
-    cache: int  # (L, keys and values, blocks, K, block_bytes)
-    cache_layer_bytes: int
-    cache_half_bytes: int  # keys of one layer
-    cache_head_bytes: int  # one kv head's part of a block
-
-
-class Step(NamedTuple):
-    """One step's rows and where its threads work."""
-
-    rows: int
-    threads: int
-    ids: int  # (N,) 64-bit words
-    positions: int  # (N,)
-    row_sequences: int  # (N,)
-    sequences: int
-    adapters: int  # for each sequence the address of its adapter's table or 0; 0: no sequence has one
-    pieces: int
-    num_pieces: int
-    logits_rows: int  # (R,): rows whose logits are wanted
-    num_logits: int
-    x: int  # (N, C) fp32
-    normed: int  # (N, max(C, H·D, F)) fp32
-    qkv: int  # (N, (2·H + 2·K)·D) fp32, H·D less where attention is not gated
-    mixed: int  # (N, H·D) fp32
-    inner: int  # (N, F) fp32
-    gate: int  # the same, where there are adapters
-    values: int  # quantised activations
-    scales: int
-    sums: int
-    logits: int  # (R, V) fp32, rows of V filled up to tiles
-    scratch: int
-    scratch_bytes: int  # of one thread
-    counters: int  # zero, one line for each shared counter
-    sync: int  # two lines: arrivals, rounds
-
 
 @inlined
 def wait(sync: int, threads: int, turn: int) -> int:
@@ -152,40 +107,6 @@ def wait(sync: int, threads: int, turn: int) -> int:
         if spins % SPINS_BEFORE_GIVING_WAY == 0:
             give_way()
     return turn + 1
-
-
-@inlined
-def padded(rows: int) -> int:
-    """Rows that a matrix computes: one, or a multiple of four."""
-    return 1 if rows == 1 else (rows + 3) // 4 * 4
-
-
-@inlined
-def chunk_tiles(tiles: int, threads: int) -> int:
-    """Tiles that a thread takes at once: a sixteenth of its even share."""
-    return max(1, tiles // (16 * threads))
-
-
-@compiled
-def share(counter: int, matrix: int, inputs: Inputs, target: int, stride: int, mode: int, threads: int) -> None:
-    """Multiply by a matrix, its tiles shared among the threads."""
-    tiles = (read_i64(matrix + OUTPUTS) + TILE - 1) // TILE
-    size = chunk_tiles(tiles, threads)
-    first = fetch_add(counter, 1) * size
-    while first < tiles:
-        multiply_tiles(matrix, first, min(first + size, tiles), inputs, target, stride, mode)
-        first = fetch_add(counter, 1) * size
-
-
-@compiled
-def share_gated(counter: int, gate: int, inputs: Inputs, target: int, stride: int, threads: int) -> None:
-    """silu(gate · x) * (up · x), the tiles shared among the threads."""
-    tiles = (read_i64(gate + OUTPUTS) + TILE - 1) // TILE
-    size = chunk_tiles(tiles, threads)
-    first = fetch_add(counter, 1) * size
-    while first < tiles:
-        gate_tiles(gate, gate + MATRIX_BYTES, first, min(first + size, tiles), inputs, target, stride)
-        first = fetch_add(counter, 1) * size
 
 
 @compiled
@@ -411,9 +332,6 @@ def feed_forward(model: Model, step: Step, layer: int, thread: int, counter: int
     return turn
 
 
-COUNTERS_PER_LAYER = 9
-
-
 @entry
 def decode(model: Model, step: Step, thread: int) -> None:
     """One thread's part of a step: logits of the wanted rows, and keys and values in the cache."""
@@ -438,22 +356,3 @@ def decode(model: Model, step: Step, thread: int) -> None:
         stride = (read_i64(model.head + OUTPUTS) + TILE - 1) // TILE * TILE * 4
         share(counter, model.head, inputs, step.logits, stride, STORE, step.threads)
     wait(step.sync, step.threads, turn)
-
-
-@entry
-def product(matrix: int, inputs: Inputs, target: int, counter: int, threads: int, thread: int) -> None:
-    """One thread's part of a single product: quantised rows times a matrix, fp32 rows filled up to tiles."""
-    stride = (read_i64(matrix + OUTPUTS) + TILE - 1) // TILE * TILE * 4
-    share(counter, matrix, inputs, target, stride, STORE, threads)
-
-
-@entry
-def round_rows(source: int, rows: int, size: int, inputs: Inputs) -> None:
-    """Quantise fp32 rows; those that fill up a multiple of four stay zero."""
-    width = (size + inputs.group - 1) // inputs.group * inputs.group
-    words = width // inputs.group * 4
-    for row in range(rows):
-        quantize(
-            source + row * size * 4, size, inputs.group,
-            inputs.values + row * width, inputs.scales + row * words, inputs.sums + row * words,
-        )  # fmt: skip

@@ -17,13 +17,15 @@ A matrix is described by six 64-bit words: addresses of weights, scales and bias
 
 from typing import NamedTuple
 
-from core.kernels.rows import sigmoid
+from core.kernels.rows import quantize, sigmoid
 from core.kernels.simd import (
     Register,
     add,
     begin,
     compiled,
     end,
+    entry,
+    fetch_add,
     fma,
     high_nibbles,
     inlined,
@@ -252,3 +254,56 @@ def gate_tiles(gate: int, up: int, first: int, last: int, inputs: Inputs, target
                 store_f32x8(out + (row + 1) * stride, _swiglu(lefts[1], rights[1], gate_offset, up_offset))
                 store_f32x8(out + (row + 2) * stride, _swiglu(lefts[2], rights[2], gate_offset, up_offset))
                 store_f32x8(out + (row + 3) * stride, _swiglu(lefts[3], rights[3], gate_offset, up_offset))
+
+
+@inlined
+def padded(rows: int) -> int:
+    """Rows that a matrix computes: one, or a multiple of four."""
+    return 1 if rows == 1 else (rows + 3) // 4 * 4
+
+
+@inlined
+def chunk_tiles(tiles: int, threads: int) -> int:
+    """Tiles that a thread takes at once: a sixteenth of its even share."""
+    return max(1, tiles // (16 * threads))
+
+
+@compiled
+def share(counter: int, matrix: int, inputs: Inputs, target: int, stride: int, mode: int, threads: int) -> None:
+    """Multiply by a matrix, its tiles shared among the threads."""
+    tiles = (read_i64(matrix + OUTPUTS) + TILE - 1) // TILE
+    size = chunk_tiles(tiles, threads)
+    first = fetch_add(counter, 1) * size
+    while first < tiles:
+        multiply_tiles(matrix, first, min(first + size, tiles), inputs, target, stride, mode)
+        first = fetch_add(counter, 1) * size
+
+
+@compiled
+def share_gated(counter: int, gate: int, inputs: Inputs, target: int, stride: int, threads: int) -> None:
+    """silu(gate · x) * (up · x), the tiles shared among the threads."""
+    tiles = (read_i64(gate + OUTPUTS) + TILE - 1) // TILE
+    size = chunk_tiles(tiles, threads)
+    first = fetch_add(counter, 1) * size
+    while first < tiles:
+        gate_tiles(gate, gate + MATRIX_BYTES, first, min(first + size, tiles), inputs, target, stride)
+        first = fetch_add(counter, 1) * size
+
+
+@entry
+def product(matrix: int, inputs: Inputs, target: int, counter: int, threads: int, thread: int) -> None:
+    """One thread's part of a single product: quantised rows times a matrix, fp32 rows filled up to tiles."""
+    stride = (read_i64(matrix + OUTPUTS) + TILE - 1) // TILE * TILE * 4
+    share(counter, matrix, inputs, target, stride, STORE, threads)
+
+
+@entry
+def round_rows(source: int, rows: int, size: int, inputs: Inputs) -> None:
+    """Quantise fp32 rows; those that fill up a multiple of four stay zero."""
+    width = (size + inputs.group - 1) // inputs.group * inputs.group
+    words = width // inputs.group * 4
+    for row in range(rows):
+        quantize(
+            source + row * size * 4, size, inputs.group,
+            inputs.values + row * width, inputs.scales + row * words, inputs.sums + row * words,
+        )  # fmt: skip

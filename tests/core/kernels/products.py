@@ -4,8 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.kernels.decoder import product, round_rows
-from core.kernels.matmul import Inputs
+from core.kernels.matmul import Inputs, product, round_rows
 from core.kernels.packing import TILE, pack
 from core.kernels.team import Team
 from core.model.quantize import QuantizedLinear

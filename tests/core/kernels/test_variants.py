@@ -102,8 +102,7 @@ def test_the_generic_form_gives_the_same_bits_here() -> None:
 def test_the_whole_product_compiles_for_a_processor_with_vnni(tmp_path: Path) -> None:
     script = """
 from numba import types
-from core.kernels.decoder import product
-from core.kernels.matmul import Inputs
+from core.kernels.matmul import Inputs, product
 product.compile((types.int64, types.NamedUniTuple(types.int64, 5, Inputs), *[types.int64] * 4))
 print(next(iter(product.inspect_asm().values())).count("vpdpbusd"))
 """
