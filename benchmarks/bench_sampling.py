@@ -9,15 +9,13 @@ import statistics
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from core.config.param_config import SamplingConfig
 from core.data.tokenizer import Tokenizer
-from core.inference.constraint import ConstraintCompiler
-from core.inference.sampling import Sampler
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -37,6 +35,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> dict[str, Any]:
+    import torch
+
+    from core.inference.sampling import Sampler
+
     torch.set_num_threads(1)
     size = arguments.vocab_size
     noise = torch.randn(size, generator=torch.Generator().manual_seed(0))
@@ -52,8 +54,10 @@ def run(arguments: Namespace) -> dict[str, Any]:
     return figures | _mask_figures(size, arguments.repeats)
 
 
-def plain(logits: Tensor) -> int:
+def plain(logits: "Tensor") -> int:
     """A draw at the default settings, as they are defined."""
+    import torch
+
     usual = SamplingConfig()
     probabilities, ids = torch.softmax(logits / usual.temperature, dim=0).sort(descending=True)
     before = probabilities.cumsum(dim=0) - probabilities
@@ -61,6 +65,10 @@ def plain(logits: Tensor) -> int:
 
 
 def _mask_figures(size: int, repeats: int) -> dict[str, Any]:
+    import torch
+
+    from core.inference.constraint import ConstraintCompiler
+
     compiler = ConstraintCompiler(_tokenizer(size), vocab_size=size)
     started = time.perf_counter()
     compiler.json_schema(SCHEMA)
@@ -82,6 +90,8 @@ class _Words:
 
     def __init__(self, size: int) -> None:
         self.vocab_size = size
+        import torch
+
         letters = "etaoinshrdlucmfwypvbgkjqxz"
         draws = torch.randint(26, (2 * size, 9), generator=torch.Generator().manual_seed(0)).tolist()
         words = [" " * (row[0] % 2) + "".join(letters[n] for n in row[: 3 + row[1] % 7]) for row in draws]
