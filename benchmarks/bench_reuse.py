@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from core.inference.sampling import Choice
     from core.inference.scheduler import Scheduler
 
-WORDS = ["the", "river", "town", "bridge", "old", "market", "people", "walked", "slowly", "under", "a", "grey", "sky", "and", "talked", "of", "bread", "and", "war"]
+WORDS = (
+    "the", "river", "town", "bridge", "old", "market", "people", "walked", "slowly", "under", "a", "grey", "sky", "and",
+    "talked", "of", "bread", "and", "war",
+)  # fmt: skip
 TURN_WORDS, NEW_WORDS, QUOTE_TOKENS = 60, 100, 96
 
 

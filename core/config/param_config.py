@@ -27,7 +27,8 @@ class LoadConfig(Config):
     )
     quantization: str = option(
         "auto",
-        "weights in memory: none is fp32 on a CPU and bf16 on a GPU, auto takes int8 or int4 for large models on a CPU",
+        "weights in memory: none is fp32 on a CPU and bf16 on a GPU; auto takes int8 or int4 for large models on a CPU;"
+        " on a GPU int8 and int4 are bitsandbytes'",
         choices=("auto", "none", "int8", "int4"),
     )
     max_seq_len: int | None = option(

@@ -1,5 +1,6 @@
 """From a folder to a model that is ready to generate."""
 
+import logging
 from pathlib import Path
 
 import torch
@@ -10,10 +11,14 @@ from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, ModelError
 from core.hub.places import DownloadRecord
 from core.inference.generator import LanguageModel
+from core.model.bnb import quantize_with_bitsandbytes_
 from core.model.checkpoint import find_model, load_config, load_model, load_sampling, quantization_scheme
 from core.model.device import free_memory_bytes, num_usable_cores, resolve_device
 from core.model.kv_cache import cache_bytes
-from core.model.quantize import INT4, INT8, Scheme
+from core.model.quantize import INT4, INT8, Scheme, dequantize_
+from core.model.transformer import Transformer
+
+logger = logging.getLogger(__name__)
 
 # From these sizes on `auto` quantises on a CPU: a smaller model is fast enough as it is, and loses most by it.
 AUTO_INT8_PARAMETERS, AUTO_INT4_PARAMETERS = 200_000_000, 700_000_000
@@ -59,14 +64,18 @@ def load(
             f"The tokenizer has {tokenizer.vocab_size} ids, the model {config.vocab_size} embeddings.",
             "Download the model folder again.",
         )
-    scheme = quantization_scheme(folder) or _scheme(config, options.quantization, target)
-    model = load_model(folder, device=target, dtype=dtype, scheme=scheme)
-    name = scheme.name if scheme else str(model.model.norm.weight.dtype).removeprefix("torch.")
+    if target.type == "cpu":
+        scheme = quantization_scheme(folder) or _scheme(config, options.quantization)
+        model = load_model(folder, device=target, dtype=dtype, scheme=scheme)
+        form = scheme.name if scheme else "float32"
+    else:
+        model = load_model(folder, device=target, dtype=dtype)
+        form = _prepare_for_gpu(model, options.quantization)
     return LanguageModel(
         model,
         tokenizer,
         name=_name(folder),
-        quantization=name,
+        quantization=form,
         max_seq_len=size,
         sampling=load_sampling(folder),
         max_running=options.max_running,
@@ -75,13 +84,34 @@ def load(
     )
 
 
-def _scheme(config: ModelConfig, quantization: str, device: torch.device) -> Scheme | None:
-    """How to quantise float weights; None is not at all."""
+def _scheme(config: ModelConfig, quantization: str) -> Scheme | None:
+    """How to quantise float weights on a CPU; None is not at all."""
     if quantization != "auto":
         return {"none": None, "int8": INT8, "int4": INT4}[quantization]
-    if device.type != "cpu" or config.num_parameters < AUTO_INT8_PARAMETERS:
+    if config.num_parameters < AUTO_INT8_PARAMETERS:
         return None
     return INT4 if config.num_parameters >= AUTO_INT4_PARAMETERS else INT8
+
+
+def _prepare_for_gpu(model: Transformer, quantization: str) -> str:
+    """Bring a model into the form that a GPU runs, in place; return the form's name.
+
+    What is quantised in our own way becomes bf16; bitsandbytes quantises what is asked for, on CUDA alone.
+    """
+    norm = model.model.norm.weight
+    dequantize_(model, norm.dtype)
+    form = str(norm.dtype).removeprefix("torch.")
+    if quantization in ("auto", "none"):
+        return form
+    if norm.device.type != "cuda":
+        logger.warning("%s is not for %s: the model runs in %s", quantization, norm.device.type, form)
+        return form
+    try:
+        quantize_with_bitsandbytes_(model, int(quantization.removeprefix("int")))
+    except ConfigError as exc:
+        logger.warning("%s The model runs in %s.", exc.message, form)
+        return form
+    return quantization
 
 
 def _context(config: ModelConfig, options: LoadConfig, device: torch.device, dtype: torch.dtype) -> int:

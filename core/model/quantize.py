@@ -231,6 +231,28 @@ def prepare_for_quantized_(model: nn.Module, scheme: Scheme) -> None:
             setattr(model.get_submodule(parent), child, replacement)
 
 
+def dequantize_(model: nn.Module, dtype: torch.dtype) -> None:
+    """Turn quantised layers into plain ones of `dtype`, in place: for devices that our kernels do not run on."""
+    weights: dict[int, nn.Parameter] = {}
+    for name, module in list(model.named_modules()):
+        if not isinstance(module, _Quantized):
+            continue
+        weight = weights.get(id(module.weight))
+        if weight is None:  # a tied head shares it
+            weight = weights[id(module.weight)] = nn.Parameter(module.floats().to(dtype), requires_grad=False)
+        with torch.device("meta"):
+            plain: nn.Linear | nn.Embedding = (
+                nn.Linear(module.inputs, module.outputs, bias=module.bias is not None)
+                if isinstance(module, QuantizedLinear)
+                else nn.Embedding(module.outputs, module.inputs)
+            )
+        plain.weight = weight
+        if isinstance(module, QuantizedLinear) and module.bias is not None:
+            plain.bias = module.bias
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, plain)
+
+
 def _is_quantisable(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear | nn.Embedding)
 

@@ -1,0 +1,40 @@
+"""8- and 4-bit weights on a GPU, through bitsandbytes: its kernels, its formats, the blocks' matrices alone.
+
+int8 is LLM.int8() with outliers apart, int4 is NF4 computed in the model's type. Embedding and head stay as they
+are. The same code runs on a CPU, slowly. Sources: Dettmers et al. 2022 (LLM.int8()), 2023 (QLoRA, NF4).
+"""
+
+from torch import nn
+
+from core.errors import ConfigError
+from core.model.transformer import Transformer
+
+# Activations beyond this magnitude are multiplied in floating point (LLM.int8()).
+OUTLIER_THRESHOLD = 6.0
+
+
+def quantize_with_bitsandbytes_(model: Transformer, bits: int) -> None:
+    """Replace the linear layers of all blocks, in place and where they are. Raises ConfigError without the library."""
+    try:
+        import bitsandbytes
+    except (ImportError, OSError, RuntimeError) as exc:  # missing, or without the CUDA libraries that it links
+        raise ConfigError(
+            f"bitsandbytes does not load here ({type(exc).__name__}: {exc}).", "Load with quantization none."
+        ) from exc
+    device, dtype = model.model.norm.weight.device, model.model.norm.weight.dtype
+    for name, linear in list(model.model.layers.named_modules()):
+        if not isinstance(linear, nn.Linear):
+            continue
+        sizes, has_bias = (linear.in_features, linear.out_features), linear.bias is not None
+        weight = linear.weight.detach()
+        if bits == 8:
+            layer = bitsandbytes.nn.Linear8bitLt(
+                *sizes, bias=has_bias, has_fp16_weights=False, threshold=OUTLIER_THRESHOLD
+            )
+            layer.weight = bitsandbytes.nn.Int8Params(weight, requires_grad=False, has_fp16_weights=False)
+        else:
+            layer = bitsandbytes.nn.Linear4bit(*sizes, bias=has_bias, compute_dtype=dtype, quant_type="nf4")
+            layer.weight = bitsandbytes.nn.Params4bit(weight, requires_grad=False, quant_type="nf4")
+        layer.bias = linear.bias
+        parent, _, child = name.rpartition(".")
+        setattr(model.model.layers.get_submodule(parent), child, layer.to(device))
