@@ -49,6 +49,7 @@ class FakeModels:
     error: Exception | None = None
     state: ModelState = ModelState.READY
     choice: None = None
+    compiling_s: float | None = None
     num_too_many: int = 0
     asked: dict[str, Any] = field(default_factory=dict)
 
