@@ -187,16 +187,6 @@ def is_closed(sock: socket.socket) -> bool:
         sock.close()
 
 
-def test_small_parts_of_an_answer_are_sent_at_once(address: str) -> None:
-    times = []
-    with httpx.Client() as client:
-        for _ in range(10):
-            start = time.perf_counter()
-            client.get(f"{address}/health")
-            times.append(time.perf_counter() - start)
-    assert min(times) < 0.03  # 0.04 where the system holds back a small part
-
-
 def test_a_connection_is_not_ended_while_its_request_is_answered(
     model: FakeModel, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
