@@ -1,9 +1,11 @@
 """Many streaming clients at one server: every one answered, in which time, and what 100 who leave at once cost.
 
 Starts `launch.py serve` in a process of its own and asks it with OpenAI's client, as a user's program would. A client
-that is told to wait (429) waits as the server says and asks again. Meanwhile /health is asked all the time: how late
-it answers is how late the event loop is. Then clients break their connections, and /metrics tells when the last
-answer of theirs has ended; its resident memory is noted after each round.
+that is told to wait (429) waits as the server says and asks again. Meanwhile /health is asked all the time; how late it
+answers is how late the event loop is, and the clients', which run in this process: all ask at once at the start.
+Then more clients than there is room for ask for long answers. While the server is full, refusals and /health are
+timed; then all break their connections, and /metrics tells when the last of their answers has ended. Resident
+memory is noted after each round.
 """
 
 import asyncio
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 
 KEY = "benchmark-key-0123456789"
 READY_S, STOP_S, SETTLE_S = 120, 10, 30
-HEALTH_INTERVAL_S = 0.02
+HEALTH_INTERVAL_S, FILL_S, NUM_PROBES = 0.02, 0.5, 10
+TOO_MANY = 429
 SUBJECTS = ("rivers", "trains", "bread", "the moon", "winter", "北京", "音乐", "数学", "the sea", "birds")
 
 
@@ -189,13 +192,15 @@ async def leavers(
 ) -> dict[str, Any]:
     """Rounds of clients that break their connection, some while they wait and some in mid-answer."""
     free_ms: list[float] = []
+    busy = Busy()
     memory = [await metric(watcher, "process_resident_memory_bytes")]
     for number in range(arguments.rounds):
         tasks = [
             asyncio.create_task(_leave_when_cancelled(client, model, number * 1000 + one))
             for one in range(arguments.disconnects)
         ]
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(FILL_S)
+        await busy.probe(watcher)
         for task in tasks:
             task.cancel()
         left = time.perf_counter()
@@ -204,9 +209,31 @@ async def leavers(
         memory.append(await metric(watcher, "process_resident_memory_bytes"))
     return {
         "disconnects": arguments.disconnects,
+        **(percentiles("full_refusal_ms", busy.refused_ms) if busy.refused_ms else {}),
+        **percentiles("full_health_ms", busy.health_ms),
         "slots_free_ms": [round(value, 1) for value in free_ms],
         "resident_mb": [round(value / 2**20, 1) for value in memory],
     }
+
+
+@dataclass(slots=True)
+class Busy:
+    """How a full server answers, in milliseconds."""
+
+    refused_ms: list[float] = field(default_factory=list)
+    health_ms: list[float] = field(default_factory=list)
+
+    async def probe(self, watcher: "httpx.AsyncClient") -> None:
+        """Ask for an answer, which is refused as long as there is no room, and for /health."""
+        for _ in range(NUM_PROBES):
+            started = time.perf_counter()
+            answer = await watcher.post("/v1/completions", json={"prompt": "Hi", "max_tokens": 1})
+            refused = time.perf_counter()
+            await watcher.get("/health")
+            if answer.status_code == TOO_MANY:
+                self.refused_ms.append((refused - started) * 1000)
+            self.health_ms.append((time.perf_counter() - refused) * 1000)
+            await asyncio.sleep(HEALTH_INTERVAL_S)
 
 
 async def _leave_when_cancelled(client: "openai.AsyncOpenAI", model: str, seed: int) -> None:

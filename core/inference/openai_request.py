@@ -24,6 +24,8 @@ MAX_CHOICES, MAX_PROMPTS, MAX_COLLECTIONS, MAX_NAME_CHARS = 8, 16, 16, 256
 MAX_TOKENS, MAX_TOKEN_ID, MAX_TOP_LOGPROBS, MAX_TEXT_LOGPROBS, MAX_BIASES = 2**24, 2**24, 20, 5, 1024
 MAX_SEED = 2**63 - 1
 MAX_DEPTH = 48  # of a body's JSON; the schema of a tool may go deep
+# Reading JSON holds up everything else, and takes as long as it has values: these are read in 0.2 s.
+MAX_BRACKETS, MAX_COMMAS = 100_000, 1_000_000
 
 # They change nothing in what a local model answers.
 IGNORED = frozenset(
@@ -96,6 +98,8 @@ class Request(BaseModel):
     @classmethod
     def read(cls, body: bytes) -> Self:
         """Parse the body of a request. Raises RequestError, which names the field at fault."""
+        if body.count(b"[") + body.count(b"{") > MAX_BRACKETS or body.count(b",") > MAX_COMMAS:
+            raise RequestError("The body is JSON of too many values.", code="too_many_values")
         try:
             values = from_json(body.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
         except ValueError as exc:

@@ -1,6 +1,7 @@
 """Requests: what is read, what is dropped, what is refused and with which words."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -195,6 +196,15 @@ def test_json_that_is_nested_too_deep_is_refused() -> None:
         for _ in range(depth):
             value = {"a": value} if kind is dict else [value]
         assert refusal(metadata=value)["code"] == "too_deep"
+
+
+@pytest.mark.parametrize("part", [b"[],", b"{},", b"1,"])
+def test_json_of_very_many_values_is_refused_before_it_is_read(part: bytes) -> None:
+    body = b'{"prompt": "x", "metadata": [' + part * 1_000_001 + b"1]}"
+    start = time.perf_counter()
+    with pytest.raises(RequestError, match="too many values"):
+        TextRequest.read(body)
+    assert time.perf_counter() - start < 0.5
 
 
 def test_a_byte_order_mark_is_skipped_and_of_equal_names_the_last_counts() -> None:
