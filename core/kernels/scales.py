@@ -1,7 +1,7 @@
 """The search for the scales of int4: the trials of `core.model.quantize`, a group at a time in the first-level cache.
 
-With the best scale for given values q of weights w, s = Σwq / Σq², the squared error is Σw² - (Σwq)² / Σq²; so the
-trial with the largest (Σwq)² / Σq² wins.
+With importances a and the best scale for given values q of weights w, s = Σawq / Σaq², the squared error is
+Σaw² - (Σawq)² / Σaq²; so the trial with the largest (Σawq)² / Σaq² wins.
 """
 
 from typing import NamedTuple
@@ -22,12 +22,13 @@ from core.kernels.simd import (
     nearest,
     read_f32,
     splat,
+    square_root,
     total,
     write_f32,
     zeros,
 )
 
-ZERO, ONE = np.float32(0), np.float32(1)
+ZERO = np.float32(0)
 LOWEST, HIGHEST = np.float32(-8), np.float32(7)
 
 
@@ -61,6 +62,15 @@ def _peak(group: int, size: int) -> np.float32:
     return ZERO
 
 
+@inlined
+def _mean_square(group: int, size: int) -> np.float32:
+    squares = zeros()
+    for i in range(0, size * 4, 32):
+        row = load_f32x8(group + i)
+        squares = fma(row, row, squares)
+    return total(squares) / np.float32(size)
+
+
 @entry
 def search_scales(job: Search, thread: int) -> None:
     """The best scale of each group, of every `threads`th group from a thread's number on."""
@@ -68,6 +78,7 @@ def search_scales(job: Search, thread: int) -> None:
     for index in range(thread, groups, threads):
         group = weights + index * size * 4
         peak = _peak(group, size)
+        mean = splat(_mean_square(group, size))
         best, best_scale = ZERO, ZERO
         for trial in range(num_shares):
             if peak == ZERO:
@@ -77,8 +88,9 @@ def search_scales(job: Search, thread: int) -> None:
             for i in range(0, size * 4, 32):
                 row = load_f32x8(group + i)
                 values = _values(row, factor)
-                products, squares = fma(row, values, products), fma(values, values, squares)
-            product, square = total(products), max(total(squares), ONE)
+                weighted = mul(square_root(fma(row, row, mean)), values)
+                products, squares = fma(row, weighted, products), fma(values, weighted, squares)
+            product, square = total(products), total(squares)
             if product * product / square > best:
                 best, best_scale = product * product / square, product / square
         write_f32(scales + index * 4, best_scale)

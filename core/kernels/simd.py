@@ -201,11 +201,6 @@ def write_rounded_s8(b: Builder, address: ir.Value, value: ir.Value) -> None:
     b.store(b.trunc(rounded, I8), _pointer(b, address, I8), align=1)
 
 
-@operation(i64, i64)
-def read_i32(b: Builder, address: ir.Value) -> ir.Value:
-    return b.sext(b.load(_pointer(b, address, I32), align=4), I64)
-
-
 @operation(void, i64, i64)
 def write_i32(b: Builder, address: ir.Value, value: ir.Value) -> None:
     b.store(b.trunc(value, I32), _pointer(b, address, I32), align=4)
@@ -290,6 +285,11 @@ def power_of_two(b: Builder, exponent: ir.Value) -> ir.Value:
     """2 to the power of whole numbers from -126 to 127."""
     biased = b.add(b.fptosi(exponent, i32x8.llvm), i32x8.constant(127))
     return b.bitcast(b.shl(biased, i32x8.constant(23)), f32x8.llvm)
+
+
+@operation(f32x8, f32x8)
+def square_root(b: Builder, value: ir.Value) -> ir.Value:
+    return _call(b, "llvm.sqrt.v8f32", f32x8.llvm, value)
 
 
 @operation(f32x8, f32x8)

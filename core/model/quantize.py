@@ -144,7 +144,7 @@ def _to_int4(rows: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
 
     The largest weight of a group becomes -8 at the scale of share 1; smaller scales cut it off and place the
     others better. For the values of each trial the best scale is known (least squares); the trial with the
-    smallest squared error wins.
+    smallest squared error wins, where errors of large weights count more: by √(mean square + w²).
     """
     padded = F.pad(rows, (0, -rows.shape[1] % group_size)).view(len(rows), -1, group_size).contiguous()  # (O, I/G, G)
     is_large = rows.numel() >= KERNEL_WEIGHTS and rows.device.type == "cpu"
@@ -157,16 +157,18 @@ def _to_int4(rows: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
 def _search(groups: Tensor) -> Tensor:
     """The best scales (O, I/G, 1) of groups (O, I/G, G)."""
     peak = groups.gather(2, groups.abs().argmax(dim=2, keepdim=True))  # signed
+    importance = (groups.square().mean(dim=2, keepdim=True) + groups.square()).sqrt()
+    weighted = importance * groups
     best = torch.zeros_like(peak)
     best_scale = torch.zeros_like(peak)
     for share in SCALE_TRIALS:
         values = (groups / _nonzero(peak * (share / -8))).round_().clamp_(-8, 7)
-        square = values.square().sum(dim=2, keepdim=True).clamp_min(1)
-        product = (groups * values).sum(dim=2, keepdim=True)
-        explained = product.square() / square  # of the group's squares; the rest is the error
+        square = (importance * values.square()).sum(dim=2, keepdim=True)
+        product = (weighted * values).sum(dim=2, keepdim=True)
+        explained = product.square() / _nonzero(square)  # of the group's squares; the rest is the error
         is_better = explained > best
         best = torch.where(is_better, explained, best)
-        best_scale = torch.where(is_better, product / square, best_scale)
+        best_scale = torch.where(is_better, product / _nonzero(square), best_scale)
     return best_scale
 
 
