@@ -33,13 +33,13 @@ LOWEST, HIGHEST = np.float32(-8), np.float32(7)
 
 
 class Search(NamedTuple):
-    """Addresses of fp32 weights (groups, size), of the shares to try and of the scales to write."""
+    """Addresses of fp32 weights (groups, size), of the levels to try and of the scales to write."""
 
     weights: int
     groups: int
     size: int
-    shares: int
-    num_shares: int
+    levels: int
+    num_levels: int
     scales: int
     threads: int
 
@@ -74,16 +74,16 @@ def _mean_square(group: int, size: int) -> np.float32:
 @entry
 def search_scales(job: Search, thread: int) -> None:
     """The best scale of each group, of every `threads`th group from a thread's number on."""
-    weights, groups, size, shares, num_shares, scales, threads = job
+    weights, groups, size, levels, num_levels, scales, threads = job
     for index in range(thread, groups, threads):
         group = weights + index * size * 4
         peak = _peak(group, size)
         mean = splat(_mean_square(group, size))
         best, best_scale = ZERO, ZERO
-        for trial in range(num_shares):
+        for trial in range(num_levels):
             if peak == ZERO:
                 break
-            factor = splat(LOWEST / (peak * read_f32(shares + trial * 4)))
+            factor = splat(read_f32(levels + trial * 4) / peak)
             products, squares = zeros(), zeros()
             for i in range(0, size * 4, 32):
                 row = load_f32x8(group + i)

@@ -23,8 +23,8 @@ from core.errors import ModelError
 
 METHOD = "astrai"
 GROUP_SIZES = (32, 64, 128)
-# Scales that are tried for a group of int4, as shares of the one that just holds its largest weight.
-SCALE_TRIALS = tuple(round(0.70 + 0.02 * step, 2) for step in range(21))
+# Levels, on the scale from -8 to 7, at which the largest weight of a group is tried: beyond the ends it is cut off.
+PEAK_LEVELS = (*(-step / 4 for step in range(29, 41)), *(step / 4 for step in range(25, 36)))
 # Rows are quantised so many weights at a time.
 CHUNK_WEIGHTS = 2**22
 # So many weights are worth the compiled search.
@@ -142,8 +142,8 @@ def _to_int8(rows: Tensor, _: int) -> tuple[Tensor, Tensor]:
 def _to_int4(rows: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
     """Values -8…7 of each group and the scale that loses least of it.
 
-    The largest weight of a group becomes -8 at the scale of share 1; smaller scales cut it off and place the
-    others better. For the values of each trial the best scale is known (least squares); the trial with the
+    The largest weight of a group is tried at several levels, some of which cut it off and place the others better.
+    For the values of each trial the best scale is known (least squares); the trial with the
     smallest squared error wins, where errors of large weights count more: by √(mean square + w²).
     """
     padded = F.pad(rows, (0, -rows.shape[1] % group_size)).view(len(rows), -1, group_size).contiguous()  # (O, I/G, G)
@@ -161,8 +161,8 @@ def _search(groups: Tensor) -> Tensor:
     weighted = importance * groups
     best = torch.zeros_like(peak)
     best_scale = torch.zeros_like(peak)
-    for share in SCALE_TRIALS:
-        values = (groups / _nonzero(peak * (share / -8))).round_().clamp_(-8, 7)
+    for level in PEAK_LEVELS:
+        values = (groups / _nonzero(peak / level)).round_().clamp_(-8, 7)
         square = (importance * values.square()).sum(dim=2, keepdim=True)
         product = (weighted * values).sum(dim=2, keepdim=True)
         explained = product.square() / _nonzero(square)  # of the group's squares; the rest is the error
@@ -177,10 +177,10 @@ def _search_compiled(groups: Tensor) -> Tensor:
     from core.kernels.scales import Search, search_scales
     from core.kernels.team import Team
 
-    shares = torch.tensor(SCALE_TRIALS)
+    levels = torch.tensor(PEAK_LEVELS)
     scales = torch.empty(*groups.shape[:2], 1)
     team = Team(torch.get_num_threads())
-    addresses = groups.data_ptr(), scales.numel(), groups.shape[2], shares.data_ptr(), len(shares), scales.data_ptr()
+    addresses = groups.data_ptr(), scales.numel(), groups.shape[2], levels.data_ptr(), len(levels), scales.data_ptr()
     team.run(search_scales, Search(*addresses, team.size))
     team.close()
     return scales
