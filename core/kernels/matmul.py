@@ -37,6 +37,7 @@ from core.kernels.simd import (
     mul,
     multiply,
     multiply_s8,
+    prefetch,
     read_i64,
     splat_f32,
     splat_i32,
@@ -53,6 +54,8 @@ WEIGHTS, SCALES, BIAS, OUTPUTS, INPUTS, BITS = range(0, MATRIX_BYTES, 8)
 STORE, ADD = 0, 1
 # So many rows of activations pass a tile before the next tile comes: they stay in the second-level cache.
 ROW_BLOCK = 64
+# How far ahead one row of activations asks for weights.
+PREFETCH_BYTES = 2048
 
 
 class Inputs(NamedTuple):
@@ -72,6 +75,8 @@ def _int4_row(weights: int, scales: int, row: int, scale: int, sums: int, groups
         total = zero_sum()
         for _ in range(0, group, 32):
             products = begin()
+            prefetch(weights + PREFETCH_BYTES)
+            prefetch(weights + PREFETCH_BYTES + 64)
             for _ in range(4):
                 packed = load_i8x32(weights)
                 products = multiply(products, low_nibbles(packed), load_4_bytes(row))
@@ -133,6 +138,7 @@ def _int8_row(weights: int, scales: int, row: int, scale: int, groups: int, grou
     for _ in range(groups):
         even, odd = zero_sum(), zero_sum()
         for _ in range(0, group, 8):
+            prefetch(weights + PREFETCH_BYTES)
             even = multiply_s8(even, load_i8x32(weights), load_4_bytes(row))
             odd = multiply_s8(odd, load_i8x32(weights + 32), load_4_bytes(row + 4))
             weights += 64

@@ -211,6 +211,12 @@ def read_i64(b: Builder, address: ir.Value) -> ir.Value:
     return b.load(_pointer(b, address, I64), align=8)
 
 
+@operation(void, i64)
+def prefetch(b: Builder, address: ir.Value) -> None:
+    """Ask for the line at an address, which need not exist, in the first-level cache."""
+    _call(b, "llvm.prefetch.p0", ir.VoidType(), _pointer(b, address, I8), *(ir.Constant(I32, i) for i in (0, 3, 1)))
+
+
 # --- arithmetic
 
 
