@@ -34,6 +34,9 @@ def runner_for(model: Transformer, config: EngineConfig) -> Runner:
             return KernelRunner(
                 model, num_blocks=num_blocks, num_threads=torch.get_num_threads(), kv_bits=8 * kv_dtype.itemsize
             )
+        logger.warning("the kernels do not take this model's widths: it runs on torch, slower")
+    if config.kv_cache != "fp16":
+        logger.warning("the keys and values are %s: %s needs the CPU's kernels", norm.dtype, config.kv_cache)
     return TorchRunner(model, _num_blocks(model, config, norm.dtype))
 
 

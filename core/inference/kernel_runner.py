@@ -75,6 +75,7 @@ class KernelRunner:
 
     def forward(self, segments: Sequence[Segment]) -> Tensor:
         """Logits (R, V) of the rows that the segments ask for; see `Runner`."""
+        self._check(segments)
         rows = sum(len(segment.ids) for segment in segments)
         if rows > self._work.rows:
             self._work = _Workspace(self, 1 << (rows - 1).bit_length())
@@ -157,6 +158,14 @@ class KernelRunner:
             cache_half_bytes=self._half_block * self.num_blocks,
             cache_head_bytes=head_bytes,
         )
+
+    def _check(self, segments: Sequence[Segment]) -> None:
+        """Hold a step against the memory that is there: the kernels check no bound."""
+        most = self._positions()
+        for segment in segments:
+            end = segment.start + len(segment.ids)
+            assert end <= min(most, len(segment.blocks) * BLOCK_TOKENS), (end, most, len(segment.blocks))
+            assert 0 <= min(segment.ids) <= max(segment.ids) < self.config.vocab_size, "an id that the model lacks"
 
     def _positions(self) -> int:
         """Positions that the cache can hold, none beyond the model's context."""

@@ -43,10 +43,12 @@ def write_blocks(scheduler: Scheduler, ids: Sequence[int], content: Tensor) -> b
     if not scheduler.prefixes.make_room(len(content)):
         return False
     blocks = scheduler.pool.take(len(content))
-    for block, part in zip(blocks, content, strict=True):
-        scheduler.runner.write_block(block, part)
-    scheduler.prefixes.insert(ids, blocks, None)
-    scheduler.pool.release(blocks)
+    try:
+        for block, part in zip(blocks, content, strict=True):
+            scheduler.runner.write_block(block, part)
+        scheduler.prefixes.insert(ids, blocks, None)
+    finally:
+        scheduler.pool.release(blocks)
     return _pin(scheduler, ids)
 
 
@@ -75,11 +77,13 @@ def _read(path: Path, layout: str) -> tuple[list[int], Tensor]:
         metadata = file.metadata() or {}
         if metadata.get("layout") != layout:
             raise _UnusableError("it was written for another model or machine")
-        ids, content = file.get_tensor("ids").tolist(), file.get_tensor("blocks")
-    is_whole = content.dim() == 2 and len(content) * BLOCK_TOKENS == len(ids) > 0
-    if content.dtype != torch.uint8 or not is_whole or metadata.get("sha256") != _digest(ids, content):
+        ids, content = file.get_tensor("ids"), file.get_tensor("blocks")
+    *_, block_bytes = json.loads(layout)
+    has_types = ids.dtype == torch.int32 and content.dtype == torch.uint8
+    is_whole = content.shape[1:] == (block_bytes,) and ids.shape == (len(content) * BLOCK_TOKENS,) and len(ids) > 0
+    if not (has_types and is_whole) or metadata.get("sha256") != _digest(ids.tolist(), content):
         raise _UnusableError("its content has changed")
-    return ids, content
+    return ids.tolist(), content
 
 
 def _pin(scheduler: Scheduler, ids: Sequence[int]) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from core.errors import AssistantError, BusyError, GenerationError, ModelError
 from core.inference.block_pool import BlockPool
-from core.inference.prefix_cache import PrefixCache
+from core.inference.prefix_cache import Match, PrefixCache
 from core.inference.request import CANCELLED, Request, Running
 from core.inference.runner import Runner, Segment, num_blocks_for
 
@@ -144,7 +144,7 @@ class Scheduler:
         if gone:
             self.waiting = deque(request for request in self.waiting if request not in gone)
             for request in gone:
-                request.receiver.end(CANCELLED)
+                _end(request, CANCELLED)
 
     def _admit(self) -> None:
         for request in list(self.waiting):
@@ -173,6 +173,10 @@ class Scheduler:
         match = self.prefixes.match(request.prompt_ids[:-1], request.adapter)  # the last token gives the first logits
         count = num_blocks_for(limit) - len(match.blocks)
         self.pool.share(match.all_blocks)
+        if not self.prefixes.make_room(count) and match.source is not None:
+            # The block to copy from can be the very one that lacks: do without those few tokens.
+            self.pool.release([match.source])
+            match = Match(match.blocks)
         if not self.prefixes.make_room(count):
             self.pool.release(match.all_blocks)
             return None
@@ -218,10 +222,19 @@ class Scheduler:
         self.running.remove(one)
         self._keep(one)
         self.pool.release(one.blocks)
-        one.request.receiver.end(reason)
+        _end(one.request, reason)
 
     def _keep(self, one: Running) -> None:
         self.prefixes.insert(one.ids[: one.length], one.blocks, one.request.adapter)
+
+
+def _end(request: Request, reason: str) -> None:
+    """Tell a receiver that its request has ended, or if it fails at that, so much."""
+    try:
+        request.receiver.end(reason)
+    except Exception as exc:
+        logger.exception("the end of a request failed")
+        request.receiver.fail(_as_user_error(exc))
 
 
 def _as_user_error(error: Exception) -> AssistantError:

@@ -48,7 +48,7 @@ class Reply:
     def __init__(
         self, decoder: StreamDecoder, stops: Sequence[str], remember: Callable[[str, list[int]], None] | None = None
     ) -> None:
-        """`remember` is told text and ids of a reply that ended by itself."""
+        """`remember` is told text and ids of a reply that no stop string cut."""
         self.finish_reason: str | None = None
         self.pieces: queue.SimpleQueue[Piece | BaseException | None] = queue.SimpleQueue()
         self._decoder, self._held, self._remember = decoder, _StopStrings(stops), remember
@@ -118,6 +118,7 @@ class TokenStream:
         try:
             while not self._is_read and (piece := self._reply.pieces.get()) is not None:
                 if isinstance(piece, BaseException):
+                    self._is_read = True  # nothing more comes: who reads on must not wait for it
                     raise piece
                 self.text += piece.text
                 yield piece

@@ -12,8 +12,10 @@ from pathlib import Path
 import llvmlite.binding as llvm
 import numba
 
+from core.errors import ConfigError
 from core.folders import data_dir
 
+VARIANTS = ("vnni", "avx2", "neon", "generic", "torch")
 # Run by this project on real processors; of the others only the assembly has been read.
 TRIED_VARIANTS = ("avx2", "generic")
 
@@ -24,6 +26,13 @@ def best_variant(machine: str, features: Mapping[str, bool]) -> str:
         has_vnni = features.get("avxvnni") or (features.get("avx512vnni") and features.get("avx512vl"))
         return "vnni" if has_vnni else "avx2"
     return "neon" if machine in ("aarch64", "arm64") and features.get("dotprod") else "generic"
+
+
+def chosen_variant(name: str | None) -> str:
+    """The variant of this name, or without one the best here. Raises ConfigError for a name that there is not."""
+    if name and name not in VARIANTS:
+        raise ConfigError(f"ASTRAI_KERNELS is {name!r}.", f"Set it to one of {', '.join(VARIANTS)}, or leave it out.")
+    return name or best_variant(platform.machine(), llvm.get_host_cpu_features())
 
 
 def cache_folder() -> Path:
@@ -44,4 +53,4 @@ def is_compiled() -> bool:
     return any(cache_folder().rglob("decoder.decode-*.nbc"))
 
 
-VARIANT = os.environ.get("ASTRAI_KERNELS") or best_variant(platform.machine(), llvm.get_host_cpu_features())
+VARIANT = chosen_variant(os.environ.get("ASTRAI_KERNELS"))

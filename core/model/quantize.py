@@ -50,8 +50,9 @@ class Scheme:
         scheme = cls(
             bits=values.get("bits", 0), group_size=values.get("group_size", 64), head_bits=values.get("head_bits", 8)
         )
+        are_whole = all(type(size) is int for size in (scheme.bits, scheme.group_size, scheme.head_bits))
         is_ours = values.get("quant_method") == METHOD and scheme.bits in (4, 8) and scheme.head_bits in (4, 8)
-        if not is_ours or scheme.group_size not in GROUP_SIZES:
+        if not (are_whole and is_ours) or scheme.group_size not in GROUP_SIZES:
             raise ModelError(
                 f"The model is quantised as {values.get('quant_method')!r} with {values.get('bits')!r} bits,"
                 " which is not supported.",

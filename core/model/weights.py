@@ -127,7 +127,7 @@ def check_fit(name: str, expected: Mapping[str, Tensor], stored: Mapping[str, St
     problems += [
         f"{key} holds {stored[key].dtype}, config.json asks for {tensor.dtype}"
         for key, tensor in expected.items()
-        if key in stored and stored[key].dtype.is_floating_point != tensor.is_floating_point()
+        if key in stored and not _is_like(stored[key].dtype, tensor.dtype)
     ]
     if problems:
         more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
@@ -135,6 +135,11 @@ def check_fit(name: str, expected: Mapping[str, Tensor], stored: Mapping[str, St
             f"The weights of {name} do not fit its config.json: {'; '.join(problems[:4])}{more}.",
             "Download the model folder again.",
         )
+
+
+def _is_like(stored: torch.dtype, wanted: torch.dtype) -> bool:
+    """Floats of one kind become others; whole numbers are read as they are."""
+    return stored == wanted or (stored.is_floating_point and wanted.is_floating_point)
 
 
 def write_tensors(tensors: Mapping[str, Tensor], folder: Path, max_shard_bytes: int) -> None:

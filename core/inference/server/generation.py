@@ -130,7 +130,9 @@ class Generation:
         self._loop.call_soon_threadsafe(self._begun.set)
         for piece in stream.pieces():
             self._room.acquire()
-            if not self._is_cancelled:
+            if self._is_cancelled:
+                self._room.release()  # for the next piece, which nobody takes either
+            else:
                 self._loop.call_soon_threadsafe(self._take, piece)
 
     def _take(self, piece: "Piece") -> None:

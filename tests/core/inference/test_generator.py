@@ -184,8 +184,10 @@ def test_damaged_weights_reach_the_reader_as_an_error_and_not_as_text(folder: Pa
     tensors["model.layers.1.mlp.up_proj.weight"][0, 0] = float("nan")
     save_file(tensors, path)
     model = core.load(tmp_path / "damaged")
+    stream = model.stream("the", max_new_tokens=3)
     with pytest.raises(ModelError, match="logits are not finite: its weights are damaged"):
-        model.generate("the", max_new_tokens=3)
+        stream.read()
+    assert not stream.read()  # at once, and not waiting for what never comes
     (tmp_path / "a.txt").write_text("the quick")
     with pytest.raises(ModelError, match=r"The loss of damaged on .*a\.txt is nan"):
         core.evaluate(model, [tmp_path / "a.txt"])

@@ -12,6 +12,7 @@ import core
 from core.config.model_config import PRESETS, ModelConfig
 from core.data.tokenizer import Tokenizer
 from core.errors import GenerationError, ModelError
+from core.inference import prefix_file
 from core.inference.generator import LanguageModel
 from core.inference.runner import BLOCK_TOKENS
 from core.model.checkpoint import save_model
@@ -81,6 +82,11 @@ def test_damaged_and_foreign_prefixes_are_passed_over_with_one_line(
         assert len(caplog.records) == 1
         assert reason.lower() in caplog.text.lower()
         path.touch()
+    path.write_bytes(whole)
+    tensors = load_file(path)
+    prefix_file.save(path, tensors["ids"].tolist(), tensors["blocks"][:, 8:].contiguous(), model._layout)
+    assert model.load_prefix(path) == 0
+    assert "its content has changed" in caplog.text
     path.write_bytes(whole)
     caplog.clear()
     stranger = core.load(save_tiny(tokenizer, tmp_path / "stranger", seed=3))

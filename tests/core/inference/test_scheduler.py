@@ -118,6 +118,16 @@ def test_too_few_blocks_for_one_text_are_refused() -> None:
         scheduler_of(num_blocks=4)
 
 
+@pytest.mark.parametrize("shared", [1, 31, 32, 40, 64, 127])
+def test_a_text_of_full_length_runs_though_it_begins_like_another_and_no_block_is_to_spare(shared: int) -> None:
+    scheduler, runner = scheduler_of(num_blocks_for(CONTEXT))
+    beginning = ids_of(shared, 1)
+    run(scheduler, ask([*beginning, 1, 2, 3], 5))
+    request = ask([*beginning, 4, 5, 6], CONTEXT)
+    run(scheduler, request)
+    assert heard(request).tokens == runner.text(request.prompt_ids, CONTEXT - len(request.prompt_ids))
+
+
 def test_cancelling_frees_slot_and_blocks_within_one_step() -> None:
     scheduler, _ = scheduler_of(max_running=1)
     running, waiting, next_one = (ask(ids_of(40, seed), 60) for seed in range(3))
@@ -146,6 +156,19 @@ def test_an_error_of_one_request_leaves_the_others_alone() -> None:
     assert heard(good).tokens == runner.text(good.prompt_ids, 10)
     assert isinstance(heard(bad).error, ModelError)
     assert isinstance(heard(bad).error.__cause__, ValueError)
+
+
+def test_a_receiver_that_fails_at_its_end_hears_of_it_and_leaves_the_others_alone() -> None:
+    class Broken(Listener):
+        def end(self, reason: str) -> None:
+            raise ValueError(reason)
+
+    scheduler, runner = scheduler_of()
+    good, bad = ask(ids_of(40, 1), 10), ask(ids_of(40, 2), 5)
+    bad.receiver = Broken()
+    run(scheduler, good, bad)
+    assert heard(good).tokens == runner.text(good.prompt_ids, 10)
+    assert isinstance(heard(bad).error, ModelError)
 
 
 def test_a_failed_step_fails_those_that_run_and_no_other() -> None:

@@ -101,6 +101,23 @@ def test_blocks_that_are_copied_or_put_back_give_the_same_logits(kv_bits: int) -
     assert torch.equal(runner.forward([Segment([5], 40, [4, 1], 1)]), expected)
 
 
+@pytest.mark.parametrize(
+    "segment",
+    [
+        Segment([101], 0, [0], 1),
+        Segment([5, -1], 0, [0], 1),
+        Segment([5], 32, [0], 1),
+        Segment([5], 255, [0, 1] * 4, 1),
+    ],
+    ids=["id beyond the vocabulary", "id below it", "no block", "position beyond the angles"],
+)
+def test_a_step_beyond_the_memory_is_refused(segment: Segment) -> None:
+    config = dataclasses.replace(TINY, max_position_embeddings=255)
+    runner = KernelRunner(make(config, SCHEMES["int8"]), num_blocks=8, num_threads=1)
+    with pytest.raises(AssertionError):
+        runner.forward([Segment([1], 0, [7], 1), segment])
+
+
 def test_a_damaged_weight_shows_in_the_logits() -> None:
     model = make(TINY, SCHEMES["int4"])
     with torch.no_grad():

@@ -10,8 +10,10 @@ import llvmlite.binding as llvm
 import pytest
 from llvmlite import ir
 
+from core import kernels
+from core.errors import ConfigError
 from core.kernels import simd
-from core.kernels.variant import best_variant
+from core.kernels.variant import best_variant, chosen_variant
 
 AVX2 = {"avx2": True, "fma": True, "f16c": True}
 # The same product through each variant: nibbles and bytes, one row and four.
@@ -45,6 +47,20 @@ def test_the_fastest_variant_that_the_processor_has_is_taken(
     machine: str, features: dict[str, bool], variant: str
 ) -> None:
     assert best_variant(machine, features) == variant
+
+
+def test_a_variant_that_there_is_not_is_named() -> None:
+    assert chosen_variant("generic") == "generic"
+    with pytest.raises(ConfigError, match="ASTRAI_KERNELS is 'AVX2'"):
+        chosen_variant("AVX2")
+
+
+def test_a_numba_that_does_not_load_counts_as_none_and_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "core.kernels.variant", None)
+    assert not kernels.are_available.__wrapped__()
+    assert "numba does not load" in caplog.text
 
 
 def assembly(emit: Callable[..., ir.Value], triple: str, features: str) -> str:

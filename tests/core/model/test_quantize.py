@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from core.config.model_config import PRESETS, ModelConfig
 from core.data.tokenizer import Tokenizer
@@ -127,8 +128,26 @@ def test_quantising_twice_is_refused(tokenizer: Tokenizer, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "settings", [{"quant_method": "gptq", "bits": 4}, {"quant_method": "astrai", "bits": 3}, {"bits": 8}, {}]
+    "settings",
+    [
+        {"quant_method": "gptq", "bits": 4},
+        {"quant_method": "astrai", "bits": 3},
+        {"quant_method": "astrai", "bits": 4.0},
+        {"quant_method": "astrai", "bits": 4, "group_size": 64.0},
+        {"bits": 8},
+        {},
+    ],
 )
 def test_other_ways_of_quantising_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ModelError, match="is quantised as"):
         Scheme.from_config(settings)
+
+
+def test_whole_numbers_of_another_width_are_named(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    save_model(make_model(tokenizer, tied=True), tmp_path / "model", tokenizer=tokenizer)
+    path = quantize(tmp_path / "model", tmp_path / "int8") / "model.safetensors"
+    weights = load_file(path)
+    weights["model.layers.0.mlp.up_proj.weight"] = weights["model.layers.0.mlp.up_proj.weight"].to(torch.int64)
+    save_file(weights, path)
+    with pytest.raises(ModelError, match=r"up_proj\.weight holds torch\.int64, config\.json asks for torch\.int8"):
+        load_model(path.parent)
