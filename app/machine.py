@@ -143,13 +143,20 @@ def measure() -> dict[str, float]:
     """How fast memory is read (GB/s) and matrices are multiplied (GFLOP/s), best of a few. Imports torch."""
     import torch
 
-    num_bytes = min(MAX_READ_BYTES, psutil.virtual_memory().available // 4)
-    memory = torch.ones(num_bytes // 4)
-    speeds = {"read_gb_per_s": memory.numel() * 4 / 1e9 / _best_s(memory.sum)}
+    speeds = {"read_gb_per_s": read_gb_per_s()}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         matrix = torch.ones(GEMM_SIZE, GEMM_SIZE, dtype=dtype)
         speeds[f"{name}_gflop_per_s"] = 2 * GEMM_SIZE**3 / 1e9 / _best_s(functools.partial(torch.mm, matrix, matrix))
     return {name: round(speed, 1) for name, speed in speeds.items()}
+
+
+def read_gb_per_s() -> float:
+    """How fast memory is read, best of a few. Imports torch."""
+    import torch
+
+    num_bytes = min(MAX_READ_BYTES, psutil.virtual_memory().available // 4)
+    memory = torch.ones(num_bytes // 4)
+    return memory.numel() * 4 / 1e9 / _best_s(memory.sum)
 
 
 def _best_s(work: Callable[[], object]) -> float:

@@ -70,7 +70,9 @@ def _empty(shape: torch.Size, dtype: torch.dtype) -> Tensor:
     num_bytes = shape.numel() * dtype.itemsize
     if num_bytes < LARGE_PAGE_BYTES or not hasattr(mmap, "MADV_HUGEPAGE"):
         return torch.empty(shape, dtype=dtype)
-    memory = mmap.mmap(-1, math.ceil(num_bytes / LARGE_PAGE_BYTES) * LARGE_PAGE_BYTES)
+    # Private, since the system gives shared memory large pages by another switch, which is mostly off.
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    memory = mmap.mmap(-1, math.ceil(num_bytes / LARGE_PAGE_BYTES) * LARGE_PAGE_BYTES, flags=flags)
     with suppress(OSError):  # a kernel without them
         memory.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(memory, dtype=dtype, count=shape.numel()).view(shape)

@@ -112,9 +112,6 @@ def _lanes(builder: Builder, value: ir.Value, lanes: range) -> ir.Value:
     return builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(I32, len(lanes)), list(lanes)))
 
 
-# --- memory
-
-
 @operation(i8x32, i64)
 def load_i8x32(b: Builder, address: ir.Value) -> ir.Value:
     return b.load(_pointer(b, address, i8x32.llvm), align=1)
@@ -217,9 +214,6 @@ def prefetch(b: Builder, address: ir.Value) -> None:
     _call(b, "llvm.prefetch.p0", ir.VoidType(), _pointer(b, address, I8), *(ir.Constant(I32, i) for i in (0, 3, 1)))
 
 
-# --- arithmetic
-
-
 @operation(f32x8)
 def zeros(b: Builder) -> ir.Value:
     return f32x8.constant(0.0)
@@ -310,9 +304,6 @@ def clamp(b: Builder, value: ir.Value, low: ir.Value, high: ir.Value) -> ir.Valu
     return _call(b, "llvm.maxnum.v8f32", f32x8.llvm, lower, low)
 
 
-# --- products of bytes
-
-
 @operation(i8x32, i8x32)
 def low_nibbles(b: Builder, packed: ir.Value) -> ir.Value:
     return b.and_(packed, i8x32.constant(15))
@@ -392,9 +383,6 @@ def _dot(b: Builder, total: ir.Value, left: ir.Value, right: ir.Value) -> ir.Val
     even, odd = (b.sext(_lanes(b, products, range(start, 32, 2)), pairs) for start in (0, 1))
     two = b.add(even, odd)
     return b.add(total, b.add(_lanes(b, two, range(0, 16, 2)), _lanes(b, two, range(1, 16, 2))))
-
-
-# --- threads
 
 
 @operation(i64, i64, i64)

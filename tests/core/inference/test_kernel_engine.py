@@ -9,7 +9,16 @@ import core
 from core.inference.generator import LanguageModel
 
 STARTER = Path(__file__).resolve().parents[3] / "models" / "starter"
-PROMPTS = ["The river", "从前有一", "Hello! Who", "1 2 3 4 5 6", "In the year", "今天天气", "A list: one, two", "def main"]
+PROMPTS = [
+    "The river",
+    "从前有一",
+    "Hello! Who",
+    "1 2 3 4 5 6",
+    "In the year",
+    "今天天气",
+    "A list: one, two",
+    "def main",
+]
 
 
 @pytest.fixture(scope="module")
