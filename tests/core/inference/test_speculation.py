@@ -1,6 +1,6 @@
 """Drafts from the text so far, and how long they are."""
 
-from core.inference.speculation import MAX_DRAFT_TOKENS, DraftLength, PromptLookup
+from core.inference.speculation import MAX_DRAFT_TOKENS, SHORT_DRAFT_TOKENS, DraftLength, PromptLookup
 
 
 def test_what_followed_the_same_three_tokens_is_the_draft() -> None:
@@ -32,19 +32,19 @@ def test_added_tokens_count_like_those_of_the_prompt() -> None:
     assert lookup.draft(2) == [3, 4]
 
 
-def test_drafts_grow_while_they_are_right_and_shrink_to_what_was_right() -> None:
+def test_drafts_are_long_after_one_that_was_right_and_short_after_one_that_was_not() -> None:
     length = DraftLength()
-    first = length.wanted(1)
-    length.judge(first, first)
-    assert length.wanted(1) == 2 * first == MAX_DRAFT_TOKENS
-    length.judge(MAX_DRAFT_TOKENS, 3)
-    assert length.wanted(1) == 4
+    assert length.wanted(1) == SHORT_DRAFT_TOKENS
+    length.judge(SHORT_DRAFT_TOKENS, SHORT_DRAFT_TOKENS)
+    assert length.wanted(1) == MAX_DRAFT_TOKENS
+    length.judge(MAX_DRAFT_TOKENS, 6)
+    assert length.wanted(1) == SHORT_DRAFT_TOKENS
 
 
 def test_many_sequences_have_short_drafts_or_none() -> None:
     length = DraftLength()
     length.judge(4, 4)
-    assert [length.wanted(count) for count in (1, 4, 8, 25)] == [8, 6, 3, 0]
+    assert [length.wanted(count) for count in (1, 4, 8, 25)] == [7, 6, 3, 0]
 
 
 def test_wrong_drafts_pause_longer_each_time() -> None:
