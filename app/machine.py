@@ -108,7 +108,7 @@ def kernels() -> dict[str, Any]:
         "variant": VARIANT,
         "is_tried": VARIANT in TRIED_VARIANTS,
         "threading": "own threads with a barrier, no library",
-        "cache": str(cache_folder()),
+        "cache": str(cache_folder() or "none"),
         "is_compiled": is_compiled(),
     }
 

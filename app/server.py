@@ -1,21 +1,34 @@
-"""The web server of the page: our routes, Gradio's page behind them, the guard around all."""
+"""The web server of the page: our routes, Gradio's page behind them, the guard around all.
+
+Beside the page, below /v1, programs find the same OpenAI interface as at `serve`, with the model that is chosen on
+the page. Its door is another one: it asks for the key, not for the browser's cookie.
+"""
 
 import os
 import socket
 import sys
 import webbrowser
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.guard import Guard, session_secret
+from app.guard import Guard, KeyGuard, session_secret
 from app.loopback import HOST, listen
+from app.models import ModelHolder, ModelState
 from app.services import Services, build_services
 from app.web_server import web_config
 from core.folders import data_dir
+from core.inference.server import CompletionServer
+
+if TYPE_CHECKING:
+    from core.inference.generator import LanguageModel
 
 PORTS = range(7860, 7880)
+API_PREFIX, KEY_FILE = "/v1/", "api.key"
 
 
 def serve_page(*, port: int | None, opens_browser: bool, model: Path | None) -> int:
@@ -28,9 +41,12 @@ def serve_page(*, port: int | None, opens_browser: bool, model: Path | None) -> 
         sys.stdout.write(f"Port {PORTS.start} is taken, using {bound}.\n")
     services = build_services(model)
     guard = Guard(_build_app(services, bound), port=bound, secret=session_secret(data_dir() / "session.key"))
-    config = web_config(guard, log_level="warning", lifespan="on")
-    server = _AnnouncingServer(config, f"http://{HOST}:{bound}{guard.login_path}", opens_browser=opens_browser)
-    server.run(sockets=[listener])
+    completions = CompletionServer(partial(_model_for_programs, services.models))
+    key = session_secret(data_dir() / KEY_FILE)
+    doors = Doors(page=guard, api=KeyGuard(completions.app, port=bound, key=key))
+    config = web_config(doors, log_level="warning", lifespan="on")
+    address = f"http://{HOST}:{bound}{guard.login_path}"
+    _PageServer(config, address, completions, opens_browser=opens_browser).run(sockets=[listener])
     return 0
 
 
@@ -46,16 +62,43 @@ def _build_app(services: Services, port: int) -> FastAPI:
     return mount_page(app, services, host=HOST, port=port)
 
 
-class _AnnouncingServer(uvicorn.Server):
-    """Says its address once it accepts connections."""
+def _model_for_programs(models: ModelHolder) -> "LanguageModel":
+    """The model of the page. The first one begins to load if nobody has opened the page yet."""
+    if models.state == ModelState.EMPTY and (choices := models.choices()):
+        models.select(choices[0])
+    return models.model()
 
-    def __init__(self, config: uvicorn.Config, address: str, *, opens_browser: bool) -> None:
+
+class Doors:
+    """Sends programs to the API and all others to the page."""
+
+    def __init__(self, *, page: ASGIApp, api: ASGIApp) -> None:
+        self._page, self._api = page, api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_api = scope["type"] == "http" and scope["path"].startswith(API_PREFIX)
+        await (self._api if is_api else self._page)(scope, receive, send)
+
+
+class _PageServer(uvicorn.Server):
+    """Says its address once it accepts connections, and ends open answers of programs when it is told to stop."""
+
+    def __init__(
+        self, config: uvicorn.Config, address: str, completions: CompletionServer, *, opens_browser: bool
+    ) -> None:
         super().__init__(config)
-        self._address, self._opens_browser = address, opens_browser
+        self._address, self._completions, self._opens_browser = address, completions, opens_browser
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._completions.close()
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         sys.stdout.write(f"AstrAI is at {self._address}\nOpen it if the browser did not. Ctrl-C ends it.\n")
+        sys.stdout.write(
+            f"Programs find OpenAI's interface below {API_PREFIX}; the key is in {data_dir() / KEY_FILE}.\n"
+        )
         sys.stdout.flush()
         if self._opens_browser:
             webbrowser.open(self._address)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PORTS = range(8000, 8020)
 MAX_OPEN, MOST_OPEN = 64, 1024
-KEY_FILE, KEY_VARIABLE = "api.key", "ASTRAI_API_KEY"
+KEY_VARIABLE = "ASTRAI_API_KEY"
 MIN_KEY_CHARS = 16
 
 
@@ -44,6 +44,7 @@ def run(arguments: Namespace) -> int:
     listener = listen(arguments.port, PORTS)
     with listener:
         from app.guard import KeyGuard, session_secret
+        from app.server import KEY_FILE
         from core.inference.server import CompletionServer
 
         model = open_model(arguments)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -134,8 +134,9 @@ def _child(job: dict[str, Any], complaints: IO[bytes]) -> Iterator["subprocess.P
     ) as process:
         try:
             assert process.stdin is not None
-            process.stdin.write(json.dumps(job) + "\n")
-            process.stdin.flush()
+            with suppress(BrokenPipeError):  # it died at once, and its complaint says why
+                process.stdin.write(json.dumps(job) + "\n")
+                process.stdin.flush()
             yield process
         finally:
             process.kill()

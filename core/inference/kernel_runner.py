@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.inference.runner import BLOCK_TOKENS, Segment
+from core.inference.runner import BLOCK_TOKENS, Segment, num_blocks_for
 from core.kernels import attention, decoder, layout
 from core.kernels.matmul import MATRIX_BYTES
 from core.kernels.packing import TILE, pack
@@ -209,7 +209,10 @@ class _Plan:
             ]
         ).astype(np.int64)
         self.row_sequences = np.repeat(np.arange(len(segments), dtype=np.int64), lengths)
-        self.tables = [np.asarray(segment.blocks, np.int64) for segment in segments]
+        self.tables = [
+            np.asarray(segment.blocks[: num_blocks_for(segment.start + len(segment.ids))], np.int64)
+            for segment in segments
+        ]
         self.sequences = np.array(
             [
                 (first, segment.start, table.ctypes.data)

@@ -23,7 +23,9 @@ from numba.extending import intrinsic, models, register_model
 from core.kernels.variant import VARIANT, cache_folder
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-numba.config.CACHE_DIR = str(cache_folder())  # read when a function is declared
+CACHE = cache_folder()
+if CACHE is not None:
+    numba.config.CACHE_DIR = str(CACHE)  # read when a function is declared
 
 
 def inlined(function: Function) -> Function:
@@ -38,7 +40,7 @@ def compiled(function: Function) -> Function:
 
 def entry(function: Function) -> Function:
     """Compile a kernel that Python calls, without the interpreter's lock; kept on disk for the next start."""
-    return numba.njit(nogil=True, error_model="numpy", cache=True)(function)
+    return numba.njit(nogil=True, error_model="numpy", cache=CACHE is not None)(function)
 
 
 class Register:

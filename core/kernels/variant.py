@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import logging
 import os
 import platform
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from core.errors import ConfigError
 from core.folders import data_dir
 
 VARIANTS = ("vnni", "avx2", "neon", "generic", "torch")
+logger = logging.getLogger(__name__)
+
 # Run by this project on real processors; of the others only the assembly has been read.
 TRIED_VARIANTS = ("avx2", "generic")
 
@@ -35,8 +38,8 @@ def chosen_variant(name: str | None) -> str:
     return name or best_variant(platform.machine(), llvm.get_host_cpu_features())
 
 
-def cache_folder() -> Path:
-    """The folder of compiled kernels for these sources, this numba and this processor.
+def cache_folder() -> Path | None:
+    """The folder of compiled kernels for these sources, this numba and this processor; None if it cannot be made.
 
     numba itself watches only the file of the function that it keeps. NUMBA_CACHE_DIR moves the folder.
     """
@@ -45,12 +48,19 @@ def cache_folder() -> Path:
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     home = os.environ.get("NUMBA_CACHE_DIR")
-    return (Path(home) if home else data_dir() / "kernels") / digest.hexdigest()[:16]
+    try:
+        folder = (Path(home) if home else data_dir() / "kernels") / digest.hexdigest()[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        logger.warning("%s: the kernels are compiled anew at every start", exc)
+        return None
+    return folder
 
 
 def is_compiled() -> bool:
     """Whether the kernels need not be compiled any more."""
-    return any(cache_folder().rglob("decoder.decode-*.nbc"))
+    folder = cache_folder()
+    return folder is not None and any(folder.rglob("decoder.decode-*.nbc"))
 
 
 VARIANT = chosen_variant(os.environ.get("ASTRAI_KERNELS"))

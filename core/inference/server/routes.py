@@ -192,6 +192,8 @@ class CompletionServer:
         return answers
 
     def _reserve(self, count: int) -> None:
+        if count > self.max_open:
+            raise RequestError(f"{count} answers are asked for at once, at most {self.max_open} can be under way.")
         if self._num_open + count > self.max_open:
             message = f"{self._num_open} answers are under way or waiting, of at most {self.max_open}."
             message += f" Try again in {RETRY_AFTER_S} s."

@@ -1,0 +1,56 @@
+"""The page's server for programs: the real program in a process, the real client, the key and nothing else opens."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LOADING_S = 60
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """The address of a running page, without a path, and the key of its API."""
+    home = tmp_path_factory.mktemp("home")
+    command = [sys.executable, "-m", "app", "app", "--no-browser", "--port", "0"]
+    environment = os.environ | {"ASTRAI_HOME": str(home), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as process:
+        assert process.stdout is not None
+        address = next(line for line in process.stdout if line.startswith("AstrAI is at ")).split()[-1]
+        yield address.partition("/login")[0], (home / "api.key").read_text().strip()
+        process.terminate()
+
+
+def test_the_openai_client_chats_with_the_model_of_the_page(page: tuple[str, str]) -> None:
+    address, key = page
+    client = openai.OpenAI(base_url=f"{address}/v1", api_key=key)
+    deadline = time.monotonic() + LOADING_S
+    while not (names := [model.id for model in client.models.list()]) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert names == ["starter"]
+    chunks = client.chat.completions.create(
+        model="starter", messages=[{"role": "user", "content": "Who are you?"}], stream=True, temperature=0
+    )
+    assert "AstrAI" in "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+
+
+def test_without_the_key_nothing_below_v1_answers(page: tuple[str, str]) -> None:
+    address, key = page
+    for headers in ({}, {"authorization": "Bearer wrong"}, {"cookie": f"astrai_{address.rpartition(':')[2]}={key}"}):
+        assert httpx.get(f"{address}/v1/models", headers=headers).status_code == 401
+    foreign = {"authorization": f"Bearer {key}", "origin": "http://example.com"}
+    assert httpx.get(f"{address}/v1/models", headers=foreign).status_code == 403
+
+
+def test_the_key_does_not_open_the_page(page: tuple[str, str]) -> None:
+    address, key = page
+    headers = {"authorization": f"Bearer {key}"}
+    assert httpx.get(address, headers=headers).status_code == 401
+    assert httpx.get(f"{address}/metrics", headers=headers).status_code == 403
