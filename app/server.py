@@ -22,10 +22,10 @@ from app.models import ModelHolder, ModelState
 from app.services import Services, build_services
 from app.web_server import web_config
 from core.folders import data_dir
-from core.inference.server import CompletionServer
 
 if TYPE_CHECKING:
     from core.inference.generator import LanguageModel
+    from core.inference.server import CompletionServer
 
 PORTS = range(7860, 7880)
 API_PREFIX, KEY_FILE = "/v1/", "api.key"
@@ -41,12 +41,10 @@ def serve_page(*, port: int | None, opens_browser: bool, model: Path | None) -> 
         sys.stdout.write(f"Port {PORTS.start} is taken, using {bound}.\n")
     services = build_services(model)
     guard = Guard(_build_app(services, bound), port=bound, secret=session_secret(data_dir() / "session.key"))
-    completions = CompletionServer(partial(_model_for_programs, services.models))
-    key = session_secret(data_dir() / KEY_FILE)
-    doors = Doors(page=guard, api=KeyGuard(completions.app, port=bound, key=key))
-    config = web_config(doors, log_level="warning", lifespan="on")
+    api = Api(services.models, port=bound, key=session_secret(data_dir() / KEY_FILE))
+    config = web_config(Doors(page=guard, api=api), log_level="warning", lifespan="on")
     address = f"http://{HOST}:{bound}{guard.login_path}"
-    _PageServer(config, address, completions, opens_browser=opens_browser).run(sockets=[listener])
+    _PageServer(config, address, api, opens_browser=opens_browser).run(sockets=[listener])
     return 0
 
 
@@ -80,17 +78,37 @@ class Doors:
         await (self._api if is_api else self._page)(scope, receive, send)
 
 
+class Api:
+    """The interface for programs behind its guard, imported when the first program asks: the page comes first."""
+
+    def __init__(self, models: ModelHolder, *, port: int, key: str) -> None:
+        self._models, self._port, self._key = models, port, key
+        self._completions: CompletionServer | None = None
+        self._guard: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._guard is None:
+            from core.inference.server import CompletionServer
+
+            self._completions = CompletionServer(partial(_model_for_programs, self._models))
+            self._guard = KeyGuard(self._completions.app, port=self._port, key=self._key)
+        await self._guard(scope, receive, send)
+
+    def close(self) -> None:
+        """End open answers. Call it on the event loop."""
+        if self._completions is not None:
+            self._completions.close()
+
+
 class _PageServer(uvicorn.Server):
     """Says its address once it accepts connections, and ends open answers of programs when it is told to stop."""
 
-    def __init__(
-        self, config: uvicorn.Config, address: str, completions: CompletionServer, *, opens_browser: bool
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, address: str, api: Api, *, opens_browser: bool) -> None:
         super().__init__(config)
-        self._address, self._completions, self._opens_browser = address, completions, opens_browser
+        self._address, self._api, self._opens_browser = address, api, opens_browser
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._completions.close()
+        self._api.close()
         await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -1,9 +1,9 @@
 """Time from `python launch.py` to a page that accepts typing, and to the first word of an answer.
 
-Starts the program in a process of its own on a free port with an empty data folder, and opens the address
+Starts the program in a process of its own on a free port, and opens the address
 that it prints in a headless Chromium which is running already, as a user's browser is. A question is typed
 at once and sent; the clock stops when the first word of the answer is on the page. The first of the runs
-is reported apart: it fills the caches of the disk.
+is reported apart: its data folder is empty, so it compiles the kernels for this processor.
 """
 
 import os
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 ANNOUNCEMENT = "AstrAI is at "
 STOP_S = 10
+FIRST_ANSWER_MS = 90_000
 COMPOSER = "#composer textarea"
 QUESTION = "Hello! Who are you?"
 HAS_ANSWER = "document.querySelector('#conversation .bot .message-content')?.innerText.trim()"
@@ -43,7 +44,8 @@ def run(arguments: Namespace) -> dict[str, Any]:
         raise SetupError("This benchmark wants Chromium.", "sudo apt install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        first, *later = [start_once(browser) for _ in range(1 + max(1, arguments.repeats))]
+        with tempfile.TemporaryDirectory() as home:
+            first, *later = [start_once(browser, home) for _ in range(1 + max(1, arguments.repeats))]
         browser.close()
     figures: dict[str, Any] = {f"first_start_{name}": round(value, 2) for name, value in first.items()}
     for name in first:
@@ -52,30 +54,29 @@ def run(arguments: Namespace) -> dict[str, Any]:
     return figures | {f"reach_{name}": limit for name, limit in REACH.items()} | {"num_starts": len(later)}
 
 
-def start_once(browser: "Browser") -> dict[str, float]:
+def start_once(browser: "Browser", home: str) -> dict[str, float]:
     """Seconds until the address is printed, until text can be typed, and until the first word is there.
 
     Raises: SetupError if the program ends before that.
     """
-    with tempfile.TemporaryDirectory() as home:
-        command = [sys.executable, str(ROOT / "launch.py"), "app", "--no-browser", "--port", "0"]
-        environment = os.environ | {"ASTRAI_HOME": home, "PYTHONUNBUFFERED": "1"}
-        started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        try:
-            address = wait_for_address(process)
-            times = {"address_s": time.perf_counter() - started}
-            page = browser.new_page()
-            page.goto(address)
-            page.fill(COMPOSER, QUESTION)
-            times["typing_s"] = time.perf_counter() - started
-            page.press(COMPOSER, "Enter")
-            page.wait_for_function(HAS_ANSWER)
-            times["first_word_s"] = time.perf_counter() - started
-            page.close()
-        finally:
-            process.terminate()
-            process.communicate(timeout=STOP_S)
+    command = [sys.executable, str(ROOT / "launch.py"), "app", "--no-browser", "--port", "0"]
+    environment = os.environ | {"ASTRAI_HOME": home, "PYTHONUNBUFFERED": "1"}
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        address = wait_for_address(process)
+        times = {"address_s": time.perf_counter() - started}
+        page = browser.new_page()
+        page.goto(address)
+        page.fill(COMPOSER, QUESTION)
+        times["typing_s"] = time.perf_counter() - started
+        page.press(COMPOSER, "Enter")
+        page.wait_for_function(HAS_ANSWER, timeout=FIRST_ANSWER_MS)
+        times["first_word_s"] = time.perf_counter() - started
+        page.close()
+    finally:
+        process.terminate()
+        process.communicate(timeout=STOP_S)
     return times
 
 

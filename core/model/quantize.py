@@ -247,7 +247,7 @@ def dequantize_(model: nn.Module, dtype: torch.dtype) -> None:
             plain: nn.Linear | nn.Embedding = (
                 nn.Linear(module.inputs, module.outputs, bias=module.bias is not None)
                 if isinstance(module, QuantizedLinear)
-                else nn.Embedding(module.outputs, module.inputs)
+                else nn.Embedding(module.outputs, module.inputs, _weight=weight)
             )
         plain.weight = weight
         if isinstance(module, QuantizedLinear) and module.bias is not None:
