@@ -5,6 +5,7 @@ first request and ends with `close`, or when nobody holds the engine any more.
 """
 
 import logging
+import os
 import threading
 import weakref
 from collections import deque
@@ -78,8 +79,10 @@ class _Loop:
         self._calls: deque[Callable[[Scheduler], None]] = deque()
         self._thread: threading.Thread | None = None
         self._is_closed = False
+        self._process = os.getpid()
 
     def submit(self, request: Request) -> None:
+        self._refuse_fork()
         with self._news:
             scheduler = self._open_scheduler()
             num_open = len(self._inbox) + scheduler.num_requests
@@ -89,6 +92,7 @@ class _Loop:
             self._wake()
 
     def call(self, function: Callable[[Scheduler], T]) -> T:
+        self._refuse_fork()
         future: Future[T] = Future()
 
         def run(scheduler: Scheduler) -> None:
@@ -110,6 +114,11 @@ class _Loop:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(JOIN_TIMEOUT_S)
         self._scheduler = None
+
+    def _refuse_fork(self) -> None:
+        """A fork has the parent's locks and none of its threads: whatever it asked for would never come."""
+        if os.getpid() != self._process:
+            raise GenerationError("The model was loaded in the process that this one was forked from.", "Load it here.")
 
     def _open_scheduler(self) -> Scheduler:
         if self._scheduler is None or self._is_closed:

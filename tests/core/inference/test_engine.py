@@ -1,6 +1,7 @@
 """The engine's thread: many callers, a bound, an end."""
 
 import gc
+import os
 import threading
 import weakref
 
@@ -73,6 +74,15 @@ def test_prompts_that_cannot_run_are_refused_before_they_wait(engine: Engine) ->
     with pytest.raises(GenerationError, match="is 128 tokens, the model's context is 128"):
         engine.submit(ask([1] * 128, 3))
     assert num_engine_threads() == 0
+
+
+def test_a_forked_process_is_told_to_load_the_model_itself(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: own + 1)
+    with pytest.raises(GenerationError, match="this one was forked from"):
+        engine.submit(ask([1, 2], 3))
+    with pytest.raises(GenerationError, match="this one was forked from"):
+        engine.call(lambda scheduler: scheduler.num_requests)
 
 
 def test_closing_ends_every_request_as_cancelled_and_the_thread(engine: Engine) -> None:
