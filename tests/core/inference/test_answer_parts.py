@@ -62,12 +62,13 @@ def test_parts_are_the_same_for_any_split_and_join_to_the_text(
     text = "".join(fragments)
     places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
     pieces = [text[begin:end] for begin, end in itertools.pairwise(places)]
-    whole = joined(parse(text, tool_names=tool_names, in_reasoning=in_reasoning))
+    at_once = parse(text, tool_names=tool_names, in_reasoning=in_reasoning)
+    whole = joined(at_once)
     for split in (pieces, list(text)):
         parts = parse(*split, tool_names=tool_names, in_reasoning=in_reasoning)
         assert joined(parts) == whole
         assert "".join(part.raw for part in parts) == text
-    for part in whole:
+    for part in at_once:
         assert part.text in part.raw
         assert (part.call is not None) == (part.kind == PartKind.TOOL_CALL)
 
