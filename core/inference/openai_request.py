@@ -8,6 +8,7 @@ other. Every number, text and list has a bound. Sources: https://platform.openai
 """
 
 import codecs
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -173,9 +174,9 @@ class GenerationRequest(Request):
         return {"max_new_tokens": max(limits, default=self.default_max_tokens or longest), "stop": self.stop, **options}
 
     @property
+    @abstractmethod
     def num_logprobs(self) -> int | None:
         """How many likeliest tokens to list beside each chosen one; None lists nothing."""
-        raise NotImplementedError
 
     def options(self, *, longest: int) -> dict[str, Any]:
         """What `LanguageModel` takes beside the text. Raises RequestError as `sampling` does."""

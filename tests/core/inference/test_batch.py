@@ -19,33 +19,14 @@ from safetensors.torch import load_file, save_file
 
 import core
 from app.__main__ import EXIT_FAILED, EXIT_INTERRUPTED, main
-from core.config.model_config import PRESETS, ModelConfig
-from core.data.tokenizer import Tokenizer
 from core.errors import BusyError, ConfigError, DataError, ModelError
 from core.inference.batch import BatchProgress, generate_file
 from core.inference.batch_output import open_output
 from core.inference.batch_rows import MAX_ROW_BYTES, read_rows, survey
 from core.inference.generator import LanguageModel
-from core.model.checkpoint import save_model
-from core.model.transformer import Transformer
 from tests.conftest import ROOT
 
 SAMPLING = {"max_new_tokens": 6, "seed": 7}
-
-
-@pytest.fixture(scope="module")
-def folder(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    values = {**PRESETS["tiny"].to_dict(), "vocab_size": tokenizer.vocab_size, "initializer_range": 0.3}
-    model = Transformer(ModelConfig.from_dict(values))
-    model.init_weights(seed=2)
-    folder = tmp_path_factory.mktemp("tiny")
-    save_model(model, folder, tokenizer=tokenizer)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> LanguageModel:
-    return core.load(folder)
 
 
 def write_rows(path: Path, rows: list[Any]) -> Path:
