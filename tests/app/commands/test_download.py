@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from app.__main__ import EXIT_FAILED, EXIT_INTERRUPTED, main
+from core.folders import data_dir
 from core.hub.places import find_downloaded
 from tests.conftest import ROOT
 from tests.hub_server import FakeHub, serving
@@ -28,6 +30,16 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
         yield hub
 
 
+def wait_until_kept(num_bytes: int) -> None:
+    """What the hub has sent may still be on its way to the disk."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if any(path.stat().st_size >= num_bytes for path in data_dir().rglob("*.partial/files/model.safetensors")):
+            return
+        time.sleep(0.02)
+    pytest.fail(f"{num_bytes} bytes never came")
+
+
 @contextmanager
 def stalled_command(hub: FakeHub) -> Iterator["subprocess.Popen[str]"]:
     """The command in a process of its own, waiting for the second half of the weights."""
@@ -36,6 +48,7 @@ def stalled_command(hub: FakeHub) -> Iterator["subprocess.Popen[str]"]:
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert hub.reached.wait(30)
+            wait_until_kept(1_000_000)
             yield process
         finally:
             process.kill()
