@@ -3,12 +3,15 @@
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from core.folders import data_dir
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LFS_SUFFIXES = (".safetensors", ".gguf", ".model", ".bin")
@@ -139,3 +142,13 @@ def serving(hub: FakeHub) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def wait_until_kept(num_bytes: int) -> None:
+    """What the hub has sent may still be on its way to the disk."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if any(path.stat().st_size >= num_bytes for path in data_dir().rglob("*.partial/files/model.safetensors")):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{num_bytes} bytes never came")

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +13,9 @@ import psutil
 import pytest
 
 from app.__main__ import EXIT_FAILED, EXIT_INTERRUPTED, main
-from core.folders import data_dir
 from core.hub.places import find_downloaded
 from tests.conftest import ROOT
-from tests.hub_server import FakeHub, serving
+from tests.hub_server import FakeHub, serving, wait_until_kept
 
 NAMES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
@@ -28,16 +26,6 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     with serving(hub) as url:
         monkeypatch.setenv("HF_ENDPOINT", url)
         yield hub
-
-
-def wait_until_kept(num_bytes: int) -> None:
-    """What the hub has sent may still be on its way to the disk."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if any(path.stat().st_size >= num_bytes for path in data_dir().rglob("*.partial/files/model.safetensors")):
-            return
-        time.sleep(0.02)
-    pytest.fail(f"{num_bytes} bytes never came")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from core.errors import ConfigError, DownloadError
 from core.hub.fetch import DownloadProgress, child_environment
 from core.hub.places import RECORD, DownloadRecord, HubName, find_downloaded, models_folder, staging
 from tests.core.hub.conftest import NAMES
-from tests.hub_server import COMMIT, FakeHub
+from tests.hub_server import COMMIT, FakeHub, wait_until_kept
 
 WEIGHTS = "model.safetensors"
 CUT = 3_000_000
@@ -35,6 +35,7 @@ def stalled(hub: FakeHub) -> Iterator["Future[Path]"]:
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(core.download, hub.name)
         assert hub.reached.wait(20)
+        wait_until_kept(CUT // 2)
         yield running
         hub.stall.set()
 
