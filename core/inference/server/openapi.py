@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core import core_schema
 
 from core.inference.openai_chat_request import ChatRequest
 from core.inference.openai_reply import (
@@ -52,6 +53,7 @@ def document(models: Sequence[str]) -> Json:
     _, generated = models_json_schema(
         [*((model, "validation") for model in REQUESTS), *((model, "serialization") for model in REPLIES)],
         ref_template="#/components/schemas/{model}",
+        schema_generator=_Schemas,
     )
     schemas: Json = generated["$defs"]
     for request in REQUESTS:
@@ -68,6 +70,15 @@ def document(models: Sequence[str]) -> Json:
         "components": {"schemas": schemas, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
         "security": [{"key": []}],
     }
+
+
+class _Schemas(GenerateJsonSchema):
+    """Unions without `discriminator`: each branch lists its tags itself, and readers of one tag per branch err."""
+
+    def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
+        union = super().tagged_union_schema(schema)
+        union.pop("discriminator", None)
+        return union
 
 
 def _complete(schema: Json, request: type[Request], models: Sequence[str]) -> None:

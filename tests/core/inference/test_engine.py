@@ -4,6 +4,7 @@ import gc
 import os
 import threading
 import weakref
+from collections.abc import Callable
 
 import pytest
 
@@ -13,6 +14,7 @@ from core.inference.sampling import Choice
 from core.inference.scheduler import EngineConfig
 from tests.core.inference.arithmetic_runner import ArithmeticRunner, Listener, ask, heard
 
+NewThreads = Callable[[], set[threading.Thread]]
 CONFIG = EngineConfig(max_seq_len=128, max_running=4, max_waiting=3)
 
 
@@ -47,8 +49,11 @@ def gated(engine: Engine, count: int = 5) -> Gate:
     return gate
 
 
-def num_engine_threads() -> int:
-    return sum(thread.name == "engine" for thread in threading.enumerate())
+@pytest.fixture
+def new_threads() -> NewThreads:
+    """The engines' threads that began since; a model that other tests share may have its own."""
+    before = set(threading.enumerate())
+    return lambda: {thread for thread in threading.enumerate() if thread.name == "engine"} - before
 
 
 def test_more_requests_than_the_bound_are_refused_with_both_numbers(engine: Engine) -> None:
@@ -66,14 +71,14 @@ def test_more_requests_than_the_bound_are_refused_with_both_numbers(engine: Engi
     engine.close()
 
 
-def test_prompts_that_cannot_run_are_refused_before_they_wait(engine: Engine) -> None:
+def test_prompts_that_cannot_run_are_refused_before_they_wait(engine: Engine, new_threads: NewThreads) -> None:
     with pytest.raises(GenerationError, match="The prompt is empty"):
         engine.submit(ask([], 3))
     with pytest.raises(GenerationError, match="holds id 99, the model has ids 0 … 22"):
         engine.check([1, 99])
     with pytest.raises(GenerationError, match="is 128 tokens, the model's context is 128"):
         engine.submit(ask([1] * 128, 3))
-    assert num_engine_threads() == 0
+    assert not new_threads()
 
 
 def test_a_forked_process_is_told_to_load_the_model_itself(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +90,7 @@ def test_a_forked_process_is_told_to_load_the_model_itself(engine: Engine, monke
         engine.call(lambda scheduler: scheduler.num_requests)
 
 
-def test_closing_ends_every_request_as_cancelled_and_the_thread(engine: Engine) -> None:
+def test_closing_ends_every_request_as_cancelled_and_the_thread(engine: Engine, new_threads: NewThreads) -> None:
     gate = gated(engine, count=100)
     waiting = ask([1, 2], 3)
     engine.submit(waiting)
@@ -94,14 +99,14 @@ def test_closing_ends_every_request_as_cancelled_and_the_thread(engine: Engine) 
     gate.opened.set()
     closing.join(10)
     assert gate.reason == heard(waiting).reason == "cancelled"
-    assert num_engine_threads() == 0
+    assert not new_threads()
     with pytest.raises(GenerationError, match="The model was closed"):
         engine.submit(ask([1], 3))
     with pytest.raises(GenerationError, match="The model was closed"):
         engine.call(lambda scheduler: scheduler.num_requests)
 
 
-def test_an_engine_that_nobody_holds_ends_its_thread_and_frees_its_runner() -> None:
+def test_an_engine_that_nobody_holds_ends_its_thread_and_frees_its_runner(new_threads: NewThreads) -> None:
     runner = ArithmeticRunner(40)
     engine = Engine(runner, CONFIG)
     gated(engine).opened.set()
@@ -109,7 +114,7 @@ def test_an_engine_that_nobody_holds_ends_its_thread_and_frees_its_runner() -> N
     del runner, engine
     gc.collect()
     assert gone() is None
-    assert num_engine_threads() == 0
+    assert not new_threads()
 
 
 def test_a_failure_of_the_scheduler_itself_ends_the_requests_and_the_engine_lives_on(

@@ -37,7 +37,7 @@ FEW = settings(
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-MANY = settings(FEW, max_examples=1700, derandomize=False)
+MANY = settings(FEW, max_examples=1700)
 
 
 @pytest.fixture(scope="module")
