@@ -9,7 +9,7 @@ Legend: I inputs, O outputs, r rank.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -47,20 +47,20 @@ class AdaptedLinear(nn.Module):
     def __init__(self, base: nn.Module, shape: AdapterShape) -> None:
         super().__init__()
         outputs, inputs = linear_size(base)
-        device, dtype = next(tensor.device for tensor in base.state_dict().values()), torch.get_default_dtype()
+        device = next(tensor.device for tensor in base.state_dict().values())
         self.base = base.requires_grad_(False)
         self.shape, self.is_on = shape, True
-        self.lora_a = nn.Parameter(torch.empty(shape.rank, inputs, device=device, dtype=dtype))
-        self.lora_b = nn.Parameter(torch.zeros(outputs, shape.rank, device=device, dtype=dtype))
-        lengths = float_weight(base).norm(dim=1).to(dtype) if shape.is_dora else None
-        self.magnitude = None if lengths is None else nn.Parameter(lengths)
+        self.lora_a = nn.Parameter(torch.empty(shape.rank, inputs, device=device, dtype=torch.float32))
+        self.lora_b = nn.Parameter(torch.zeros(outputs, shape.rank, device=device, dtype=torch.float32))
+        self.magnitude = nn.Parameter(float_weight(base).float().norm(dim=1)) if shape.is_dora else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, I) -> (…, O)."""
         plain: Tensor = self.base(x)
         if not self.is_on:
             return plain
-        added = F.linear(F.linear(x, self.lora_a) * self.shape.scale, self.lora_b)
+        # Without autocast the products are in the type of x, which need not be the adapter's fp32.
+        added = F.linear(F.linear(x, self.lora_a.to(x.dtype)) * self.shape.scale, self.lora_b.to(x.dtype))
         if self.magnitude is None:
             return plain + added
         gain = self.magnitude / self._lengths()
@@ -81,15 +81,14 @@ class AdaptedLinear(nn.Module):
 
     def _sum(self) -> Tensor:
         """W + s B A."""
-        added = self.lora_b @ self.lora_a * self.shape.scale
-        return added.add_(float_weight(self.base))
+        return self.lora_b @ self.lora_a * self.shape.scale + float_weight(self.base)
 
 
 class MergedLinear(nn.Linear):
-    """Base and adapter as one plain layer, which keeps what it was made of for `unmerge_`."""
+    """Base and adapter as one plain layer of the base's type, which keeps what it was made of for `unmerge_`."""
 
     def __init__(self, source: AdaptedLinear) -> None:
-        weight, bias = source.merged_weight(), source.base.bias
+        weight, bias = source.merged_weight().to(float_weight(source.base).dtype), source.base.bias
         with torch.device("meta"):
             super().__init__(weight.shape[1], weight.shape[0], bias=False)
         self.weight = nn.Parameter(weight, requires_grad=False)
@@ -114,20 +113,29 @@ def float_weight(layer: nn.Module) -> Tensor:
     return weight if weight.is_floating_point() else dequantized_nf4(layer)
 
 
-def add_adapters_(model: nn.Module, shape: AdapterShape, *, layers: tuple[str, ...], seed: int) -> None:
-    """Freeze a model and put an adapter beside each of its blocks' linear layers with one of these names, in place.
+def adaptable_layers(model: nn.Module, choice: str) -> list[str]:
+    """The names of the blocks' linear layers that one of LAYER_CHOICES means."""
+    endings = LAYER_CHOICES[choice]
+    return [
+        name
+        for name, _ in model.named_modules()
+        if name.startswith("model.layers.") and name.rpartition(".")[2] in endings
+    ]
+
+
+def add_adapters_(model: nn.Module, shape: AdapterShape, *, layers: Iterable[str], seed: int) -> None:
+    """Freeze a model and put an adapter beside each of the named layers, in place.
 
     A begins uniform in ±1/√I, as PEFT's does; the same seed gives the same values on every device.
     """
     model.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
-    for name, base in list(model.named_modules()):
-        if name.startswith("model.layers.") and name.rpartition(".")[2] in layers:
-            adapted = AdaptedLinear(base, shape)
-            bound = 1 / math.sqrt(adapted.lora_a.shape[1])
-            drawn = torch.empty(adapted.lora_a.shape).uniform_(-bound, bound, generator=generator)
-            adapted.lora_a.data.copy_(drawn)
-            _replace(model, name, adapted)
+    for name in layers:
+        adapted = AdaptedLinear(model.get_submodule(name), shape)
+        bound = 1 / math.sqrt(adapted.lora_a.shape[1])
+        drawn = torch.empty(adapted.lora_a.shape).uniform_(-bound, bound, generator=generator)
+        adapted.lora_a.data.copy_(drawn)
+        _replace(model, name, adapted)
 
 
 def adapted_layers(model: nn.Module) -> dict[str, AdaptedLinear]:
