@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from core.config.model_config import ModelConfig
@@ -38,7 +37,7 @@ def load_adapter(folder: Path, config: ModelConfig) -> Adapter:
     stored = read_adapter(folder, config)
     if stored.shape.is_dora:
         raise ModelError(
-            f"{folder.name} is a DoRA adapter, which scales the layers' outputs and cannot be added to some rows alone.",
+            f"{folder.name} is a DoRA adapter: it scales whole outputs and cannot be added to some rows alone.",
             "Open the folder as a model: it is merged then.",
         )
     return {name: LowRank(layer.a, layer.b * stored.shape.scale) for name, layer in stored.layers.items()}

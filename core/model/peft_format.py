@@ -1,8 +1,8 @@
 """Adapters on disk, in PEFT's own layout: `adapter_config.json` and `adapter_model.safetensors`.
 
 Tensors are called `base_model.model.LAYER.lora_A.weight` (r, I), `….lora_B.weight` (O, r) and, for DoRA,
-`….lora_magnitude_vector` (O,). Beside PEFT's settings stands one of ours, `astrai`, with the hash of the base's weights:
-an adapter means nothing on another base. Written for PEFT 0.21; read from any version that has the same layout.
+`….lora_magnitude_vector` (O,). Beside PEFT's settings stands one of ours, `astrai`, with the hash of the base's weights,
+since an adapter means nothing on another base. Written as PEFT 0.21 does.
 
 Legend: I inputs, O outputs, r rank.
 """
@@ -65,7 +65,9 @@ class StoredAdapter:
     layers: Mapping[str, StoredLayer]
 
 
-def write_adapter(model: nn.Module, folder: Path, *, base: AdapterBase, origin: Mapping[str, Any] | None = None) -> None:
+def write_adapter(
+    model: nn.Module, folder: Path, *, base: AdapterBase, origin: Mapping[str, Any] | None = None
+) -> None:
     """Write a model's adapters, the config last: a folder that has one is whole. `origin` is kept beside the hash.
 
     Raises: OSError, SafetensorError.
@@ -217,7 +219,11 @@ def _read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
     path = folder / ADAPTER_WEIGHTS
     if not path.exists():
         pickles = sorted(found.name for pattern in ("*.bin", "*.pt", "*.pth") for found in folder.glob(pattern))
-        reason = f"has its weights as a pickle ({pickles[0]}), which can run code" if pickles else f"has no {ADAPTER_WEIGHTS}"
+        reason = (
+            f"has its weights as a pickle ({pickles[0]}), which can run code"
+            if pickles
+            else f"has no {ADAPTER_WEIGHTS}"
+        )
         raise ModelError(f"{folder} {reason}.", "Save the adapter with safe_serialization=True.")
     try:
         with safe_open(path, framework="pt") as file:

@@ -269,7 +269,7 @@ def prepare_for_quantized_(model: nn.Module, scheme: Scheme) -> None:
 
 
 def dequantize_(model: nn.Module, dtype: torch.dtype, *, outside: str | None = None) -> None:
-    """Turn quantised layers into plain ones of `dtype`, in place: all, or those whose names do not begin with `outside`.
+    """Turn quantised layers into plain ones of `dtype`, in place: all, or all but those below a module `outside`.
 
     For devices that our kernels do not run on, and for embedding and head beside a base that stays quantised.
     """
