@@ -41,7 +41,8 @@ def load(
 ) -> LanguageModel:
     """Open a model, adapter or run folder, a GGUF file, or a hub name with files on this disk; see LoadConfig.
 
-    An adapter is served beside its base, which stays as it is; DoRA, which scales whole outputs, is merged. Nothing is downloaded. Raises ModelError, or ConfigError for settings this machine or build lacks.
+    An adapter is served beside its base, which stays as it is; DoRA, which scales whole outputs, is merged. Nothing is
+    downloaded. Raises ModelError, or ConfigError for settings this machine or build lacks.
     """
     options = LoadConfig(
         device=device,

@@ -1,8 +1,8 @@
 """Adapters on disk, in PEFT's own layout: `adapter_config.json` and `adapter_model.safetensors`.
 
 Tensors are called `base_model.model.LAYER.lora_A.weight` (r, I), `….lora_B.weight` (O, r) and, for DoRA,
-`….lora_magnitude_vector` (O,). Beside PEFT's settings stands one of ours, `astrai`, with the hash of the base's weights,
-since an adapter means nothing on another base. Written as PEFT 0.21 does.
+`….lora_magnitude_vector` (O,). Beside PEFT's settings stands one of ours, `astrai`, with the hash of the base's
+weights, since an adapter means nothing on another base. Written as PEFT 0.21 does.
 
 Legend: I inputs, O outputs, r rank.
 """
