@@ -100,9 +100,8 @@ def test_a_step_weighs_tokens_and_not_micro_batches(run_options: Options, monkey
 
     context = build_context(TrainConfig.from_dict(run_options()), resume=False)
     context.strategy = GivenLosses(context.config)
-    trainer = Trainer(context, [])
-    monkeypatch.setattr(trainer, "_micro_batches", lambda step: [batch_of(2), batch_of(8)])
-    result = trainer.step()
+    monkeypatch.setattr(Trainer, "_micro_batches", lambda self, step: [batch_of(2), batch_of(8)])
+    result = Trainer(context, []).step()
     assert result.loss == pytest.approx(1.4)
     assert result.metrics["loss"].weight == 10
 
