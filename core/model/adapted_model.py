@@ -61,14 +61,19 @@ def servable_adapter(path: Path, config: ModelConfig) -> Adapter | None:
 
 
 def load_merged(
-    path: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None, scheme: Scheme | None = None
+    path: Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    scheme: Scheme | None = None,
+    blocks_only: bool = False,
 ) -> Transformer:
     """Open a model as `load_model` does, and an adapter folder as its base with the adapter merged into it.
 
     A merged model is computed in floats and then quantised where a `scheme` asks for it. Raises ModelError.
     """
     if not is_adapter(path):
-        return load_model(path, device=device, dtype=dtype, scheme=scheme)
+        return load_model(path, device=device, dtype=dtype, scheme=scheme, blocks_only=blocks_only)
     base = base_folder(path)
     model = load_merged(base, device=device, dtype=dtype)
     adapter = read_adapter(path, model.config)
@@ -77,5 +82,5 @@ def load_merged(
     load_values_(model, adapter)
     merge_(model)
     if scheme is not None:
-        quantize_(model, scheme)
+        quantize_(model.model.layers if blocks_only else model, scheme)
     return model.eval()

@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,14 @@ HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 GGUF_SUFFIX = ".gguf"
 REWARD_SUFFIX = "ForSequenceClassification"
 UNFINISHED = ("*.incomplete", "*.part", "*.crdownload", "*.aria2", ".cache/huggingface/download/**/*.incomplete")
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterBase:
+    """The model that an adapter was trained on: where it lay, and the hash of its weights if it is known."""
+
+    path: str
+    weights_hash: str | None
 
 
 def find_model(name: str | Path) -> Path:
@@ -57,7 +66,7 @@ def _only_gguf(folder: Path) -> Path | None:
 
 def is_reward_model(path: Path) -> bool:
     """Whether a folder holds a decoder under a scalar head. Raises ModelError for one without a readable config."""
-    if not path.is_dir():
+    if not path.is_dir() or is_adapter(path):
         return False
     names = read_json(path / CONFIG).get("architectures")
     return isinstance(names, list) and bool(names) and str(names[0]).endswith(REWARD_SUFFIX)

@@ -23,7 +23,7 @@ from core.config.model_config import ModelConfig
 from core.errors import ModelError
 from core.files import read_json_object, write_atomic, write_json
 from core.model.adapters import AdapterShape, adapted_layers
-from core.model.folder import ADAPTER_CONFIG
+from core.model.folder import ADAPTER_CONFIG, AdapterBase
 from core.model.weights import ADAPTER_WEIGHTS
 
 PREFIX = "base_model.model."
@@ -38,14 +38,6 @@ UNSUPPORTED = (
 )  # fmt: skip
 MAX_RANK = 1024
 REMEDY = "Use a LoRA adapter of the attention and feed-forward layers, saved by PEFT for this very model."
-
-
-@dataclass(frozen=True, slots=True)
-class AdapterBase:
-    """The model that an adapter was trained on: where it lay, and the hash of its weights if it is known."""
-
-    path: str
-    weights_hash: str | None
 
 
 @dataclass(frozen=True, slots=True)
