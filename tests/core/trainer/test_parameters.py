@@ -163,6 +163,8 @@ def test_the_result_opens_as_base_and_adapter(adapter_options: Options, adapter:
     for model in (with_adapter, merged_model, only_base):
         model.close()
     assert not torch.allclose(logits(merged), logits(load_model(Path(str(config.base)))), atol=0.05)
+    with pytest.raises(ModelError, match="is an adapter.*Export it to hf"):
+        export(folder, folder.parent / "model.gguf", to="gguf")
 
 
 def test_an_adapter_of_another_base_is_refused_with_both_hashes(adapter_options: Options, base: Path) -> None:
@@ -208,7 +210,9 @@ def test_the_reference_is_the_policy_without_its_adapters(adapter_options: Optio
         assert torch.equal(logits(context.policy), logits(load_model(base)))
 
 
-def test_a_quantised_base_is_trained_through_adapters_alone(adapter_options: Options, base: Path, tmp_path: Path) -> None:
+def test_a_quantised_base_is_trained_through_adapters_alone(
+    adapter_options: Options, base: Path, tmp_path: Path
+) -> None:
     quantised = str(quantize(base, tmp_path / "int4", scheme=INT4))
     with pytest.raises(ModelError, match="is quantised, which cannot be trained.*adapter lora"):
         build_context(read_config(adapter_options(base=quantised, adapter="none", lora_rank=16)), resume=False)
