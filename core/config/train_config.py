@@ -21,6 +21,9 @@ class TrainConfig(PreferenceOptions, Config):
         choices=("pt", "sft", "rm", "dpo"),
     )
     data: str = option(REQUIRED, "folder that `prepare` wrote")
+    mixture: dict[str, Any] = option(
+        {}, 'further data sets and their shares of the rows, as {"runs/chat": 0.2}; data gives the rest'
+    )
     output: str = option(REQUIRED, "run folder to make")
     base: str | None = option(None, "run or model folder to start from; without it the weights are fresh")
     preset: str = option("starter", "shape of a fresh model", choices=tuple(PRESETS))
@@ -60,11 +63,20 @@ class TrainConfig(PreferenceOptions, Config):
     num_threads: int = option(0, "CPU threads; 0 is one per physical core that may be used", minimum=0, maximum=1024)
     seed: int = option(1, "seed of the weights and of the order of the data", minimum=0)
 
-    checkpoint_interval_s: float = option(300.0, "time between checkpoints", minimum=1, unit="s")
+    checkpoint_interval_s: float = option(
+        300.0, "time between checkpoints; 0 saves after every step", minimum=0, unit="s"
+    )
     keep_checkpoints: int = option(2, "newest checkpoints to keep", minimum=1)
+    keep_best: bool = option(False, "keep the checkpoint of the best validation too, and end with its weights")
+    early_stopping: int = option(
+        0, "end after so many validations that are no better than the best; 0 goes through all steps", minimum=0
+    )
     validation_interval: int = option(200, "steps between validations; 0 is only at the end", minimum=0)
     validation_tokens: int = option(100_000, "most tokens of one validation", minimum=1, unit="tokens")
     log_interval: int = option(10, "steps between metric rows", minimum=1)
+    sample_interval: int = option(0, "steps between texts that the model writes for you to read; 0 is never", minimum=0)
+    sample_prompts: list[str] = option(["The", "今天"], "what those texts answer, or in stage pt continue")
+    tensorboard: bool = option(False, "write the metrics as TensorBoard files too")
 
     def conflicts(self) -> list[str]:
         problems = self._options_of_other_stages() + PreferenceOptions.conflicts(self)
@@ -76,6 +88,9 @@ class TrainConfig(PreferenceOptions, Config):
             )
         if self.stage != "pt" and self.base is None:
             problems.append(f"stage {self.stage} needs base, the run or model to start from")
+        if self.stage == "rm" and self.sample_interval:
+            problems.append(f"sample_interval is {self.sample_interval}, and a reward model writes nothing")
+        problems += _mixture_problems(self.mixture)
         try:
             ScheduleConfig.from_dict(self.schedule)
         except ConfigError as exc:
@@ -96,3 +111,14 @@ class TrainConfig(PreferenceOptions, Config):
     @property
     def schedule_config(self) -> ScheduleConfig:
         return ScheduleConfig.from_dict(self.schedule)
+
+
+def _mixture_problems(mixture: dict[str, Any]) -> list[str]:
+    problems = [
+        f"mixture's share of {folder} is {share!r}, it must be a number between 0.001 and 0.999"
+        for folder, share in mixture.items()
+        if not isinstance(share, int | float) or not 0.001 <= share <= 0.999
+    ]
+    if not problems and sum(mixture.values()) > 0.999:
+        problems.append(f"mixture's shares add up to {sum(mixture.values()):g} and leave nothing for data")
+    return problems

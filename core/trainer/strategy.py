@@ -31,6 +31,12 @@ class TrainBatch(Protocol):
 
     def to(self, device: torch.device) -> Self: ...
 
+    def pin_memory(self) -> Self:
+        """In memory that a GPU reads by itself."""
+
+    def joined(self, others: Sequence[Self]) -> Self:
+        """These rows and then those of the others."""
+
 
 B = TypeVar("B", bound=TrainBatch)
 
@@ -67,6 +73,9 @@ class Strategy(Protocol[B]):
     def validate(self, context: "TrainContext", batches: Iterable[B]) -> dict[str, float]:
         """Means over held-out rows by name, `loss` among them; empty without anything to learn from."""
 
+    def score(self, validation: Mapping[str, float]) -> float:
+        """What the best checkpoint is chosen by, from `validation_NAME` values; lower is better."""
+
 
 class SupervisedStrategy(Generic[B]):
     """The part that stages share whose rows are learnt from as they are."""
@@ -90,6 +99,9 @@ class SupervisedStrategy(Generic[B]):
                 loss = self.loss(context, batch)
             tally.add({"loss": Mean(loss.total, loss.weight), **loss.metrics})
         return tally.means(context.ranks)
+
+    def score(self, validation: Mapping[str, float]) -> float:
+        return validation["validation_loss"]
 
 
 class PTStrategy(SupervisedStrategy[Batch]):
