@@ -15,6 +15,7 @@ T tokens of a row, P pairs, S answers (of pair p chosen is 2p and rejected 2p + 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from itertools import accumulate, repeat
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,6 @@ Ids = NDArray[np.int64]
 WIDTH_STEP = 8
 # A pair goes into the first of so many rows that has room: next-fit leaves a fifth of the rows empty.
 OPEN_ROWS = 64
-# The document of what fills a row up where batches of several widths are joined; no row holds so many pairs.
-FILLER_DOCUMENT = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,53 +57,60 @@ class PairBatch:
         return len(self.pairs)
 
     def to(self, device: torch.device) -> "PairBatch":
-        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+        return _each(self, lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "PairBatch":
         """In memory that a GPU reads by itself, so that `to` does not wait."""
-        return self._mapped(Tensor.pin_memory)
+        return _each(self, Tensor.pin_memory)
 
     def joined(self, others: Sequence["PairBatch"]) -> "PairBatch":
-        """These rows and then those of the others, filled up to one width."""
+        """These rows and then those of the others, whose pairs keep their own numbers."""
         batches = (self, *others)
         width = max(batch.input_ids.shape[1] for batch in batches)
-        first_rows, first_answers = (
-            np.cumsum([0, *counts])
-            for counts in zip(*((len(batch.input_ids), len(batch.lengths)) for batch in batches), strict=True)
-        )
-
-        def joined(name: str, move: Callable[[Tensor, int], Tensor] = lambda tensor, _: tensor) -> Tensor:
-            return torch.cat([move(getattr(batch, name), number) for number, batch in enumerate(batches)])
-
-        def place(places: Tensor, number: int) -> Tensor:
-            own = batches[number].input_ids.shape[1]
-            return (places // own + int(first_rows[number])) * width + places % own
-
-        def filled(tensor: Tensor, number: int, value: int = 0) -> Tensor:
-            return F.pad(tensor, (0, width - tensor.shape[1]), value=value)
-
-        references = [batch.reference for batch in batches if batch.reference is not None]
+        first_rows = accumulate((len(batch.input_ids) for batch in batches), initial=0)
+        first_answers = accumulate((len(batch.lengths) for batch in batches), initial=0)
+        moved = list(map(_moved, batches, repeat(width), first_rows, first_answers))
+        tensors: dict[str, Any] = {
+            field.name: torch.cat([getattr(batch, field.name) for batch in moved])
+            for field in fields(self)
+            if isinstance(getattr(self, field.name), Tensor)
+        }
         mismatched = [batch.mismatched for batch in batches if batch.mismatched is not None]
-        return PairBatch(
-            joined("input_ids", filled),
-            joined("position_ids", filled),
-            joined("document_ids", lambda tensor, number: filled(tensor, number, FILLER_DOCUMENT)),
-            joined("branch_ids", filled),
-            source=joined("source", place),
-            target=joined("target"),
-            sequence=joined("sequence", lambda tensor, number: tensor + int(first_answers[number])),
-            lengths=joined("lengths"),
-            ends=joined("ends", place),
-            pairs=joined("pairs"),
+        return replace(
+            self,
+            **tensors,
             num_tokens=sum(batch.num_tokens for batch in batches),
-            reference=torch.cat(references) if references else None,
             mismatched=mismatched[0].joined(mismatched[1:]) if mismatched else None,
         )
 
-    def _mapped(self, change: Callable[[Tensor], Tensor]) -> "PairBatch":
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        tensors: dict[str, Any] = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
-        return replace(self, **tensors, mismatched=self.mismatched and self.mismatched._mapped(change))  # noqa: SLF001 - its own
+
+def _each(batch: PairBatch, change: Callable[[Tensor], Tensor]) -> PairBatch:
+    """The batch with every tensor changed."""
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    changed: dict[str, Any] = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
+    return replace(batch, **changed, mismatched=batch.mismatched and _each(batch.mismatched, change))
+
+
+def _moved(batch: PairBatch, width: int, first_row: int, first_answer: int) -> PairBatch:
+    """The batch in rows of another width, which stand and count behind others."""
+    old = batch.input_ids.shape[1]
+
+    def widened(tensor: Tensor, value: int = 0) -> Tensor:
+        return F.pad(tensor, (0, width - old), value=value)
+
+    def placed(places: Tensor) -> Tensor:
+        return (places // old + first_row) * width + places % old
+
+    return replace(
+        batch,
+        input_ids=widened(batch.input_ids),
+        position_ids=widened(batch.position_ids),
+        document_ids=widened(batch.document_ids, int(batch.document_ids.max()) + 1),
+        branch_ids=widened(batch.branch_ids),
+        source=placed(batch.source),
+        ends=placed(batch.ends),
+        sequence=batch.sequence + first_answer,
+    )
 
 
 @dataclass(frozen=True, slots=True)

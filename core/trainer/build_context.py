@@ -18,8 +18,7 @@ from core.errors import ConfigError, DataError, ModelError, TrainingError
 from core.files import read_json_object
 from core.model.checkpoint import find_model, load_model, quantization_scheme
 from core.model.device import num_usable_cores, resolve_device
-from core.model.folder import is_reward_model
-from core.model.heads import RewardModel, load_reward_model
+from core.model.heads import RewardModel, load_backbone
 from core.model.transformer import Backbone, Transformer
 from core.model.weights import weights_hash
 from core.parallel.setup import Ranks
@@ -187,9 +186,8 @@ def _load(source: Path, config: TrainConfig) -> Backbone:
     """A model as its stage takes it: stage rm puts a fresh head on a language model, or goes on with a reward model."""
     if config.stage != "rm":
         return load_model(source, dtype=torch.float32)
-    if is_reward_model(source):
-        return load_reward_model(source, dtype=torch.float32)
-    return RewardModel.from_backbone(load_model(source, dtype=torch.float32), config.seed)
+    model = load_backbone(source, dtype=torch.float32)
+    return model if isinstance(model, RewardModel) else RewardModel.from_backbone(model, config.seed)
 
 
 def _check_memory(shape: ModelConfig, device: torch.device) -> None:

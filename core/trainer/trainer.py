@@ -19,7 +19,8 @@ from core.config.train_config import TrainConfig
 from core.data.prefetch import Prefetch
 from core.errors import TrainingError
 from core.files import write_json
-from core.model.checkpoint import free_bytes, load_model, save_model
+from core.model.checkpoint import free_bytes, save_model
+from core.model.heads import load_backbone
 from core.trainer.build_context import build_context
 from core.trainer.callbacks import (
     Callback,
@@ -71,7 +72,7 @@ def train(
         assert newest is not None, "the checkpoint callback saves at the end"
         return newest
     if context.best_checkpoint:
-        context.model.load_state_dict(load_model(context.best_checkpoint, dtype=torch.float32).state_dict())
+        context.model.load_state_dict(load_backbone(context.best_checkpoint, dtype=torch.float32).state_dict())
     save_model(context.model, run.model, tokenizer=context.tokenizer, extra={"astrai": _origin(context)})
     return run.model
 
