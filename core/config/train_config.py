@@ -59,7 +59,12 @@ class TrainConfig(OptimizerOptions, AdapterOptions, PreferenceOptions, Config):
     validation_interval: int = option(200, "steps between validations; 0 is only at the end", minimum=0)
     validation_tokens: int = option(100_000, "most tokens of one validation", minimum=1, unit="tokens")
     log_interval: int = option(10, "steps between metric rows", minimum=1)
-    sample_interval: int = option(0, "steps between texts that the model writes for you to read; 0 is never", minimum=0)
+    sample_interval: int = option(
+        0,
+        "steps between texts that the model writes for you to read; 0 is never",
+        minimum=0,
+        stages=("pt", "sft", "dpo"),
+    )
     sample_prompts: list[str] = option(["The", "今天"], "what those texts answer, or in stage pt continue")
     tensorboard: bool = option(False, "write the metrics as TensorBoard files too")
 
