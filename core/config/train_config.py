@@ -5,16 +5,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.config.model_config import PRESETS
+from core.config.rl_options import RLOptions
 from core.config.schedule_config import ScheduleConfig
 from core.config.schema import REQUIRED, Config, option
 from core.errors import ConfigError
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig(Config):
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(RLOptions, Config):
     """One stage of training: which data, which model, for how long."""
 
-    stage: str = option("pt", "pt learns from text, sft from conversations", choices=("pt", "sft"))
+    stage: str = option(
+        "pt",
+        "pt learns from text, sft from conversations, ppo and grpo from rewards of what they answer",
+        choices=("pt", "sft", "ppo", "grpo"),
+    )
     data: str = option(REQUIRED, "folder that `prepare` wrote")
     output: str = option(REQUIRED, "run folder to make")
     base: str | None = option(None, "run or model folder to start from; without it the weights are fresh")
@@ -67,8 +72,9 @@ class TrainConfig(Config):
                 f"global_batch_size {self.global_batch_size} is not a multiple of micro_batch_size"
                 f" {self.micro_batch_size}: use {max(below, self.micro_batch_size)} or {below + self.micro_batch_size}"
             )
-        if self.stage == "sft" and self.base is None:
-            problems.append("stage sft needs base, the run or model to fine-tune")
+        if self.stage != "pt" and self.base is None:
+            problems.append(f"stage {self.stage} needs base, the run or model to fine-tune")
+        problems += self.rl_conflicts()
         try:
             ScheduleConfig.from_dict(self.schedule)
         except ConfigError as exc:

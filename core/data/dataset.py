@@ -164,7 +164,7 @@ class _EpochPlan:
 @lru_cache(maxsize=4)
 def _plan_epoch(dataset: PackedDataset, epoch: int) -> _EpochPlan:
     count = len(dataset.lengths)
-    order = np.arange(count) if dataset.seed is None else _shuffled(count, dataset.seed, epoch, 0)
+    order = np.arange(count) if dataset.seed is None else shuffled(count, dataset.seed, epoch, 0)
     lengths = dataset.lengths[order]
     if dataset.is_stream:
         ends = np.cumsum(lengths + 1)
@@ -173,7 +173,7 @@ def _plan_epoch(dataset: PackedDataset, epoch: int) -> _EpochPlan:
     else:
         starts = _row_starts(np.minimum(lengths - 1, dataset.max_seq_len), dataset.max_seq_len)
         num_rows = len(starts) - 1
-    rows = np.arange(num_rows) if dataset.seed is None else _shuffled(num_rows, dataset.seed, epoch, 1)
+    rows = np.arange(num_rows) if dataset.seed is None else shuffled(num_rows, dataset.seed, epoch, 1)
     return _EpochPlan(order, starts, rows)
 
 
@@ -188,5 +188,6 @@ def _row_starts(lengths: Ids, size: int) -> Ids:
     return np.array([*starts, len(lengths)], dtype=np.int64)
 
 
-def _shuffled(count: int, seed: int, epoch: int, stream: int) -> Ids:
+def shuffled(count: int, seed: int, epoch: int, stream: int) -> Ids:
+    """The numbers below count in an order of their own for each (seed, epoch, stream)."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, epoch, stream)))).permutation(count)

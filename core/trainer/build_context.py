@@ -23,7 +23,8 @@ from core.parallel.setup import Ranks
 from core.trainer.optimizer import build_optimizers
 from core.trainer.precision import resolve_precision
 from core.trainer.run_folder import RunFolder, load_optimizers, read_state
-from core.trainer.strategy import STRATEGIES, Strategy
+from core.trainer.stages import STRATEGIES
+from core.trainer.strategy import Strategy
 from core.trainer.train_context import RewardFunction, TrainContext
 
 logger = logging.getLogger(__name__)

@@ -115,6 +115,3 @@ class SFTStrategy(PTStrategy):
     """The same loss, on the assistant's tokens alone: the batch's labels say which."""
 
     dataset_kinds: tuple[str, ...] = ("sft",)
-
-
-STRATEGIES: dict[str, type[Strategy[Any]]] = {"pt": PTStrategy, "sft": SFTStrategy}
