@@ -25,7 +25,7 @@ from core.trainer.precision import resolve_precision
 from core.trainer.run_folder import RunFolder, load_optimizers, read_state
 from core.trainer.stages import STRATEGIES
 from core.trainer.strategy import Strategy
-from core.trainer.train_context import RewardFunction, TrainContext
+from core.trainer.train_context import Best, RewardFunction, TrainContext
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +128,8 @@ def _restore(context: TrainContext, checkpoint: Path) -> None:
             "Put that model back, or start a new run.",
         )
     context.step, context.tokens, context.train_s = state["step"], state["tokens"], state["train_s"]
+    if state.get("best"):
+        context.best = Best(**state["best"])
     before, now = state["num_threads"], torch.get_num_threads()
     if context.device.type == "cpu" and before != now:
         logger.warning("this resume is not bit-exact: %d → %d threads", before, now)

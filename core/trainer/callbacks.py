@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import psutil
 import torch
 
 from core.data.dataset import PackedDataset
 from core.model.score import bits_per_byte
+from core.trainer.efficiency import peak_flops, train_flops_per_token
 from core.trainer.metrics import MetricsWriter, bytes_per_token
 from core.trainer.run_folder import save_checkpoint
 from core.trainer.tally import Mean, Tally
@@ -78,6 +80,8 @@ class MetricsCallback:
             "tokens": context.tokens,
             "tokens_per_s": sum(result.num_tokens for result in self._since) / seconds,
             "data_wait": sum(result.data_wait_s for result in self._since) / seconds,
+            "efficiency": self._efficiency(context, seconds),
+            "memory_bytes": used_memory(context.device),
             "eta_s": (context.num_steps - context.step) * context.train_s / context.step,
         }
         self._since.clear()
@@ -86,9 +90,25 @@ class MetricsCallback:
         if self._report:
             self._report({"step": context.step, "num_steps": context.num_steps, **row})
 
+    def _efficiency(self, context: TrainContext, seconds: float) -> float:
+        """FLOP/s of the policy's training over the most that this device does."""
+        tokens = sum(result.num_tokens for result in self._since)
+        work = tokens * train_flops_per_token(context.model.config, context.config.max_seq_len)
+        return work / seconds / peak_flops(context.device, context.dtype) / context.ranks.world_size
+
+
+def used_memory(device: torch.device) -> int:
+    """Bytes: the most that tensors took on a GPU, what the process holds on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return psutil.Process().memory_info().rss
+
 
 class ValidationCallback:
-    """Scores the validation split: mean loss, and bits per byte for text."""
+    """Scores the validation split: mean loss, and bits per byte for text.
+
+    The best score is remembered in the context; after `early_stopping` scores that are no better the run is done.
+    """
 
     def __init__(self, writer: MetricsWriter, report: ProgressReporter | None) -> None:
         self._writer, self._report = writer, report
@@ -111,6 +131,7 @@ class ValidationCallback:
         if not row:
             logger.warning("the validation split has no token to learn from")
             return
+        context.best.add(context.strategy.score(row), context.step)
         self._writer.write(context.step, time=time.time(), **row)
         if self._report:
             self._report({"step": context.step, "num_steps": context.num_steps, **row})
@@ -142,14 +163,15 @@ def validate(context: TrainContext) -> dict[str, float]:
 
 
 class CheckpointCallback:
-    """Saves every `checkpoint_interval_s` seconds and at the end."""
+    """Saves every `checkpoint_interval_s` seconds, at the best validation if it is to be kept, and at the end."""
 
     def __init__(self) -> None:
         self._saved_at = time.monotonic()
         self._saved_step = -1
 
     def after_step(self, context: TrainContext, result: StepResult) -> None:
-        if time.monotonic() - self._saved_at >= context.config.checkpoint_interval_s:
+        is_due = time.monotonic() - self._saved_at >= context.config.checkpoint_interval_s
+        if is_due or (context.config.keep_best and context.best.step == context.step):
             self._save(context)
 
     def at_end(self, context: TrainContext) -> None:
@@ -163,7 +185,7 @@ class CheckpointCallback:
             context.optimizers,
             context.tokenizer,
             state=context.state(),
-            keep=context.config.keep_checkpoints,
         )
+        context.run.drop_old_checkpoints(context.config.keep_checkpoints, spare=context.best_checkpoint)
         logger.info("checkpoint %s", folder.name)
         self._saved_at, self._saved_step = time.monotonic(), context.step

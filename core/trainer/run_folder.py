@@ -2,6 +2,7 @@
 
     run/config.json                     the TrainConfig
     run/metrics.jsonl                   one row per logged step, keyed by (attempt, step)
+    run/samples.jsonl, run/tensorboard  by option: texts written on the way, event files
     run/checkpoints/step-00000400/      a model folder, optimizer.safetensors, state.json, manifest.json
     run/model/                          the result, a model folder; written when the last step is done
 
@@ -51,6 +52,14 @@ class RunFolder:
         return self.root / "metrics.jsonl"
 
     @property
+    def samples(self) -> Path:
+        return self.root / "samples.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.root / "tensorboard"
+
+    @property
     def model(self) -> Path:
         return self.root / "model"
 
@@ -61,6 +70,15 @@ class RunFolder:
     def checkpoint_folders(self) -> list[Path]:
         """Newest first."""
         return sorted(self.checkpoints.glob("step-*"), reverse=True)
+
+    def checkpoint(self, step: int) -> Path:
+        return self.checkpoints / f"step-{step:08d}"
+
+    def drop_old_checkpoints(self, keep: int, *, spare: Path | None) -> None:
+        """Delete those beyond the newest `keep`, but not the spared one."""
+        for old in self.checkpoint_folders()[keep:]:
+            if old != spare:
+                shutil.rmtree(old, ignore_errors=True)
 
     def newest_checkpoint(self) -> Path | None:
         """The newest checkpoint whose files are whole, or None."""
@@ -91,13 +109,12 @@ def save_checkpoint(
     tokenizer: Tokenizer,
     *,
     state: dict[str, Any],
-    keep: int,
 ) -> Path:
-    """Write one generation and drop those beyond the newest `keep`. Raises TrainingError on a full disk.
+    """Write one generation. Raises TrainingError on a full disk.
 
     A whole checkpoint of the same step is the same: it stays as it is.
     """
-    final = run.checkpoints / f"step-{state['step']:08d}"
+    final = run.checkpoint(state["step"])
     if is_whole(final):
         return final
     temporary = run.checkpoints / f".{final.name}.tmp"
@@ -123,8 +140,6 @@ def save_checkpoint(
             f"The checkpoint of step {state['step']} could not be written: {reason}",
             "Free some space; earlier checkpoints are untouched and the run resumes with --resume.",
         ) from exc
-    for old in run.checkpoint_folders()[keep:]:
-        shutil.rmtree(old, ignore_errors=True)
     return final
 
 

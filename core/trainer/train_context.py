@@ -1,9 +1,11 @@
 """Everything a run holds while it trains: `TrainContext`."""
 
+import math
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +23,21 @@ from core.trainer.strategy import Strategy
 
 # Prompts and their completions to one reward each.
 RewardFunction = Callable[[Sequence[str], Sequence[str]], Sequence[float]]
+
+
+@dataclass(slots=True)
+class Best:
+    """The best validation so far; lower scores are better. `num_worse` counts those since."""
+
+    score: float = math.inf
+    step: int = -1
+    num_worse: int = 0
+
+    def add(self, score: float, step: int) -> None:
+        if score < self.score:
+            self.score, self.step, self.num_worse = score, step, 0
+        else:
+            self.num_worse += 1
 
 
 @dataclass(slots=True)
@@ -45,13 +62,22 @@ class TrainContext:
     reward: RewardFunction | None = None
     reference: Transformer | None = None
     value: nn.Module | None = None
+    best: Best = field(default_factory=Best)
     step: int = 0
     tokens: int = 0
     train_s: float = 0.0
 
     @property
     def is_done(self) -> bool:
-        return self.step >= self.num_steps
+        """Whether all steps are made, or validation has not improved for as long as is waited for."""
+        patience = self.config.early_stopping
+        return self.step >= self.num_steps or (patience > 0 and self.best.num_worse >= patience)
+
+    @property
+    def best_checkpoint(self) -> Path | None:
+        """The checkpoint of the best validation, where it is kept and was written."""
+        folder = self.run.checkpoint(self.best.step)
+        return folder if self.config.keep_best and folder.exists() else None
 
     @property
     def trained(self) -> dict[str, nn.Module]:
@@ -68,7 +94,7 @@ class TrainContext:
         assert self.reference is not None, "the strategy asked for no reference"
         yield self.reference
 
-    def state(self) -> dict[str, int | float | str | None]:
+    def state(self) -> dict[str, Any]:
         """What a checkpoint keeps beside weights and optimiser."""
         return {
             "step": self.step,
@@ -76,6 +102,7 @@ class TrainContext:
             "train_s": self.train_s,
             "num_steps": self.num_steps,
             "parent_hash": self.parent_hash,
+            "best": None if self.best.step < 0 else asdict(self.best),
             "num_threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "machine": platform.machine(),
