@@ -69,7 +69,7 @@ class RLOptions:
         True, "advantages in standard deviations of a prompt's rewards; off keeps their scale", stages=("grpo",)
     )
 
-    def rl_conflicts(self) -> list[str]:
+    def conflicts(self) -> list[str]:
         """Checks across fields."""
         if self.stage not in STAGES:
             return []

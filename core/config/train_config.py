@@ -5,20 +5,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.config.model_config import PRESETS
+from core.config.preference_options import PreferenceOptions
 from core.config.rl_options import RLOptions
 from core.config.schedule_config import ScheduleConfig
 from core.config.schema import REQUIRED, Config, option
 from core.errors import ConfigError
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig(RLOptions, Config):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig(PreferenceOptions, RLOptions, Config):
     """One stage of training: which data, which model, for how long."""
 
     stage: str = option(
         "pt",
-        "pt learns from text, sft from conversations, ppo and grpo from rewards of what they answer",
-        choices=("pt", "sft", "ppo", "grpo"),
+        "pt learns from text, sft from conversations, rm (a reward model) and dpo from pairs of answers, ppo and grpo"
+        " from rewards of what the model answers",
+        choices=("pt", "sft", "rm", "dpo", "ppo", "grpo"),
     )
     data: str = option(REQUIRED, "folder that `prepare` wrote")
     output: str = option(REQUIRED, "run folder to make")
@@ -28,7 +30,9 @@ class TrainConfig(RLOptions, Config):
 
     max_steps: int | None = option(None, "optimiser steps; without it they follow from epochs", minimum=1, unit="steps")
     epochs: float = option(1.0, "passes over the data when max_steps is not given", minimum=0, maximum=10_000)
-    max_seq_len: int = option(512, "length of one packed row", minimum=8, unit="tokens")
+    max_seq_len: int = option(
+        512, "length of one packed row; rm and dpo: longest prompt with its answer", minimum=8, unit="tokens"
+    )
     micro_batch_size: int = option(8, "rows in one forward pass", minimum=1, unit="rows")
     global_batch_size: int = option(32, "rows in one optimiser step", minimum=1, unit="rows")
 
@@ -74,7 +78,7 @@ class TrainConfig(RLOptions, Config):
     tensorboard: bool = option(False, "write the metrics as TensorBoard files too")
 
     def conflicts(self) -> list[str]:
-        problems = self._options_of_other_stages()
+        problems = self._options_of_other_stages() + PreferenceOptions.conflicts(self) + RLOptions.conflicts(self)
         if self.global_batch_size % self.micro_batch_size:
             below = self.global_batch_size // self.micro_batch_size * self.micro_batch_size
             problems.append(
@@ -82,8 +86,7 @@ class TrainConfig(RLOptions, Config):
                 f" {self.micro_batch_size}: use {max(below, self.micro_batch_size)} or {below + self.micro_batch_size}"
             )
         if self.stage != "pt" and self.base is None:
-            problems.append(f"stage {self.stage} needs base, the run or model to fine-tune")
-        problems += self.rl_conflicts()
+            problems.append(f"stage {self.stage} needs base, the run or model to start from")
         try:
             ScheduleConfig.from_dict(self.schedule)
         except ConfigError as exc:

@@ -109,7 +109,7 @@ class PTStrategy(SupervisedStrategy[Batch]):
         )
 
     def loss(self, context: "TrainContext", batch: Batch) -> Loss:
-        model = context.model
+        model = context.policy
         hidden = model.hidden(
             batch.input_ids, position_ids=batch.position_ids, document_ids=batch.document_ids
         )  # (B, T, C)
