@@ -1,7 +1,6 @@
 """Prompts out of conversations or preference pairs: everything before the last answer, for a policy to go on from.
 
-A row is one prompt, with the tokens that open the answer. What stands behind an answer in the data, such as the end
-of the whole text, is its closing: a reward model has learnt to read answers with it.
+A row is one prompt, with the tokens that open the answer.
 """
 
 from collections.abc import Sequence
@@ -23,7 +22,6 @@ class PromptBatch:
 
     prompts: tuple[list[int], ...]
     places: tuple[tuple[int, int], ...]
-    closing: list[int]
 
     @property
     def num_tokens(self) -> int:
@@ -42,22 +40,20 @@ class PromptRows:
         self._handler, self._split, self._seed = handler, split, seed
         self._max_prompt_tokens = max_prompt_tokens
         documents = range(0, handler.num_documents(split), 2 if handler.kind == "preference" else 1)
-        self._answers = [(document, answer_span(self._mask(document))) for document in documents]
-        kept = [(document, span) for document, span in self._answers if span and span[0] <= max_prompt_tokens]
-        self._documents = {document: span[0] for document, span in kept}
-        if not kept:
+        starts = ((document, answer_start(self._mask(document))) for document in documents)
+        self._num_documents = len(documents)
+        self._documents = {document: start for document, start in starts if start and start <= max_prompt_tokens}
+        if not self._documents:
             raise DataError(
-                f"None of the {len(self._answers):,} prompts of the {split} split has at most {max_prompt_tokens}"
+                f"None of the {self._num_documents:,} prompts of the {split} split has at most {max_prompt_tokens}"
                 " tokens.",
                 "Raise max_seq_len, or lower max_new_tokens.",
             )
-        document, (_, end) = kept[0]
-        self.closing: list[int] = handler.tokens(split, document)[end:].tolist()
 
     @property
     def problems(self) -> list[str]:
         """What was left out."""
-        count = len(self._answers) - len(self._documents)
+        count = self._num_documents - len(self._documents)
         return [f"{count:,} prompts have more than {self._max_prompt_tokens} tokens or no answer"] if count else []
 
     def num_rows(self, epoch: int) -> int:
@@ -67,7 +63,7 @@ class PromptRows:
         """The prompts at these (epoch, index) places."""
         found = tuple((epoch, int(_order(self, epoch)[index])) for epoch, index in places)
         prompts = tuple(self._handler.tokens(self._split, doc)[: self._documents[doc]].tolist() for _, doc in found)
-        return PromptBatch(prompts, found, self.closing)
+        return PromptBatch(prompts, found)
 
     def _mask(self, document: int) -> NDArray[np.uint8]:
         mask = self._handler.loss_mask(self._split, document)
@@ -85,12 +81,11 @@ def _order(rows: PromptRows, epoch: int) -> NDArray[np.int64]:
     return rows.order(epoch)
 
 
-def answer_span(mask: NDArray[np.uint8]) -> tuple[int, int] | None:
-    """Where the last answer begins and ends: the last run of at least two masked tokens.
+def answer_start(mask: NDArray[np.uint8]) -> int:
+    """Where the last answer begins, that is the last run of at least two masked tokens; 0 without any.
 
     The mask (T,) has 1 on answers with the ends of their turns, and on the end of the whole text, a run of one token.
     """
-    edges = np.flatnonzero(np.diff(mask, prepend=0, append=0))
-    runs = edges.reshape(-1, 2)
-    long = runs[np.diff(runs, axis=1)[:, 0] > 1]
-    return (int(long[-1, 0]), int(long[-1, 1])) if len(long) else None
+    runs = np.flatnonzero(np.diff(mask, prepend=0, append=0)).reshape(-1, 2)
+    starts = runs[np.diff(runs, axis=1)[:, 0] > 1, 0]
+    return int(starts[-1]) if len(starts) else 0

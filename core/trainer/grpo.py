@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from core.trainer.experience import Experience, ExperienceBatch
 from core.trainer.rl_losses import (
     aggregate,
     cispo_loss,
@@ -16,7 +17,7 @@ from core.trainer.rl_losses import (
     kl_k3,
     sequence_log_ratio,
 )
-from core.trainer.rlhf import Experience, ExperienceBatch, RLHFStrategy, policy_logprobs
+from core.trainer.rlhf import RLHFStrategy, policy_logprobs
 from core.trainer.strategy import Loss
 from core.trainer.tally import Mean
 
@@ -28,8 +29,8 @@ class GRPOStrategy(RLHFStrategy):
     """See `Strategy`."""
 
     def _assess(self, context: "TrainContext", experience: Experience) -> None:
-        """Old log-probabilities only where the policy moves before it has learnt from all: else they are the new ones."""
-        rewards = experience.rewards.view(-1, self.config.num_generations)  # (P, G)
+        """Old log-probabilities only where the policy moves before it has learnt from all; else the new ones are."""
+        rewards = self._learnt_rewards(experience).view(-1, self.config.num_generations)  # (P, G)
         advantages = group_advantages(rewards, scale=self.config.scale_rewards)
         experience.tokens["advantages"] = advantages.flatten()[experience.sequence]
         self._fill_logprobs(context, experience, of_policy=not self._is_on_policy)
@@ -37,12 +38,12 @@ class GRPOStrategy(RLHFStrategy):
     def loss(self, context: "TrainContext", batch: ExperienceBatch) -> Loss:
         """The clipped loss and the divergence, summed as `grpo_aggregation` says."""
         config, rows = self.config, batch.rows
-        logprobs, entropies = policy_logprobs(context.model, rows, config.temperature)
+        logprobs, entropies = policy_logprobs(context.policy, rows, config.temperature)
         log_ratio = logprobs - batch.tokens.get("old", logprobs.detach())
         terms, is_clipped = self._policy_terms(log_ratio, logprobs, batch)
         count = len(logprobs)
         metrics = {
-            **batch.metrics(),
+            **batch.metrics,
             "entropy": Mean(entropies.sum(), count),
             "ratio": Mean(log_ratio.exp().sum(), count),
             "clip_fraction": Mean(is_clipped.sum(), count),
@@ -54,7 +55,7 @@ class GRPOStrategy(RLHFStrategy):
         total, weight = aggregate(
             terms,
             rows.sequence,
-            rows.num_sequences,
+            batch.num_sequences,
             kind=config.grpo_aggregation,
             max_new_tokens=config.max_new_tokens,
         )
@@ -66,5 +67,5 @@ class GRPOStrategy(RLHFStrategy):
         if config.policy_loss == "cispo":
             return cispo_loss(log_ratio, logprobs, advantages, config.cispo_max_ratio)
         if config.policy_loss == "gspo":
-            log_ratio = sequence_log_ratio(log_ratio, batch.rows.sequence, batch.rows.num_sequences)
+            log_ratio = sequence_log_ratio(log_ratio, batch.rows.sequence, batch.num_sequences)
         return clipped_policy_loss(log_ratio, advantages, config.clip_range)

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from core.data.pairs import PairBatch
 from core.model.checkpoint import find_model
 from core.model.heads import RewardModel, load_reward_model
-from core.trainer.completion_rows import CompletionBatch
+from core.trainer.experience import Experience, ExperienceBatch
+from core.trainer.preference import answer_hidden
 from core.trainer.rl_losses import (
     clipped_policy_loss,
     clipped_value_loss,
@@ -22,7 +24,7 @@ from core.trainer.rl_losses import (
     kl_k3,
     whiten,
 )
-from core.trainer.rlhf import Experience, ExperienceBatch, RLHFStrategy, policy_logprobs
+from core.trainer.rlhf import RLHFStrategy, policy_logprobs
 from core.trainer.strategy import Loss
 from core.trainer.tally import Mean
 
@@ -38,7 +40,7 @@ class PPOStrategy(RLHFStrategy):
         super().prepare(context)
         path = context.config.reward_model
         if path is None:
-            policy = copy.deepcopy(context.model)
+            policy = copy.deepcopy(context.policy)
             context.value = RewardModel.from_backbone(policy, context.config.seed)
         else:
             context.value = load_reward_model(find_model(path), device=context.device, dtype=torch.float32)
@@ -53,7 +55,7 @@ class PPOStrategy(RLHFStrategy):
         rewards = torch.zeros_like(tokens["old"])
         if config.kl_coef:
             rewards -= config.kl_coef * kl_k1(tokens["old"], tokens["reference"])
-        rewards[experience.starts + experience.lengths - 1] += experience.rewards
+        rewards[experience.starts + experience.lengths - 1] += self._learnt_rewards(experience)
         longest = int(experience.lengths.max())
         is_token = torch.arange(longest, device=rewards.device) < experience.lengths[:, None]  # (S, T)
         padded_rewards, padded_values = (
@@ -68,14 +70,14 @@ class PPOStrategy(RLHFStrategy):
     def loss(self, context: "TrainContext", batch: ExperienceBatch) -> Loss:
         """Policy and value loss, a term for each token."""
         config, tokens = self.config, batch.tokens
-        logprobs, entropies = policy_logprobs(context.model, batch.rows, config.temperature)
+        logprobs, entropies = policy_logprobs(context.policy, batch.rows, config.temperature)
         log_ratio = logprobs - tokens["old"]
         policy_terms, is_clipped = clipped_policy_loss(log_ratio, tokens["advantages"], config.clip_range)
         values = token_values(_value_model(context), batch.rows)
         value_terms = clipped_value_loss(values, tokens["values"], tokens["returns"], config.value_clip_range)
         count = len(logprobs)
         metrics = {
-            **batch.metrics(),
+            **batch.metrics,
             "entropy": Mean(entropies.sum(), count),
             "ratio": Mean(log_ratio.exp().sum(), count),
             "clip_fraction": Mean(is_clipped.sum(), count),
@@ -86,10 +88,9 @@ class PPOStrategy(RLHFStrategy):
         return Loss((policy_terms + config.value_coef * value_terms).sum(), count, metrics)
 
 
-def token_values(model: RewardModel, rows: CompletionBatch) -> Tensor:
+def token_values(model: RewardModel, rows: PairBatch) -> Tensor:
     """What the model expects of a completion before each of its tokens, (N,)."""
-    hidden = model.hidden(**rows.inputs()).flatten(0, 1)[rows.source]
-    return model.scores(hidden)
+    return model.scores(answer_hidden(model, rows)[rows.source])
 
 
 def _value_model(context: "TrainContext") -> RewardModel:

@@ -12,7 +12,8 @@ from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, ModelError, TrainingError
 from core.model.checkpoint import find_model
 from core.model.heads import RewardModel, load_reward_model
-from core.trainer.completion_rows import Group, completion_batches
+from core.trainer.experience import Group, completion_batches
+from core.trainer.preference import answer_hidden
 from core.trainer.train_context import RewardFunction, TrainContext
 
 
@@ -23,8 +24,8 @@ class Reward(Protocol):
         """Rewards (S,) in fp32 on the CPU, by the completions' numbers. Raises TrainingError for what is no number."""
 
 
-def build_reward(context: TrainContext, closing: Sequence[int]) -> Reward:
-    """The function that was given, or the reward model of the config; answers in the data end with `closing`.
+def build_reward(context: TrainContext) -> Reward:
+    """The function that was given, or the reward model of the config.
 
     Raises: ConfigError when there is none or both, ModelError for a model that cannot score this policy's tokens.
     """
@@ -43,14 +44,13 @@ def build_reward(context: TrainContext, closing: Sequence[int]) -> Reward:
             "Train a reward model from the policy, with --stage rm.",
         )
     model = load_reward_model(folder, device=context.device, dtype=torch.float32)
-    longest = context.config.max_seq_len + len(closing)
-    if model.config.max_position_embeddings < longest:
+    context_tokens = model.config.max_position_embeddings
+    if context_tokens < context.config.max_seq_len:
         raise ModelError(
-            f"The reward model {folder} reads {model.config.max_position_embeddings} tokens, prompt and answer are"
-            f" up to {longest}.",
-            f"Set max_seq_len to {model.config.max_position_embeddings - len(closing)} or less.",
+            f"The reward model {folder} reads {context_tokens} tokens, max_seq_len is {context.config.max_seq_len}.",
+            f"Set max_seq_len to {context_tokens} or less.",
         )
-    return ModelReward(context, model.requires_grad_(False), closing)
+    return ModelReward(context, model.requires_grad_(False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,33 +74,21 @@ class FunctionReward:
 
 @dataclass(frozen=True, slots=True)
 class ModelReward:
-    """The score of a reward model at the end of each completion, closed as the data closes its answers."""
+    """The score of a reward model at the last token of each completion, where it has learnt to give it."""
 
     context: TrainContext
     model: RewardModel
-    closing: Sequence[int]
 
     def __call__(self, groups: Sequence[Group]) -> Tensor:
         """See `Reward`."""
         context, config = self.context, self.context.config
-        values = torch.zeros(sum(len(group.completions) for group in groups))
-        closed = [
-            Group(group.prompt_ids, {number: self._closed(ids) for number, ids in group.completions.items()})
-            for group in groups
-        ]
-        row_tokens = config.max_seq_len + len(self.closing)
-        for batch in completion_batches(closed, row_tokens=row_tokens, rows=config.micro_batch_size):
-            moved = batch.to(context.device)
+        rewards = torch.zeros(sum(len(group.completions) for group in groups))
+        for batch in completion_batches(groups, row_tokens=config.max_seq_len, num_rows=config.micro_batch_size):
+            rows = batch.rows.to(context.device)
             with context.autocast():
-                scores = self.model(**moved.inputs())
-            values[batch.numbers] = scores.flatten()[moved.ends].float().cpu()
-        return _finite(values, _texts(groups, context.tokenizer))
-
-    def _closed(self, ids: Sequence[int]) -> Sequence[int]:
-        """An answer that ended its turn, and not the whole text, with what follows in the data."""
-        tokenizer = self.context.tokenizer
-        is_open = ids[-1] in tokenizer.stop_ids and ids[-1] not in self.closing
-        return [*ids, *self.closing] if is_open else ids
+                scores = self.model.scores(answer_hidden(self.model, rows)[rows.ends])
+            rewards[batch.numbers] = scores.float().cpu()
+        return _finite(rewards, _texts(groups, context.tokenizer))
 
 
 def _texts(groups: Sequence[Group], tokenizer: Tokenizer) -> list[tuple[str, str]]:

@@ -7,7 +7,6 @@ Legend: B rows, T time, C hidden, N tokens of completions, S completions, P prom
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,12 +16,14 @@ from torch import Tensor
 from core.config.train_config import TrainConfig
 from core.data.dataset import Rows, shuffled
 from core.data.mmap_file import MmapFileHandler
+from core.data.pairs import PairBatch
 from core.data.prompts import PromptBatch, PromptRows
 from core.data.tokenizer import Tokenizer
-from core.model.checkpoint import find_model, load_model
 from core.model.transformer import Transformer
-from core.trainer.completion_rows import CompletionBatch, Group, completion_batches
+from core.trainer.experience import Experience, ExperienceBatch, Group
 from core.trainer.logprobs import logprobs_and_entropies
+from core.trainer.preference import answer_hidden
+from core.trainer.reference import load_reference
 from core.trainer.rewards import Reward, build_reward
 from core.trainer.rl_losses import kl_k3
 from core.trainer.rollout import Draw, RolloutConfig, complete
@@ -36,67 +37,10 @@ if TYPE_CHECKING:
 TRAINING, VALIDATION = 0, 1
 
 
-@dataclass(slots=True)
-class Experience:
-    """The completions of a rollout; tokens lie flat in the order of completions, whose numbers count on by group."""
-
-    groups: list[Group]
-    lengths: Tensor  # (S,)
-    rewards: Tensor  # (S,) with the penalties of completions that were cut
-    is_cut: Tensor  # (S,) bool
-    tokens: dict[str, Tensor] = field(default_factory=dict)  # (N,) by name: old, reference, advantages, values, …
-    metrics: dict[str, Mean] = field(default_factory=dict)  # of the whole
-
-    @property
-    def starts(self) -> Tensor:
-        """Place (S,) of each completion's first token."""
-        return self.lengths.cumsum(0) - self.lengths
-
-    @property
-    def sequence(self) -> Tensor:
-        """Each token's completion, (N,)."""
-        return torch.arange(len(self.lengths), device=self.lengths.device).repeat_interleave(self.lengths)
-
-
-@dataclass(frozen=True, slots=True)
-class ExperienceBatch:
-    """Rows of an experience with what is known of their tokens (N,) and completions (S,)."""
-
-    rows: CompletionBatch
-    tokens: Mapping[str, Tensor]
-    rewards: Tensor  # (S,)
-    is_cut: Tensor  # (S,)
-    whole: Mapping[str, Mean]  # metrics of the whole experience
-
-    @property
-    def num_tokens(self) -> int:
-        return self.rows.num_tokens
-
-    def metrics(self) -> dict[str, Mean]:
-        """What the rollout was like."""
-        count = self.rows.num_sequences
-        return {
-            **self.whole,
-            "reward": Mean(self.rewards.sum(), count),
-            "length": Mean(len(self.rows.target), count),
-            "cut": Mean(self.is_cut.sum(), count),
-        }
-
-
-def policy_logprobs(model: Transformer, rows: CompletionBatch, temperature: float) -> tuple[Tensor, Tensor]:
-    """Log-probability and entropy (N,) in nats of each token of the completions, by the policy that draws.
-
-    A decoder without its head computes the rows; the head sees nothing but what predicts a completion.
-    """
-    hidden = model.hidden(**rows.inputs()).flatten(0, 1)[rows.source]  # (N, C)
+def policy_logprobs(model: Transformer, rows: PairBatch, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probability and entropy (N,) in nats of each token of the completions, by the policy that draws them."""
+    hidden = answer_hidden(model, rows)[rows.source]  # (N, C)
     return logprobs_and_entropies(hidden / temperature, model.lm_head.weight, rows.target)
-
-
-def load_reference(context: "TrainContext") -> Transformer:
-    """The frozen model that the policy began as."""
-    assert context.config.base is not None, "the config asks for a base"
-    model = load_model(find_model(context.config.base), dtype=torch.float32)
-    return model.to(context.device).eval().requires_grad_(False)
 
 
 class RLHFStrategy(ABC):
@@ -116,9 +60,7 @@ class RLHFStrategy(ABC):
 
     def prepare(self, context: "TrainContext") -> None:
         """Load the reference and what rewards."""
-        rows = context.train_rows
-        assert isinstance(rows, PromptRows)
-        self._reward = build_reward(context, rows.closing)
+        self._reward = build_reward(context)
         context.reference = load_reference(context)
 
     def updates(self, context: "TrainContext", batches: Sequence[PromptBatch]) -> Iterator[Sequence[ExperienceBatch]]:
@@ -130,7 +72,7 @@ class RLHFStrategy(ABC):
         for number in range(config.rollout_epochs):
             order = shuffled(len(experience.groups), config.seed, context.step, number)
             for part in np.array_split(order, config.num_minibatches):
-                yield self._batches(context, experience, [experience.groups[index] for index in sorted(part)])
+                yield self._batches(experience, [experience.groups[index] for index in sorted(part)])
 
     @abstractmethod
     def _assess(self, context: "TrainContext", experience: Experience) -> None:
@@ -148,15 +90,23 @@ class RLHFStrategy(ABC):
         ]
         draws = [Draw(prompt, (self.config.seed, VALIDATION, *place)) for prompt, place in prompts]
         experience = self._complete(context, draws, [[number] for number in range(len(draws))])
-        for batch in self._batches(context, experience, experience.groups):
+        for batch in self._batches(experience, experience.groups):
             with context.autocast():
-                logprobs, entropies = policy_logprobs(context.model, batch.rows, self.config.temperature)
+                logprobs, entropies = policy_logprobs(context.policy, batch.rows, self.config.temperature)
                 with context.as_reference() as reference:
                     expected, _ = policy_logprobs(reference, batch.rows, self.config.temperature)
             count = len(logprobs)
             kl = Mean(kl_k3(logprobs, expected).sum(), count)
-            tally.add({**batch.metrics(), "kl": kl, "entropy": Mean(entropies.sum(), count)})
+            tally.add({**batch.metrics, "kl": kl, "entropy": Mean(entropies.sum(), count)})
         return tally.means(context.ranks)
+
+    def score(self, means: Mapping[str, float]) -> float:
+        """A higher reward is the better validation."""
+        return -means["validation_reward"]
+
+    def _learnt_rewards(self, experience: Experience) -> Tensor:
+        """Rewards (S,) with the penalty of completions that were cut."""
+        return experience.rewards - self.config.missing_eos_penalty * experience.is_cut
 
     @property
     def _is_on_policy(self) -> bool:
@@ -183,40 +133,38 @@ class RLHFStrategy(ABC):
             max_running=config.rollout_batch_size,
         )
         with context.autocast():
-            completions = complete(context.model, draws, rollout)
+            completions = complete(context.policy, draws, rollout)
         groups = [
             Group(draws[group[0]].prompt_ids, {number: completions[number].ids for number in group})
             for group in numbers
         ]
         assert self._reward is not None, "prepare comes first"
         is_cut = torch.tensor([completion.is_cut for completion in completions])
-        rewards = self._reward(groups) - config.missing_eos_penalty * is_cut
         lengths = torch.tensor([len(completion.ids) for completion in completions])
-        moved = (values.to(context.device) for values in (lengths, rewards, is_cut))
+        moved = (values.to(context.device) for values in (lengths, self._reward(groups), is_cut))
         return Experience(groups, *moved)
 
     def _fill(
         self,
         context: "TrainContext",
         experience: Experience,
-        compute: Callable[[CompletionBatch], Mapping[str, Tensor]],
+        compute: Callable[[PairBatch], Mapping[str, Tensor]],
     ) -> None:
         """Add what a forward pass tells of each token (N,), by name."""
-        for batch in self._batches(context, experience, experience.groups):
-            places = batch.rows.places(experience.starts)
+        for batch in self._batches(experience, experience.groups):
             with context.autocast():
                 found = compute(batch.rows)
             for name, values in found.items():
                 whole = values.new_zeros(int(experience.lengths.sum()))
-                experience.tokens.setdefault(name, whole)[places] = values
+                experience.tokens.setdefault(name, whole)[batch.places] = values
 
     def _fill_logprobs(self, context: "TrainContext", experience: Experience, *, of_policy: bool) -> None:
         """Add `reference` log-probabilities where there is a divergence to weigh, and `old` ones of the policy."""
 
-        def compute(rows: CompletionBatch) -> dict[str, Tensor]:
+        def compute(rows: PairBatch) -> dict[str, Tensor]:
             found = {}
             if of_policy:
-                found["old"], _ = policy_logprobs(context.model, rows, self.config.temperature)
+                found["old"], _ = policy_logprobs(context.policy, rows, self.config.temperature)
             if self.config.kl_coef:
                 with context.as_reference() as reference:
                     found["reference"], _ = policy_logprobs(reference, rows, self.config.temperature)
@@ -224,15 +172,5 @@ class RLHFStrategy(ABC):
 
         self._fill(context, experience, compute)
 
-    def _batches(
-        self, context: "TrainContext", experience: Experience, groups: Sequence[Group]
-    ) -> list[ExperienceBatch]:
-        """The micro batches of some of the groups."""
-        config, batches = self.config, []
-        for rows in completion_batches(groups, row_tokens=config.max_seq_len, rows=config.micro_batch_size):
-            moved = rows.to(context.device)
-            places = moved.places(experience.starts)
-            tokens = {name: values[places] for name, values in experience.tokens.items()}
-            rewards, is_cut = experience.rewards[moved.numbers], experience.is_cut[moved.numbers]
-            batches.append(ExperienceBatch(moved, tokens, rewards, is_cut, experience.metrics))
-        return batches
+    def _batches(self, experience: Experience, groups: Sequence[Group]) -> list[ExperienceBatch]:
+        return experience.batches(groups, row_tokens=self.config.max_seq_len, num_rows=self.config.micro_batch_size)
