@@ -23,6 +23,9 @@ class TrainConfig(PreferenceOptions, RLOptions, Config):
         choices=("pt", "sft", "rm", "dpo", "ppo", "grpo"),
     )
     data: str = option(REQUIRED, "folder that `prepare` wrote")
+    mixture: dict[str, Any] = option(
+        {}, 'further data sets and their shares of the rows, as {"runs/chat": 0.2}; data gives the rest'
+    )
     output: str = option(REQUIRED, "run folder to make")
     base: str | None = option(None, "run or model folder to start from; without it the weights are fresh")
     preset: str = option("starter", "shape of a fresh model", choices=tuple(PRESETS))
@@ -85,6 +88,7 @@ class TrainConfig(PreferenceOptions, RLOptions, Config):
                 f"global_batch_size {self.global_batch_size} is not a multiple of micro_batch_size"
                 f" {self.micro_batch_size}: use {max(below, self.micro_batch_size)} or {below + self.micro_batch_size}"
             )
+        problems += _mixture_problems(self.mixture)
         if self.stage != "pt" and self.base is None:
             problems.append(f"stage {self.stage} needs base, the run or model to start from")
         try:
@@ -107,3 +111,14 @@ class TrainConfig(PreferenceOptions, RLOptions, Config):
     @property
     def schedule_config(self) -> ScheduleConfig:
         return ScheduleConfig.from_dict(self.schedule)
+
+
+def _mixture_problems(mixture: dict[str, Any]) -> list[str]:
+    problems = [
+        f"mixture's share of {folder} is {share!r}, it must be a number between 0.001 and 0.999"
+        for folder, share in mixture.items()
+        if not isinstance(share, int | float) or not 0.001 <= share <= 0.999
+    ]
+    if not problems and sum(mixture.values()) > 0.999:
+        problems.append(f"mixture's shares add up to {sum(mixture.values()):g} and leave nothing for data")
+    return problems

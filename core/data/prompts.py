@@ -6,6 +6,7 @@ A row is one prompt, with the tokens that open the answer.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 import torch
@@ -30,6 +31,19 @@ class PromptBatch:
     def to(self, device: torch.device) -> "PromptBatch":
         """Itself: the engine takes ids as numbers."""
         return self
+
+    def pin_memory(self) -> "PromptBatch":
+        """Itself."""
+        return self
+
+    def joined(self, others: Sequence["PromptBatch"]) -> "PromptBatch":
+        """These prompts and then those of the others."""
+        batches = (self, *others)
+        prompts, places = (tuple(chain.from_iterable(getattr(batch, name) for batch in batches)) for name in _FIELDS)
+        return PromptBatch(prompts, places)
+
+
+_FIELDS = ("prompts", "places")
 
 
 class PromptRows:
@@ -73,7 +87,7 @@ class PromptRows:
     def order(self, epoch: int) -> NDArray[np.int64]:
         """Documents in the order of an epoch."""
         documents = np.fromiter(self._documents, dtype=np.int64)
-        return documents if self._seed is None else documents[shuffled(len(documents), self._seed, epoch, 0)]
+        return documents[shuffled(len(documents), self._seed, epoch, 0)]
 
 
 @lru_cache(maxsize=4)

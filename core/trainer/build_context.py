@@ -10,6 +10,7 @@ import torch
 from core.config.model_config import PRESETS, ModelConfig
 from core.config.train_config import TrainConfig
 from core.data.dataset import Rows
+from core.data.mixture import Mixture, Part
 from core.data.mmap_file import MmapFileHandler
 from core.data.sampler import RowSampler
 from core.data.tokenizer import Tokenizer
@@ -32,7 +33,7 @@ from core.trainer.train_context import Best, RewardFunction, TrainContext
 logger = logging.getLogger(__name__)
 
 # What a resumed run must keep: its data order, its loss and its optimiser's state hang on these.
-SETTINGS_OF_A_RUN = ("stage", "base", "data", "optimizer", "max_seq_len", "global_batch_size", "seed")
+SETTINGS_OF_A_RUN = ("stage", "base", "data", "mixture", "optimizer", "max_seq_len", "global_batch_size", "seed")
 
 # fp32 weight and gradient, and at least one of the optimiser's averages.
 BYTES_PER_TRAINED_PARAMETER = 12
@@ -49,12 +50,12 @@ def build_context(config: TrainConfig, *, resume: bool, reward: RewardFunction |
         torch.set_num_threads(config.num_threads or num_usable_cores())
     torch.manual_seed(config.seed)
     strategy = STRATEGIES[config.stage](config)
-    handler = _open_data(config, strategy)
+    handler = _open_data(Path(config.data), config, strategy)
     tokenizer = Tokenizer.load(Path(config.data) / "tokenizer")
     checkpoint = _checkpoint_to_resume(run, config) if resume else None
     parent = find_model(config.base) if config.base else None
     model = _build_model(config, tokenizer, checkpoint or parent, device)
-    rows = strategy.rows(handler, "train", tokenizer=tokenizer, seed=config.seed)
+    rows = _train_rows(config, strategy, handler, tokenizer)
     sampler = RowSampler(rows.num_rows, config.global_batch_size)
     context = TrainContext(
         config=config,
@@ -81,15 +82,35 @@ def build_context(config: TrainConfig, *, resume: bool, reward: RewardFunction |
     return context
 
 
-def _open_data(config: TrainConfig, strategy: Strategy[Any]) -> MmapFileHandler:
-    handler = MmapFileHandler(Path(config.data))
+def _open_data(folder: Path, config: TrainConfig, strategy: Strategy[Any]) -> MmapFileHandler:
+    handler = MmapFileHandler(folder)
     if handler.kind not in strategy.dataset_kinds:
         kinds = " or ".join(strategy.dataset_kinds)
         raise DataError(
-            f"{config.data} holds {handler.kind} data, stage {config.stage} needs {kinds}.",
+            f"{folder} holds {handler.kind} data, stage {config.stage} needs {kinds}.",
             f"Prepare it with --kind {strategy.dataset_kinds[0]}.",
         )
     return handler
+
+
+def _train_rows(
+    config: TrainConfig, strategy: Strategy[Any], handler: MmapFileHandler, tokenizer: Tokenizer
+) -> Rows[Any]:
+    """Those of `data`, and of `mixture` where it names more. Raises DataError for data of another tokenizer."""
+    rows = strategy.rows(handler, "train", tokenizer=tokenizer, seed=config.seed)
+    if not config.mixture:
+        return rows
+    parts = [Part(config.data, rows, 1 - sum(config.mixture.values()))]
+    for folder, share in config.mixture.items():
+        other = _open_data(Path(folder), config, strategy)
+        if (other.kind, other.fingerprint) != (handler.kind, handler.fingerprint):
+            raise DataError(
+                f"{folder} holds {other.kind} data of the tokenizer {other.fingerprint[:12]}…,"
+                f" {config.data} {handler.kind} data of {handler.fingerprint[:12]}….",
+                "Prepare both alike.",
+            )
+        parts.append(Part(folder, strategy.rows(other, "train", tokenizer=tokenizer, seed=config.seed), share))
+    return Mixture(parts)
 
 
 def _validation_rows(strategy: Strategy[Any], handler: MmapFileHandler, tokenizer: Tokenizer) -> Rows[Any] | None:

@@ -31,6 +31,12 @@ class TrainBatch(Protocol):
 
     def to(self, device: torch.device) -> Self: ...
 
+    def pin_memory(self) -> Self:
+        """In memory that a GPU reads by itself."""
+
+    def joined(self, others: Sequence[Self]) -> Self:
+        """These rows and then those of the others."""
+
 
 B = TypeVar("B", bound=TrainBatch)
 

@@ -73,3 +73,7 @@ def test_the_reward_rises(rl_options: Options, tmp_path: Path, stage: str, chang
     assert sum(rewards[-5:]) > 2 * sum(rewards[:5])
     assert all(math.isfinite(row[name]) for row in rows for name in ("kl", "entropy", "ratio", "loss"))
     assert rows[-1]["kl"] > 0.1
+
+
+def test_a_resumed_run_is_the_same_run(rl_options: Options, tmp_path: Path) -> None:
+    pass
