@@ -13,7 +13,7 @@ from core.model.transformer import Transformer
 from core.trainer.rollout import Completion, Draw, RolloutConfig, complete
 
 VOCAB = 40
-PROMPTS = [list(range(3, 3 + length)) for length in (5, 40, 12, 70)]
+PROMPTS = [[3 + 7 * place % 37 for place in range(length)] for length in (5, 40, 12, 70)]
 
 
 @pytest.fixture
