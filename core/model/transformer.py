@@ -93,7 +93,8 @@ class Backbone(nn.Module):
         if self._rotary is None or self._rotary[0].device != device or len(self._rotary[0]) < end:
             # Grown by doubling: a config may promise a context of millions that nobody uses.
             size = min(max(1 << (end - 1).bit_length(), MIN_ROTARY_POSITIONS), limit)
-            self._rotary = rotary_table(self.config, size, device=device)
+            with torch.inference_mode(mode=False):  # a pass that only looks may come first, one with gradients later
+                self._rotary = rotary_table(self.config, size, device=device)
         cos, sin = self._rotary
         if position_ids is None:
             return cos[None, None, end - time : end], sin[None, None, end - time : end]
