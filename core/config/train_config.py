@@ -5,19 +5,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.config.model_config import PRESETS
+from core.config.preference_options import PreferenceOptions
 from core.config.schedule_config import ScheduleConfig
 from core.config.schema import REQUIRED, Config, option
 from core.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig(Config):
+class TrainConfig(PreferenceOptions, Config):
     """One stage of training: which data, which model, for how long."""
 
-    stage: str = option("pt", "pt learns from text, sft from conversations", choices=("pt", "sft"))
+    stage: str = option(
+        "pt",
+        "pt learns from text, sft from conversations, rm (a reward model) and dpo from pairs of answers",
+        choices=("pt", "sft", "rm", "dpo"),
+    )
     data: str = option(REQUIRED, "folder that `prepare` wrote")
     mixture: dict[str, Any] = option(
-        {}, 'further data sets and their shares of the rows, as {"runs/chat": 0.2}; data gives the rest'
+        {},
+        'further data sets and their shares of the rows, as {"runs/chat": 0.2}; data gives the rest',
+        stages=("pt", "sft"),
     )
     output: str = option(REQUIRED, "run folder to make")
     base: str | None = option(None, "run or model folder to start from; without it the weights are fresh")
@@ -26,7 +33,9 @@ class TrainConfig(Config):
 
     max_steps: int | None = option(None, "optimiser steps; without it they follow from epochs", minimum=1, unit="steps")
     epochs: float = option(1.0, "passes over the data when max_steps is not given", minimum=0, maximum=10_000)
-    max_seq_len: int = option(512, "length of one packed row", minimum=8, unit="tokens")
+    max_seq_len: int = option(
+        512, "length of one packed row; rm and dpo: longest prompt with its answer", minimum=8, unit="tokens"
+    )
     micro_batch_size: int = option(8, "rows in one forward pass", minimum=1, unit="rows")
     global_batch_size: int = option(32, "rows in one optimiser step", minimum=1, unit="rows")
 
@@ -72,7 +81,7 @@ class TrainConfig(Config):
     tensorboard: bool = option(False, "write the metrics as TensorBoard files too")
 
     def conflicts(self) -> list[str]:
-        problems = self._options_of_other_stages()
+        problems = self._options_of_other_stages() + PreferenceOptions.conflicts(self)
         if self.global_batch_size % self.micro_batch_size:
             below = self.global_batch_size // self.micro_batch_size * self.micro_batch_size
             problems.append(
@@ -80,8 +89,8 @@ class TrainConfig(Config):
                 f" {self.micro_batch_size}: use {max(below, self.micro_batch_size)} or {below + self.micro_batch_size}"
             )
         problems += _mixture_problems(self.mixture)
-        if self.stage == "sft" and self.base is None:
-            problems.append("stage sft needs base, the run or model to fine-tune")
+        if self.stage != "pt" and self.base is None:
+            problems.append(f"stage {self.stage} needs base, the run or model to start from")
         try:
             ScheduleConfig.from_dict(self.schedule)
         except ConfigError as exc:
@@ -96,7 +105,8 @@ class TrainConfig(Config):
             f"{field.name} belongs to stage {' and '.join(field.metadata['stages'])}, not to {self.stage}"
             for field in dataclasses.fields(self)
             if field.metadata["stages"] and self.stage not in field.metadata["stages"]
-            if getattr(self, field.name) != field.default
+            if getattr(self, field.name)
+            != (field.default_factory() if callable(field.default_factory) else field.default)
         ]
 
     @property

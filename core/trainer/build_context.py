@@ -18,13 +18,16 @@ from core.errors import ConfigError, DataError, ModelError, TrainingError
 from core.files import read_json_object
 from core.model.checkpoint import find_model, load_model, quantization_scheme
 from core.model.device import num_usable_cores, resolve_device
-from core.model.transformer import Transformer
+from core.model.folder import is_reward_model
+from core.model.heads import RewardModel, load_reward_model
+from core.model.transformer import Backbone, Transformer
 from core.model.weights import weights_hash
 from core.parallel.setup import Ranks
 from core.trainer.optimizer import build_optimizers
 from core.trainer.precision import resolve_precision
 from core.trainer.run_folder import RunFolder, load_optimizers, read_state
-from core.trainer.strategy import STRATEGIES, Strategy
+from core.trainer.stages import STRATEGIES
+from core.trainer.strategy import Strategy
 from core.trainer.train_context import Best, RewardFunction, TrainContext
 
 logger = logging.getLogger(__name__)
@@ -155,11 +158,12 @@ def _restore(context: TrainContext, checkpoint: Path) -> None:
         logger.warning("this resume is not bit-exact: %d → %d threads", before, now)
 
 
-def _build_model(config: TrainConfig, tokenizer: Tokenizer, source: Path | None, device: torch.device) -> Transformer:
+def _build_model(config: TrainConfig, tokenizer: Tokenizer, source: Path | None, device: torch.device) -> Backbone:
     """Weights of a checkpoint or parent, or fresh ones, in fp32."""
+    model: Backbone
     if source is not None:
         _check_base(source, tokenizer)
-        model = load_model(source, dtype=torch.float32).train()
+        model = _load(source, config).train()
     else:
         shape = _fresh_shape(config, tokenizer)
         _check_memory(shape, device)
@@ -177,6 +181,15 @@ def _build_model(config: TrainConfig, tokenizer: Tokenizer, source: Path | None,
             f"Set max_seq_len to {shape.max_position_embeddings} or less.",
         )
     return model.to(device)
+
+
+def _load(source: Path, config: TrainConfig) -> Backbone:
+    """A model as its stage takes it: stage rm puts a fresh head on a language model, or goes on with a reward model."""
+    if config.stage != "rm":
+        return load_model(source, dtype=torch.float32)
+    if is_reward_model(source):
+        return load_reward_model(source, dtype=torch.float32)
+    return RewardModel.from_backbone(load_model(source, dtype=torch.float32), config.seed)
 
 
 def _check_memory(shape: ModelConfig, device: torch.device) -> None:

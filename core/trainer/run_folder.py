@@ -28,7 +28,7 @@ from core.data.tokenizer import Tokenizer
 from core.errors import ModelError, TrainingError
 from core.files import sha256_file, sync, write_json
 from core.model.checkpoint import free_bytes, save_model
-from core.model.transformer import Transformer
+from core.model.transformer import Backbone
 from core.trainer.optimizer import load_optimizer_tensors, optimizer_tensors
 
 OPTIMIZER = "optimizer.safetensors"
@@ -120,9 +120,9 @@ def save_checkpoint(
     temporary = run.checkpoints / f".{final.name}.tmp"
     try:
         shutil.rmtree(temporary, ignore_errors=True)
-        policy = trained[""]
-        assert isinstance(policy, Transformer)
-        save_model(policy, temporary, tokenizer=tokenizer)
+        model = trained[""]
+        assert isinstance(model, Backbone)
+        save_model(model, temporary, tokenizer=tokenizer)
         tensors = {**optimizer_tensors(trained, optimizers), RNG_STATE: torch.get_rng_state()}
         save_file(tensors, temporary / OPTIMIZER)
         write_json(temporary / STATE, state)

@@ -34,9 +34,6 @@ class TrainBatch(Protocol):
     def pin_memory(self) -> Self:
         """In memory that a GPU reads by itself."""
 
-    def joined(self, others: Sequence[Self]) -> Self:
-        """These rows and then those of the others."""
-
 
 B = TypeVar("B", bound=TrainBatch)
 
@@ -115,7 +112,7 @@ class PTStrategy(SupervisedStrategy[Batch]):
         )
 
     def loss(self, context: "TrainContext", batch: Batch) -> Loss:
-        model = context.model
+        model = context.policy
         hidden = model.hidden(
             batch.input_ids, position_ids=batch.position_ids, document_ids=batch.document_ids
         )  # (B, T, C)
@@ -127,6 +124,3 @@ class SFTStrategy(PTStrategy):
     """The same loss, on the assistant's tokens alone: the batch's labels say which."""
 
     dataset_kinds: tuple[str, ...] = ("sft",)
-
-
-STRATEGIES: dict[str, type[Strategy[Any]]] = {"pt": PTStrategy, "sft": SFTStrategy}
