@@ -64,9 +64,11 @@ class Batch:
     def joined(self, others: Sequence["Batch"]) -> "Batch":
         """These rows and then those of the others."""
         batches = (self, *others)
-        tensors = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in _TENSORS}
-        counts = {name: sum(getattr(batch, name) for batch in batches) for name in ("num_tokens", "num_loss_tokens")}
-        return Batch(**tensors, **counts)
+        return Batch(
+            *(torch.cat([getattr(batch, name) for batch in batches]) for name in _TENSORS),
+            num_tokens=sum(batch.num_tokens for batch in batches),
+            num_loss_tokens=sum(batch.num_loss_tokens for batch in batches),
+        )
 
 
 _TENSORS = ("input_ids", "labels", "position_ids", "document_ids")

@@ -4,13 +4,15 @@ Each function takes loaded models and files and returns plain results, which `to
 """
 
 from core.evaluation.choices import ChoiceScore, evaluate_choices
-from core.evaluation.rewards import PairScore, WinRate, evaluate_pairs, win_rate
+from core.evaluation.rewards import PairScore, RewardScorer, evaluate_pairs
 from core.evaluation.text import Evaluation, evaluate, read_texts, window_nats
+from core.evaluation.win_rate import WinRate, win_rate
 
 __all__ = [
     "ChoiceScore",
     "Evaluation",
     "PairScore",
+    "RewardScorer",
     "WinRate",
     "evaluate",
     "evaluate_choices",

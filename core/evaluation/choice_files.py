@@ -12,20 +12,21 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from core.data.readers import read_file
 from core.data.records import place_text
 from core.data.streams import InputFile, members, open_text
 from core.errors import DataError
+from core.evaluation.reading import records
 
 LETTERS = "ABCDEFGHIJ"
 QUESTION_FIELDS = ("question", "question stem", "ctx", "context", "goal", "prompt", "query")
 OPTION_FIELDS = ("options", "choices", "choice", "endings")
 ANSWER_FIELDS = ("answer", "label", "answer key", "answerkey", "gold")
 # A question in these fields is a text that the right option goes on with, not one to be answered.
-CONTINUED_FIELDS = ("question stem", "ctx", "goal")
+CONTINUED_FIELDS = ("question stem", "ctx")
 # Examples to be shown before the questions of a benchmark lie in folders of this name: they are not asked.
 EXAMPLES_FOLDER = "dev"
 HELLASWAG_LINES = 6
+CHINESE_SHARE = 0.1
 _LABEL = re.compile(r"\s*\(?([A-J])[).．、:：]\s*")
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 
@@ -109,7 +110,7 @@ def _number(answer: Any, options: Sequence[str]) -> int:
 
 def _question(text: str, options: Sequence[str], answer: int, *, is_continued: bool = False) -> Question:
     """With what leads from a question to its answer, in its language."""
-    is_chinese = bool(_CHINESE.search(text))
+    is_chinese = len(_CHINESE.findall(text)) >= CHINESE_SHARE * len(text)
     if not is_continued:
         text = f"问题：{text}\n答案：" if is_chinese else f"Question: {text}\nAnswer:"
     return Question(text, tuple(option if is_chinese else f" {option.strip()}" for option in options), answer)
@@ -146,16 +147,10 @@ def _records(file: InputFile) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Rows as `prepare` reads them, with the answers of a `…-labels.lst` beside the file (PIQA has one)."""
     labels = file.path.with_name(f"{PurePosixPath(file.path.name.removesuffix('.gz')).stem}-labels.lst")
     answers = labels.read_text(encoding="utf-8").split() if labels.exists() else []
-    problems: list[tuple[str, int, str]] = []
-    records = read_file(file, lambda *problem: problems.append(problem), lambda _: None)
-    for number, record in enumerate(records):
-        if problems:
-            break
+    for number, record in enumerate(records(file)):
         if EXAMPLES_FOLDER not in PurePosixPath(record.file).parts:
             fields = record.value if isinstance(record.value, dict) else {}
             yield record.file, record.row, {**fields, "answer": answers[number]} if answers[number:] else fields
-    if problems:
-        raise DataError(f"{place_text(*problems[0][:2])}: {problems[0][2]}.", _FORMS)
 
 
 def _text_of(file: InputFile) -> str:

@@ -8,7 +8,6 @@ while the options follow one after the other.
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +44,15 @@ class ChoiceScore:
 def evaluate_choices(
     model: LanguageModel, files: Sequence[str | Path], *, max_questions: int | None = None
 ) -> list[ChoiceScore]:
-    """Score files of multiple-choice questions, of each the first `max_questions`. Raises DataError for bad rows."""
+    """Score files of multiple-choice questions, or `max_questions` spread over each. Raises DataError for bad rows."""
     found = input_files([Path(file) for file in files])
     return [_score_file(model, file, max_questions) for file in found if not file.name.endswith(".lst")]
 
 
 def _score_file(model: LanguageModel, file: InputFile, max_questions: int | None) -> ChoiceScore:
-    questions = list(islice(read_questions(file), max_questions))
+    questions = list(read_questions(file))
+    limit = min(max_questions or len(questions), len(questions))
+    questions = [questions[number * len(questions) // limit] for number in range(limit)]
     hits = normalised_hits = num_cut = 0
     for question in questions:
         nats, is_cut = option_nats(model, question)
