@@ -109,7 +109,11 @@ def prompt_of(value: str | Mapping[str, Any]) -> Messages:
     if isinstance(value, str):
         return [{"role": "user", "content": _text(value).text}]
     turns, prompt = _turns(value), _first(value, PROMPT_FIELDS)
-    if turns:
+    if any(value.get(chosen) and value.get(rejected) for chosen, rejected in CHOSEN_FIELDS):
+        example = recognise(value)
+        assert isinstance(example, Preference)
+        messages = example.messages
+    elif turns:
         messages = _messages(turns, str(value.get("system") or ""))
     elif prompt is not None:
         messages = [*_history(value), {"role": "user", "content": _question(value, prompt)}]

@@ -5,6 +5,7 @@ not favour short options. The question is computed once: its keys and values sta
 while the options follow one after the other.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from core.data.streams import InputFile, input_files
-from core.errors import DataError
+from core.errors import DataError, ModelError
 from core.evaluation.choice_files import Question, read_questions
 from core.evaluation.intervals import share_interval
 from core.evaluation.text import CHUNK_TOKENS
@@ -91,7 +92,13 @@ def option_nats(model: LanguageModel, question: Question) -> tuple[list[float], 
             "Leave the question out, or load the model with a larger context.",
         )
     kept = wholes[0][:shared][-room:]
-    return model.engine.call(partial(_option_nats, kept, options)), len(kept) < shared
+    nats = model.engine.call(partial(_option_nats, kept, options))
+    if not all(map(math.isfinite, nats)):
+        raise ModelError(
+            f"The loss of {model.name} on an option is not finite: its weights are damaged.",
+            "Download the model again, or go back to an earlier checkpoint.",
+        )
+    return nats, len(kept) < shared
 
 
 def _common_length(left: Sequence[int], right: Sequence[int]) -> int:

@@ -70,8 +70,10 @@ def win_rate(
 
 
 def _compared(groups: Sequence[Group], rewards: NDArray[np.float64], num_left_out: int) -> WinRate:
-    """Of rewards (prompts, 2)."""
-    count, (left, right) = len(rewards), rewards.T
+    """Of rewards (prompts, 2). Equal answers tie, whatever rounding makes of their rewards."""
+    is_same = np.array([np.array_equal(*group.answers) for group in groups])
+    left, right = rewards[:, 0], np.where(is_same, rewards[:, 0], rewards[:, 1])
+    count = len(rewards)
     wins, losses = int((left > right).sum()), int((left < right).sum())
     points = wins + (count - wins - losses) / 2
     lengths = np.array([[len(answer) for answer in group.answers] for group in groups])
