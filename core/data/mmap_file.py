@@ -111,7 +111,7 @@ class MmapFileHandler:
         for split in self.splits.values():
             for shard in split.shards:
                 for part in (shard.tokens, shard.offsets, shard.loss_mask):
-                    pages = None if part is None else part.base
+                    pages = part.base if isinstance(part, np.memmap) else None
                     if isinstance(pages, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
                         pages.madvise(mmap.MADV_DONTNEED)
 
