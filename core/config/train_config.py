@@ -24,7 +24,9 @@ class TrainConfig(OptimizerOptions, AdapterOptions, PreferenceOptions, RLOptions
     )
     data: str = option(REQUIRED, "folder that `prepare` wrote")
     mixture: dict[str, Any] = option(
-        {}, 'further data sets and their shares of the rows, as {"runs/chat": 0.2}; data gives the rest'
+        {},
+        'further data sets and their shares of the rows, as {"runs/chat": 0.2}; data gives the rest',
+        stages=("pt", "sft"),
     )
     output: str = option(REQUIRED, "run folder to make")
     base: str | None = option(None, "run or model folder to start from; without it the weights are fresh")
@@ -107,7 +109,8 @@ class TrainConfig(OptimizerOptions, AdapterOptions, PreferenceOptions, RLOptions
             f"{field.name} belongs to stage {' and '.join(field.metadata['stages'])}, not to {self.stage}"
             for field in dataclasses.fields(self)
             if field.metadata["stages"] and self.stage not in field.metadata["stages"]
-            if getattr(self, field.name) != field.default
+            if getattr(self, field.name)
+            != (field.default_factory() if callable(field.default_factory) else field.default)
         ]
 
 
