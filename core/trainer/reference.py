@@ -35,8 +35,13 @@ Logprobs = Callable[[Transformer, PairBatch], Tensor]
 FOLDER = "reference"
 
 
-def load_reference(context: "TrainContext") -> Transformer:
-    """The base of a run, frozen, in the policy's arithmetic so that both begin equal."""
+def load_reference(context: "TrainContext") -> Transformer | None:
+    """The base of a run, frozen, in the policy's arithmetic so that both begin equal.
+
+    None where adapters are trained: the policy without them is the reference, and no second model is held.
+    """
+    if context.model.adapter_base is not None:
+        return None
     assert context.config.base is not None, "the config asks for it"
     model = load_model(find_model(context.config.base), device=context.device, dtype=torch.float32)
     return model.requires_grad_(False)

@@ -50,7 +50,7 @@ def sample(context: TrainContext, prompts: list[str]) -> list[str]:
         context.tokenizer,
         name=context.run.root.name,
         quantization="none",
-        max_seq_len=context.model.config.max_position_embeddings,
+        max_seq_len=context.policy.config.max_position_embeddings,
         max_running=1,
     )
     options: dict[str, Any] = {"temperature": 0, "max_new_tokens": MAX_NEW_TOKENS}

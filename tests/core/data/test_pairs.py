@@ -53,6 +53,18 @@ def test_rows_are_filled_up_to_a_multiple_with_a_document_of_its_own() -> None:
     assert batch.num_tokens == 8 + 11
 
 
+def test_joined_batches_are_what_their_rows_together_are() -> None:
+    rows = [[Group(np.arange(n), [np.arange(1, 3), np.arange(2, 5)])] for n in (3, 6, 20)]
+    one, two = collate(rows[:2], torch.tensor([0, 1])), collate(rows[2:], torch.tensor([2]))
+    expected, joined = collate(rows, torch.tensor([0, 1, 2])), one.joined([two])
+    for field in dataclasses.fields(PairBatch):
+        value, wanted = getattr(joined, field.name), getattr(expected, field.name)
+        if field.name == "document_ids":
+            assert torch.equal(value == 0, wanted == 0)
+        else:
+            assert torch.equal(value, wanted) if isinstance(wanted, torch.Tensor) else value == wanted, field.name
+
+
 def test_every_pair_comes_once_with_both_answers_up_to_the_end_of_the_turn(
     pair_data: Path, tokenizer: Tokenizer
 ) -> None:
