@@ -53,13 +53,18 @@ def files(folder: Path) -> list[Path]:
     return sorted((folder / FOLDER).glob("*.safetensors"))
 
 
-@pytest.mark.parametrize("loss", ["sigmoid", "kto"])
-def test_a_run_with_cached_numbers_is_the_run_without(options: Options, loss: str, tmp_path: Path) -> None:
+INT8_LORA = {"adapter": "lora", "base_quantization": "int8"}
+
+
+@pytest.mark.parametrize("changes", [{"loss": "sigmoid"}, {"loss": "kto"}, INT8_LORA])
+def test_a_run_with_cached_numbers_is_the_run_without(
+    options: Options, changes: dict[str, Any], tmp_path: Path
+) -> None:
     losses = []
     for cached in (True, False):
         output = tmp_path / f"run-{cached}"
-        changes = {"output": str(output), "cache_reference": cached, "micro_batch_size": 4, "learning_rate": 0.003}
-        train(TrainConfig.from_dict(options(loss=loss, **changes)))
+        fixed = {"output": str(output), "cache_reference": cached, "micro_batch_size": 4, "learning_rate": 0.003}
+        train(TrainConfig.from_dict(options(**fixed, **changes)))
         rows = read_metrics(output / "metrics.jsonl")
         losses.append([row.get("loss", row.get("validation_loss")) for row in rows])
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
@@ -85,7 +90,7 @@ def test_other_weights_data_or_lengths_are_other_numbers(
         model.model.norm.weight[5] += 1e-3
     save_model(model, tmp_path / "base2", tokenizer=tokenizer)
     write_pairs(tmp_path / "data2", tokenizer, pairs(24, seed=6))
-    changes = ({}, {"base": str(tmp_path / "base2")}, {"data": str(tmp_path / "data2")}, {"max_seq_len": 64})
+    changes = ({}, {"base": str(tmp_path / "base2")}, {"data": str(tmp_path / "data2")}, {"max_seq_len": 64}, INT8_LORA)
     for change in changes:
         build_context(TrainConfig.from_dict(options(**change)), resume=False)
     assert computed == ["train", "validation"] * len(changes)
