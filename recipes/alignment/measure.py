@@ -47,14 +47,11 @@ def main() -> None:
     inputs = Inputs(arguments.data, arguments.starter)
     scorer = RewardScorer.load(arguments.reward_model)
     pairs = [inputs.data / "pairs" / f"{name}.jsonl" for name in ("heldout", "judged")]
-    report: dict[str, Any] = {
-        "reward_model": [score.to_dict() for score in evaluate_pairs(scorer, pairs)],
-        "models": {},
-    }
-    for score in report["reward_model"]:
-        print(
-            f"{score['file']}: accuracy {score['accuracy']:.3f} of {score['num_pairs']}, longer {score['longer_wins']:.3f}"
-        )
+    scores = [score.to_dict() for score in evaluate_pairs(scorer, pairs)]
+    report: dict[str, Any] = {"reward_model": scores, "models": {}}
+    for score in scores:
+        longer = score["longer_wins"]
+        print(f"{score['file']}: accuracy {score['accuracy']:.3f} of {score['num_pairs']} pairs, longer {longer:.3f}")
     before = core.load(arguments.before)
     print(f"{'model':24} {'en bits/B':>9} {'zh bits/B':>9} {'response':>9} {'reward':>8} {'win rate':>9} {'tokens':>7}")
     for name in arguments.models:
