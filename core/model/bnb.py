@@ -1,10 +1,10 @@
-"""8- and 4-bit weights on a GPU, through bitsandbytes: its kernels, its formats, the blocks' matrices alone.
+"""8- and 4-bit weights through bitsandbytes: its kernels, its formats, the blocks' matrices alone.
 
 int8 is LLM.int8() with outliers apart, int4 is NF4 computed in the model's type. Embedding and head stay as they
 are. The same code runs on a CPU, slowly. Sources: Dettmers et al. 2022 (LLM.int8()), 2023 (QLoRA, NF4).
 """
 
-from torch import nn
+from torch import Tensor, nn
 
 from core.errors import ConfigError
 from core.model.transformer import Transformer
@@ -38,3 +38,11 @@ def quantize_with_bitsandbytes_(model: Transformer, bits: int) -> None:
         layer.bias = linear.bias
         parent, _, child = name.rpartition(".")
         setattr(model.model.layers.get_submodule(parent), child, layer.to(device))
+
+
+def dequantized_nf4(layer: nn.Linear) -> Tensor:
+    """The weights (O, I) of a layer that bitsandbytes holds in 4 bits."""
+    from bitsandbytes.functional import dequantize_4bit
+
+    weight: Tensor = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+    return weight

@@ -31,6 +31,9 @@ class TrainBatch(Protocol):
 
     def to(self, device: torch.device) -> Self: ...
 
+    def pin_memory(self) -> Self:
+        """In memory that a GPU reads by itself."""
+
 
 B = TypeVar("B", bound=TrainBatch)
 
@@ -109,7 +112,7 @@ class PTStrategy(SupervisedStrategy[Batch]):
         )
 
     def loss(self, context: "TrainContext", batch: Batch) -> Loss:
-        model = context.model
+        model = context.policy
         hidden = model.hidden(
             batch.input_ids, position_ids=batch.position_ids, document_ids=batch.document_ids
         )  # (B, T, C)
@@ -121,6 +124,3 @@ class SFTStrategy(PTStrategy):
     """The same loss, on the assistant's tokens alone: the batch's labels say which."""
 
     dataset_kinds: tuple[str, ...] = ("sft",)
-
-
-STRATEGIES: dict[str, type[Strategy[Any]]] = {"pt": PTStrategy, "sft": SFTStrategy}

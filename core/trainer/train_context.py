@@ -16,7 +16,8 @@ from core.config.train_config import TrainConfig
 from core.data.dataset import Rows
 from core.data.sampler import RowSampler
 from core.data.tokenizer import Tokenizer
-from core.model.transformer import Transformer
+from core.model.adapters import adapters_off
+from core.model.transformer import Backbone, Transformer
 from core.parallel.setup import Ranks
 from core.trainer.run_folder import RunFolder
 from core.trainer.strategy import Strategy
@@ -49,7 +50,7 @@ class TrainContext:
     device: torch.device
     dtype: torch.dtype
     ranks: Ranks
-    model: Transformer
+    model: Backbone
     tokenizer: Tokenizer
     optimizers: list[Optimizer]
     strategy: Strategy[Any]
@@ -80,6 +81,12 @@ class TrainContext:
         return folder if self.config.keep_best and folder.exists() else None
 
     @property
+    def policy(self) -> Transformer:
+        """The model as what it is in every stage but `rm`."""
+        assert isinstance(self.model, Transformer), "a reward model writes nothing"
+        return self.model
+
+    @property
     def trained(self) -> dict[str, nn.Module]:
         """What optimisers own and checkpoints keep, by the prefix of its tensors' names."""
         return {"": self.model} if self.value is None else {"": self.model, "value.": self.value}
@@ -90,7 +97,11 @@ class TrainContext:
 
     @contextmanager
     def as_reference(self) -> Iterator[Transformer]:
-        """The frozen model that the policy began as."""
+        """The frozen model that the policy began as: where adapters are trained, the policy without them."""
+        if self.model.adapter_base is not None:
+            with adapters_off(self.model):
+                yield self.policy
+            return
         assert self.reference is not None, "the strategy asked for no reference"
         yield self.reference
 

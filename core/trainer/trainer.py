@@ -16,9 +16,10 @@ from typing import Any
 import torch
 
 from core.config.train_config import TrainConfig
+from core.data.prefetch import Prefetch
 from core.errors import TrainingError
 from core.files import write_json
-from core.model.checkpoint import free_bytes, load_model, save_model
+from core.model.checkpoint import free_bytes
 from core.trainer.build_context import build_context
 from core.trainer.callbacks import (
     Callback,
@@ -29,6 +30,7 @@ from core.trainer.callbacks import (
     ValidationCallback,
 )
 from core.trainer.metrics import MetricsWriter
+from core.trainer.parameters import load_trained_, num_trained, save_result
 from core.trainer.run_folder import RunFolder
 from core.trainer.samples import SamplesCallback
 from core.trainer.schedule import learning_rate_factor
@@ -70,8 +72,8 @@ def train(
         assert newest is not None, "the checkpoint callback saves at the end"
         return newest
     if context.best_checkpoint:
-        context.model.load_state_dict(load_model(context.best_checkpoint, dtype=torch.float32).state_dict())
-    save_model(context.model, run.model, tokenizer=context.tokenizer, extra={"astrai": _origin(context)})
+        load_trained_(context.model, context.best_checkpoint)
+    save_result(context.model, run.model, tokenizer=context.tokenizer, origin=_origin(context))
     return run.model
 
 
@@ -80,6 +82,7 @@ def _plan(context: TrainContext) -> dict[str, object]:
     return {
         "stage": context.config.stage,
         "num_parameters": context.model.config.num_parameters,
+        "num_trained": num_trained(context.model),
         "device": context.device.type,
         "first_step": context.step,
         "num_steps": context.num_steps,
@@ -119,14 +122,17 @@ class Trainer:
         self.context = context
         self.callbacks = callbacks
         self._schedule = context.config.schedule_config
+        # Rows are read ahead of the step that learns from them.
+        self._rows = Prefetch(self._micro_batches, range(context.step, context.num_steps))
         self._parameters = [p for module in context.trained.values() for p in module.parameters() if p.requires_grad]
 
     def run(self, stop: StopSignal) -> None:
         """Step until done or stopped, then let every callback finish."""
-        while not self.context.is_done and not stop.is_set:
-            result = self._guarded_step()
-            for callback in self.callbacks:
-                callback.after_step(self.context, result)
+        with self._rows:
+            while not self.context.is_done and not stop.is_set:
+                result = self._guarded_step()
+                for callback in self.callbacks:
+                    callback.after_step(self.context, result)
         for callback in self.callbacks:
             callback.at_end(self.context)
 
@@ -143,8 +149,7 @@ class Trainer:
         """One step: `global_batch_size` rows, and the update or updates that the strategy makes of them."""
         context = self.context
         start = time.perf_counter()
-        batches = self._micro_batches()
-        wait_s = time.perf_counter() - start
+        batches = [batch.to(context.device) for batch in self._rows.take()]
         factor = learning_rate_factor(context.step, context.num_steps, self._schedule)
         rate = context.config.learning_rate * factor
         updates = [self._update(update, rate) for update in context.strategy.updates(context, batches)]
@@ -162,16 +167,15 @@ class Trainer:
             learning_rate=rate,
             num_tokens=num_tokens,
             seconds=seconds,
-            data_wait_s=wait_s,
+            data_wait_s=self._rows.wait_s,
         )
 
-    def _micro_batches(self) -> list[Any]:
+    def _micro_batches(self, step: int) -> list[Any]:
+        """The rows of a step; for a GPU in memory that it reads by itself."""
         context, size = self.context, self.context.config.micro_batch_size
-        places = context.sampler.step_rows(context.step)
-        return [
-            context.train_rows.batch(places[first : first + size]).to(context.device)
-            for first in range(0, len(places), size)
-        ]
+        places = context.sampler.step_rows(step)
+        batches = [context.train_rows.batch(places[first : first + size]) for first in range(0, len(places), size)]
+        return [batch.pin_memory() for batch in batches] if context.device.type == "cuda" else batches
 
     def _update(self, batches: Sequence[Any], rate: float) -> _Update:
         """Accumulate the gradient of the micro batches and step."""
