@@ -71,7 +71,7 @@ class Backbone(nn.Module):
         end = cache.begin(time, self.config.sliding_window, device)
         if document_ids is not None:
             end = min(end, self.config.max_position_embeddings)
-        shared = AttentionInput(*self._cos_sin(end, time, position_ids, device), cache)
+        shared = AttentionInput(*self._cos_sin(end, time, position_ids, device), cache, fuses=kv_cache is None)
         x = self.model.embed_tokens(input_ids)  # (B, T, C)
         is_checkpointed = self.checkpoints_blocks and torch.is_grad_enabled()
         for block in self.model.layers:
