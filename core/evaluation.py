@@ -86,8 +86,7 @@ def text_nats_of(model: LanguageModel, text: str) -> tuple[float, int]:
     first token that it scores.
     """
     tokenizer = model.tokenizer
-    start = tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id
-    ids = [start, *tokenizer.encode(text), tokenizer.eos_id]
+    ids = [tokenizer.start_id, *tokenizer.encode(text), tokenizer.eos_id]
     size = model.max_seq_len
     total, scored = 0.0, 1
     while scored < len(ids):

@@ -22,7 +22,7 @@ from core.files import read_json_object
 REQUIRED = dataclasses.MISSING
 
 
-def option(
+def option(  # noqa: PLR0913 - one declaration per field, by keyword
     default: Any,
     help: str,
     *,
@@ -30,9 +30,14 @@ def option(
     maximum: float | None = None,
     choices: tuple[str, ...] | None = None,
     unit: str = "",
+    stages: tuple[str, ...] | None = None,
 ) -> Any:
-    """Declare one field of a config. `default` may be a list or dict (copied) or REQUIRED."""
-    metadata = {"help": help, "minimum": minimum, "maximum": maximum, "choices": choices, "unit": unit}
+    """Declare one field of a config. `default` may be a list or dict (copied) or REQUIRED.
+
+    `stages` are those of training that the field belongs to; without any it belongs to all.
+    """
+    limits = {"minimum": minimum, "maximum": maximum, "choices": choices}
+    metadata = {"help": help, **limits, "unit": unit, "stages": stages}
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     if default is REQUIRED:

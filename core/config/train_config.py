@@ -1,5 +1,6 @@
 """A training run: `TrainConfig`. Its JSON in the run folder is the run."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +60,7 @@ class TrainConfig(Config):
     log_interval: int = option(10, "steps between metric rows", minimum=1)
 
     def conflicts(self) -> list[str]:
-        problems = []
+        problems = self._options_of_other_stages()
         if self.global_batch_size % self.micro_batch_size:
             below = self.global_batch_size // self.micro_batch_size * self.micro_batch_size
             problems.append(
@@ -75,6 +76,15 @@ class TrainConfig(Config):
         if self.max_steps is None and self.epochs == 0:
             problems.append("epochs is 0 and max_steps is not given, nothing would be trained")
         return problems
+
+    def _options_of_other_stages(self) -> list[str]:
+        """Options that were set and that this stage does not read."""
+        return [
+            f"{field.name} belongs to stage {' and '.join(field.metadata['stages'])}, not to {self.stage}"
+            for field in dataclasses.fields(self)
+            if field.metadata["stages"] and self.stage not in field.metadata["stages"]
+            if getattr(self, field.name) != field.default
+        ]
 
     @property
     def schedule_config(self) -> ScheduleConfig:

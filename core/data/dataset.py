@@ -9,8 +9,10 @@ whole. Each pre-training document begins with `start_id`, so its first token is 
     document   0 0 0 0 | 0 0 1 1 | 1 2 2 2 | …    position_ids restart with each document
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +24,20 @@ from core.errors import DataError
 
 IGNORED = -100
 Ids = NDArray[np.int64]
+B_co = TypeVar("B_co", covariant=True)
+
+
+class Rows(Protocol[B_co]):
+    """One split as rows: what a stage reads. Which row is where is a pure function of (seed, epoch, index)."""
+
+    def num_rows(self, epoch: int) -> int: ...
+
+    def batch(self, places: Sequence[tuple[int, int]]) -> B_co:
+        """The rows at these (epoch, index) places."""
+
+    @property
+    def problems(self) -> list[str]:
+        """What was left out of the rows and why, in sentences; empty when nothing was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +48,12 @@ class Batch:
     labels: Tensor  # (B, T) int64
     position_ids: Tensor  # (B, T) int64, from 0 in each document's part of the row
     document_ids: Tensor  # (B, T) int64, which document of the row
+    num_tokens: int  # without padding
+    num_loss_tokens: int  # labels that are not IGNORED
 
     def to(self, device: torch.device) -> "Batch":
-        parts = (self.input_ids, self.labels, self.position_ids, self.document_ids)
-        return Batch(*(part.to(device, non_blocking=True) for part in parts))
-
-    @property
-    def num_loss_tokens(self) -> int:
-        return int((self.labels != IGNORED).sum())
+        names = ("input_ids", "labels", "position_ids", "document_ids")
+        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
 
 
 class PackedDataset:
@@ -62,24 +76,27 @@ class PackedDataset:
             raise DataError(f"The {split} split is empty.", "Run `prepare` on more text.")
 
     @property
-    def num_truncated(self) -> int:
-        """Conversations longer than a row, which lose their end."""
-        return 0 if self.is_stream else int((self.lengths > self.max_seq_len + 1).sum())
+    def problems(self) -> list[str]:
+        """Conversations longer than a row lose their end."""
+        count = 0 if self.is_stream else int((self.lengths > self.max_seq_len + 1).sum())
+        return [f"{count:,} conversations are longer than {self.max_seq_len} tokens"] if count else []
 
     def num_rows(self, epoch: int) -> int:
         return len(self._epoch(epoch).row_order)
 
-    def row(self, epoch: int, index: int) -> tuple[Ids, Ids, Ids, Ids]:
-        """input_ids, labels, position_ids, document_ids of one row, each (T,)."""
+    def row(self, epoch: int, index: int) -> tuple[Ids, Ids, Ids, Ids, int]:
+        """input_ids, labels, position_ids, document_ids of one row, each (T,), and how many tokens it holds."""
         plan = self._epoch(epoch)
         row = int(plan.row_order[index])
         pieces = self._stream_pieces(plan, row) if self.is_stream else self._conversations(plan, row)
         return self._join(pieces)
 
-    def batch(self, places: list[tuple[int, int]]) -> Batch:
+    def batch(self, places: Sequence[tuple[int, int]]) -> Batch:
         """The rows at these (epoch, index) places."""
-        rows = [self.row(epoch, index) for epoch, index in places]
-        return Batch(*(torch.from_numpy(np.stack(parts)) for parts in zip(*rows, strict=True)))
+        *columns, counts = zip(*(self.row(epoch, index) for epoch, index in places), strict=True)
+        ids, labels, positions, documents = (torch.from_numpy(np.stack(parts)) for parts in columns)
+        num_loss_tokens = int((labels != IGNORED).sum())
+        return Batch(ids, labels, positions, documents, num_tokens=sum(counts), num_loss_tokens=num_loss_tokens)
 
     def _epoch(self, epoch: int) -> "_EpochPlan":
         return _plan_epoch(self, epoch)
@@ -108,7 +125,7 @@ class PackedDataset:
             pieces.append(_Piece(ids, mask[: len(ids)].astype(bool)))
         return pieces
 
-    def _join(self, pieces: list["_Piece"]) -> tuple[Ids, Ids, Ids, Ids]:
+    def _join(self, pieces: list["_Piece"]) -> tuple[Ids, Ids, Ids, Ids, int]:
         """Shift each piece by one for its labels and fill the row up.
 
         A piece of n tokens gives n - 1 predictions. In a stream the last token of a finished
@@ -128,7 +145,7 @@ class PackedDataset:
             targets = np.where(piece.mask, piece.ids, IGNORED)[1 : keep + 1]
             labels[place : place + len(targets)] = targets
             place += keep
-        return ids, labels, positions, documents
+        return ids, labels, positions, documents, place
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,8 @@ class Tokenizer:
         if eos_id is None:
             raise ModelError("The tokenizer names no eos_token.", f"Add eos_token to {SETTINGS_FILE}.")
         self.eos_id = eos_id
+        # What a document of a training stream begins with, so that its first token is predicted too.
+        self.start_id = eos_id if self.bos_id is None else self.bos_id
         self.chat_template: str = _chat_template(settings, added_tokens)
         self.stop_ids = frozenset(
             {eos_id, *settings.get("stop_ids", ()), *(added_tokens[end] for end in TURN_ENDS if end in added_tokens)}

@@ -3,6 +3,7 @@
 Only safetensors are opened; a pickle is refused. Weights are mapped, so reading costs what is touched.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from core.data.placeholder import refuse_placeholder
 from core.errors import ModelError
-from core.files import read_json_object, write_atomic, write_json
+from core.files import read_json_object, sha256_file, write_atomic, write_json
 from core.model.folder import unfinished_files
 
 WEIGHTS = "model.safetensors"
@@ -90,6 +91,14 @@ def weight_files(folder: Path) -> list[Path]:
             "Use a version of the model in safetensors.",
         )
     raise ModelError(f"{folder} has no {WEIGHTS}.", "Choose a folder that holds a model.")
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 of every byte of a model's weights: whether two folders hold the same model."""
+    digest = hashlib.sha256()
+    for path in [folder] if folder.is_file() else weight_files(folder):
+        digest.update(sha256_file(path).encode())
+    return digest.hexdigest()
 
 
 def _files_of_index(folder: Path) -> list[Path]:

@@ -1,22 +1,21 @@
-"""What happens beside the steps of a run: metrics, validation, checkpoints, a user's stop.
+"""What happens beside the steps of a run: metrics, validation, checkpoints.
 
 Gradient clipping and the schedule belong to the step and are in the Trainer.
 """
 
 import logging
-import signal
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import torch
 
+from core.data.dataset import PackedDataset
 from core.model.score import bits_per_byte
 from core.trainer.metrics import MetricsWriter, bytes_per_token
 from core.trainer.run_folder import save_checkpoint
+from core.trainer.tally import Mean, Tally
 from core.trainer.train_context import TrainContext
 
 logger = logging.getLogger(__name__)
@@ -26,13 +25,19 @@ ProgressReporter = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """One finished optimiser step. `loss` is the mean over its tokens in nats."""
+    """One finished step. `metrics` holds sums over its updates by name, `loss` among them."""
 
-    loss: float
+    metrics: dict[str, Mean]
     grad_norm: float
     learning_rate: float
     num_tokens: int
     seconds: float
+    data_wait_s: float
+
+    @property
+    def loss(self) -> float:
+        """Mean over the terms of the loss, for language modelling nats per token."""
+        return float(self.metrics["loss"].total) / float(self.metrics["loss"].weight)
 
 
 class Callback(Protocol):
@@ -61,16 +66,18 @@ class MetricsCallback:
             self._write(context)
 
     def _write(self, context: TrainContext) -> None:
-        tokens = sum(result.num_tokens for result in self._since)
         seconds = sum(result.seconds for result in self._since)
-        last = self._since[-1]
+        last, tally = self._since[-1], Tally()
+        for result in self._since:
+            tally.add(result.metrics)
         row = {
             "time": time.time(),
-            "loss": sum(result.loss * result.num_tokens for result in self._since) / tokens,
+            **{name: float(mean.total) / float(mean.weight) for name, mean in tally.local_totals().items()},
             "learning_rate": last.learning_rate,
             "grad_norm": last.grad_norm,
             "tokens": context.tokens,
-            "tokens_per_s": tokens / seconds,
+            "tokens_per_s": sum(result.num_tokens for result in self._since) / seconds,
+            "data_wait": sum(result.data_wait_s for result in self._since) / seconds,
             "eta_s": (context.num_steps - context.step) * context.train_s / context.step,
         }
         self._since.clear()
@@ -111,30 +118,26 @@ class ValidationCallback:
 
 @torch.no_grad()
 def validate(context: TrainContext) -> dict[str, float]:
-    """`validation_loss` (nats per token) and for text `validation_bits_per_byte`; empty without any token.
+    """`validation_loss` and the strategy's other means, for text `validation_bits_per_byte`; empty without any token.
 
     Rows are taken evenly over the whole split, whose languages need not be mixed on disk.
     """
-    rows = context.validation_rows
+    rows, config = context.validation_rows, context.config
     assert rows is not None
-    size = context.config.micro_batch_size
     available = rows.num_rows(0)
-    limit = min(available, max(context.config.validation_tokens // rows.max_seq_len, 1))
+    limit = min(available, max(config.validation_tokens // config.max_seq_len, 1))
     places = [(0, index * available // limit) for index in range(limit)]
-    total, weight = 0.0, 0
+    batches = (
+        rows.batch(places[first : first + config.micro_batch_size]).to(context.device)
+        for first in range(0, limit, config.micro_batch_size)
+    )
     context.model.eval()
-    for first in range(0, limit, size):
-        batch = rows.batch(places[first : first + size]).to(context.device)
-        with torch.autocast(context.device.type, context.dtype, enabled=context.dtype != torch.float32):
-            total += context.strategy.loss(context.model, batch).item()
-        weight += context.strategy.weight(batch)
+    means = context.strategy.validate(context, batches)
     context.model.train()
-    if not weight:
-        return {}
-    values = {"validation_loss": total / weight}
-    if rows.is_stream:
-        num_bytes = weight * bytes_per_token(rows.handler, rows.split)
-        values["validation_bits_per_byte"] = bits_per_byte(total, num_bytes)
+    values = {f"validation_{name}": value for name, value in means.items()}
+    if isinstance(rows, PackedDataset) and rows.is_stream and means:
+        num_bytes = bytes_per_token(rows.handler, rows.split)
+        values["validation_bits_per_byte"] = bits_per_byte(means["loss"], num_bytes)
     return values
 
 
@@ -156,7 +159,7 @@ class CheckpointCallback:
     def _save(self, context: TrainContext) -> None:
         folder = save_checkpoint(
             context.run,
-            context.model,
+            context.trained,
             context.optimizers,
             context.tokenizer,
             state=context.state(),
@@ -164,41 +167,3 @@ class CheckpointCallback:
         )
         logger.info("checkpoint %s", folder.name)
         self._saved_at, self._saved_step = time.monotonic(), context.step
-
-
-class StopSignal:
-    """Turns SIGINT and SIGTERM into an orderly end after the current step.
-
-    A second signal ends the process at once. Outside the main thread it only offers `request`.
-    """
-
-    def __init__(self, report: ProgressReporter | None = None) -> None:
-        """`report` is told {"stopping": True} when the first signal comes."""
-        self._report = report
-        self._event = threading.Event()
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    @property
-    def is_set(self) -> bool:
-        return self._event.is_set()
-
-    def request(self) -> None:
-        self._event.set()
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._event.is_set():
-            raise KeyboardInterrupt
-        logger.warning("stopping after this step; again to stop at once")
-        self._event.set()
-        if self._report:
-            self._report({"stopping": True})

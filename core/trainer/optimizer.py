@@ -4,19 +4,22 @@
 blocks' matrices and leaves embeddings, head and norms to AdamW, at the same learning rate.
 """
 
+from collections.abc import Mapping
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from core.config.train_config import TrainConfig
-from core.model.transformer import Transformer
 from core.trainer.muon import Muon
 
 
-def build_optimizers(model: Transformer, config: TrainConfig, device: torch.device) -> list[Optimizer]:
-    """One or two optimisers that together own every parameter once."""
-    hidden = {id(p) for p in model.model.layers.parameters() if p.dim() > 1} if config.optimizer == "muon" else set()
-    rest = [parameter for parameter in model.parameters() if id(parameter) not in hidden]
+def build_optimizers(trained: Mapping[str, nn.Module], config: TrainConfig, device: torch.device) -> list[Optimizer]:
+    """One or two optimisers that together own every parameter that is trained once."""
+    named = named_parameters(trained)
+    hidden = {name for name, parameter in named.items() if ".layers." in name and parameter.dim() > 1}
+    hidden = hidden if config.optimizer == "muon" else set()
+    rest = [parameter for name, parameter in named.items() if name not in hidden]
     groups = [
         {"params": [parameter for parameter in rest if parameter.dim() > 1], "weight_decay": config.weight_decay},
         {"params": [parameter for parameter in rest if parameter.dim() == 1], "weight_decay": 0.0},
@@ -26,10 +29,9 @@ def build_optimizers(model: Transformer, config: TrainConfig, device: torch.devi
         AdamW(groups, lr=config.learning_rate, betas=betas, fused=device.type in ("cpu", "cuda"))
     ]
     if hidden:
-        matrices = [parameter for parameter in model.parameters() if id(parameter) in hidden]
         optimizers.append(
             Muon(
-                matrices,
+                [named[name] for name in named if name in hidden],
                 lr=config.learning_rate,
                 weight_decay=config.weight_decay,
                 momentum=config.muon_momentum,
@@ -38,20 +40,32 @@ def build_optimizers(model: Transformer, config: TrainConfig, device: torch.devi
     return optimizers
 
 
-def optimizer_tensors(model: Transformer, optimizers: list[Optimizer]) -> dict[str, Tensor]:
+def named_parameters(trained: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+    """Every parameter that is trained, by its module's prefix and its name."""
+    return {
+        f"{prefix}{name}": parameter
+        for prefix, module in trained.items()
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def optimizer_tensors(trained: Mapping[str, nn.Module], optimizers: list[Optimizer]) -> dict[str, Tensor]:
     """The optimisers' state as `parameter name.state name`."""
     return {
         f"{name}.{key}": value
-        for name, parameter in model.named_parameters()
+        for name, parameter in named_parameters(trained).items()
         for optimizer in optimizers
         for key, value in optimizer.state.get(parameter, {}).items()
     }
 
 
-def load_optimizer_tensors(model: Transformer, optimizers: list[Optimizer], tensors: dict[str, Tensor]) -> None:
+def load_optimizer_tensors(
+    trained: Mapping[str, nn.Module], optimizers: list[Optimizer], tensors: dict[str, Tensor]
+) -> None:
     """Restore what `optimizer_tensors` gave."""
     owners = {id(p): o for o in optimizers for group in o.param_groups for p in group["params"]}
-    parameters = dict(model.named_parameters())
+    parameters = named_parameters(trained)
     for full_name, value in tensors.items():
         name, key = full_name.rsplit(".", 1)
         parameter = parameters[name]

@@ -12,6 +12,7 @@ newest one whose hashes agree is what a resume takes.
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 from torch.optim import Optimizer
 
 from core.data.tokenizer import Tokenizer
@@ -84,7 +86,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def save_checkpoint(
     run: RunFolder,
-    model: Transformer,
+    trained: Mapping[str, nn.Module],
     optimizers: list[Optimizer],
     tokenizer: Tokenizer,
     *,
@@ -101,8 +103,10 @@ def save_checkpoint(
     temporary = run.checkpoints / f".{final.name}.tmp"
     try:
         shutil.rmtree(temporary, ignore_errors=True)
-        save_model(model, temporary, tokenizer=tokenizer)
-        tensors = {**optimizer_tensors(model, optimizers), RNG_STATE: torch.get_rng_state()}
+        policy = trained[""]
+        assert isinstance(policy, Transformer)
+        save_model(policy, temporary, tokenizer=tokenizer)
+        tensors = {**optimizer_tensors(trained, optimizers), RNG_STATE: torch.get_rng_state()}
         save_file(tensors, temporary / OPTIMIZER)
         write_json(temporary / STATE, state)
         files = [path for path in sorted(temporary.iterdir()) if path.is_file()]
@@ -133,11 +137,11 @@ def is_whole(folder: Path) -> bool:
         return False
 
 
-def load_optimizers(folder: Path, model: Transformer, optimizers: list[Optimizer]) -> None:
+def load_optimizers(folder: Path, trained: Mapping[str, nn.Module], optimizers: list[Optimizer]) -> None:
     """Restore the optimisers' averages and torch's random state."""
     tensors = load_file(folder / OPTIMIZER)
     torch.set_rng_state(tensors.pop(RNG_STATE))
-    load_optimizer_tensors(model, optimizers, tensors)
+    load_optimizer_tensors(trained, optimizers, tensors)
 
 
 def read_state(folder: Path) -> dict[str, Any]:

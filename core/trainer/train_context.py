@@ -1,53 +1,50 @@
-"""Everything a run holds while it trains: `TrainContext`, and how it is built from a config."""
+"""Everything a run holds while it trains: `TrainContext`."""
 
 import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-import psutil
 import torch
+from torch import nn
 from torch.optim import Optimizer
 
-from core.config.model_config import PRESETS, ModelConfig
 from core.config.train_config import TrainConfig
-from core.data.dataset import PackedDataset
-from core.data.mmap_file import MmapFileHandler
+from core.data.dataset import Rows
 from core.data.sampler import RowSampler
 from core.data.tokenizer import Tokenizer
-from core.errors import ConfigError, DataError, ModelError, TrainingError
-from core.files import read_json_object
-from core.model.checkpoint import find_model, load_model, quantization_scheme
-from core.model.device import num_usable_cores, resolve_device
 from core.model.transformer import Transformer
-from core.trainer.optimizer import build_optimizers
-from core.trainer.precision import resolve_precision
-from core.trainer.run_folder import RunFolder, load_optimizers, read_state
-from core.trainer.strategy import STRATEGIES, Strategy
+from core.parallel.setup import Ranks
+from core.trainer.run_folder import RunFolder
+from core.trainer.strategy import Strategy
 
-# What a resumed run must keep: its data order, its loss and its optimiser's state hang on these.
-SETTINGS_OF_A_RUN = ("stage", "optimizer", "max_seq_len", "global_batch_size", "seed")
-
-# fp32 weight and gradient, and at least one of the optimiser's averages.
-BYTES_PER_TRAINED_PARAMETER = 12
+# Prompts and their completions to one reward each.
+RewardFunction = Callable[[Sequence[str], Sequence[str]], Sequence[float]]
 
 
 @dataclass(slots=True)
 class TrainContext:
-    """The parts of one run. `step` counts finished optimiser steps."""
+    """The parts of one run. `step` counts finished optimiser steps, `tokens` what the model has read in them."""
 
     config: TrainConfig
     run: RunFolder
     device: torch.device
     dtype: torch.dtype
+    ranks: Ranks
     model: Transformer
     tokenizer: Tokenizer
     optimizers: list[Optimizer]
-    strategy: Strategy
-    train_rows: PackedDataset
-    validation_rows: PackedDataset | None
+    strategy: Strategy[Any]
+    train_rows: Rows[Any]
+    validation_rows: Rows[Any] | None
     sampler: RowSampler
     num_steps: int
     attempt: int
+    parent_hash: str | None = None
+    reward: RewardFunction | None = None
+    reference: Transformer | None = None
+    value: nn.Module | None = None
     step: int = 0
     tokens: int = 0
     train_s: float = 0.0
@@ -56,140 +53,30 @@ class TrainContext:
     def is_done(self) -> bool:
         return self.step >= self.num_steps
 
-    def state(self) -> dict[str, int | float | str]:
+    @property
+    def trained(self) -> dict[str, nn.Module]:
+        """What optimisers own and checkpoints keep, by the prefix of its tensors' names."""
+        return {"": self.model} if self.value is None else {"": self.model, "value.": self.value}
+
+    def autocast(self) -> torch.autocast:
+        """The arithmetic of a forward pass."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    @contextmanager
+    def as_reference(self) -> Iterator[Transformer]:
+        """The frozen model that the policy began as."""
+        assert self.reference is not None, "the strategy asked for no reference"
+        yield self.reference
+
+    def state(self) -> dict[str, int | float | str | None]:
         """What a checkpoint keeps beside weights and optimiser."""
         return {
             "step": self.step,
             "tokens": self.tokens,
             "train_s": self.train_s,
             "num_steps": self.num_steps,
+            "parent_hash": self.parent_hash,
             "num_threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "machine": platform.machine(),
         }
-
-
-def build_context(config: TrainConfig, *, resume: bool) -> TrainContext:
-    """Build a run's parts, fresh or from its newest whole checkpoint.
-
-    Raises ConfigError, DataError, ModelError or TrainingError before anything is written.
-    """
-    run = RunFolder(Path(config.output))
-    device = resolve_device(config.device)
-    if device.type == "cpu":
-        torch.set_num_threads(config.num_threads or num_usable_cores())
-    torch.manual_seed(config.seed)
-    strategy = STRATEGIES[config.stage]()
-    handler = MmapFileHandler(Path(config.data))
-    if handler.kind != strategy.dataset_kind:
-        raise DataError(
-            f"{config.data} holds {handler.kind} data, stage {config.stage} needs {strategy.dataset_kind}.",
-            f"Prepare it with --kind {strategy.dataset_kind}.",
-        )
-    tokenizer = Tokenizer.load(Path(config.data) / "tokenizer")
-    checkpoint = _checkpoint_to_resume(run, config) if resume else None
-    model = _build_model(config, tokenizer, checkpoint).to(device)
-    optimizers = build_optimizers(model, config, device)
-    start_id = tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id
-    rows = PackedDataset(handler, "train", max_seq_len=config.max_seq_len, start_id=start_id, seed=config.seed)
-    sampler = RowSampler(rows.num_rows, config.global_batch_size)
-    context = TrainContext(
-        config=config,
-        run=run,
-        device=device,
-        dtype=resolve_precision(config.precision, device),
-        model=model,
-        tokenizer=tokenizer,
-        optimizers=optimizers,
-        strategy=strategy,
-        train_rows=rows,
-        validation_rows=_validation_rows(handler, config, start_id),
-        sampler=sampler,
-        num_steps=config.max_steps or sampler.steps_in(config.epochs),
-        attempt=run.last_attempt() + 1,
-    )
-    if checkpoint is not None:
-        load_optimizers(checkpoint, model, optimizers)
-        state = read_state(checkpoint)
-        context.step, context.tokens, context.train_s = state["step"], state["tokens"], state["train_s"]
-    return context
-
-
-def _checkpoint_to_resume(run: RunFolder, config: TrainConfig) -> Path:
-    """The newest whole checkpoint. Raises TrainingError without one, or for settings that make another run."""
-    begun = read_json_object(run.config) if run.config.exists() else {}
-    now = config.to_dict()
-    changed = [
-        f"{key} {begun[key]}, not {now[key]}" for key in SETTINGS_OF_A_RUN if begun.get(key, now[key]) != now[key]
-    ]
-    if changed:
-        raise TrainingError(
-            f"{run.root} was begun with {'; '.join(changed)}.",
-            "Resume with the run's own settings, or choose another --output.",
-        )
-    checkpoint = run.newest_checkpoint()
-    if checkpoint is None:
-        raise TrainingError(
-            f"{run.root} has no whole checkpoint among {len(run.checkpoint_folders())}.",
-            "Start it again without --resume into another folder.",
-        )
-    return checkpoint
-
-
-def _build_model(config: TrainConfig, tokenizer: Tokenizer, checkpoint: Path | None) -> Transformer:
-    """Weights of the checkpoint, of `base`, or fresh ones, in fp32."""
-    source = checkpoint or (find_model(config.base) if config.base else None)
-    if source is not None:
-        _check_base(source, tokenizer)
-        model = load_model(source, dtype=torch.float32).train()
-    else:
-        shape = _fresh_shape(config, tokenizer)
-        _check_memory(shape)
-        model = Transformer(shape).train()
-        model.init_weights(config.seed)
-    shape = model.config
-    if shape.vocab_size < tokenizer.vocab_size:
-        raise ConfigError(
-            f"The model has {shape.vocab_size} embeddings, the data's tokenizer {tokenizer.vocab_size} ids.",
-            "Prepare the data with the model's own tokenizer.",
-        )
-    if shape.max_position_embeddings < config.max_seq_len:
-        raise ConfigError(
-            f"max_seq_len {config.max_seq_len} exceeds the model's context of {shape.max_position_embeddings}.",
-            f"Set max_seq_len to {shape.max_position_embeddings} or less.",
-        )
-    return model
-
-
-def _check_memory(shape: ModelConfig) -> None:
-    """Raise ConfigError for a fresh model that cannot be trained in this memory."""
-    needed, free = shape.num_parameters * BYTES_PER_TRAINED_PARAMETER, psutil.virtual_memory().available
-    if needed > free:
-        raise ConfigError(
-            f"Training {shape.num_parameters:,} parameters takes {needed / 2**30:.1f} GiB at least,"
-            f" {free / 2**30:.1f} GiB are free.",
-            "Choose a smaller preset or shape.",
-        )
-
-
-def _check_base(source: Path, tokenizer: Tokenizer) -> None:
-    """Raise ModelError for weights that cannot be trained, DataError when the data has another vocabulary."""
-    if quantization_scheme(source) is not None:
-        raise ModelError(f"{source} is quantised, which cannot be trained.", "Start from the unquantised model.")
-    if Tokenizer.load(source).fingerprint != tokenizer.fingerprint:
-        raise DataError(
-            f"The data was prepared with another tokenizer than that of {source}.",
-            f"Prepare it again with --tokenizer {source}.",
-        )
-
-
-def _fresh_shape(config: TrainConfig, tokenizer: Tokenizer) -> ModelConfig:
-    ids = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
-    preset = PRESETS[config.preset].to_dict()
-    return ModelConfig.from_dict({**preset, "vocab_size": tokenizer.vocab_size, **ids, **config.model})
-
-
-def _validation_rows(handler: MmapFileHandler, config: TrainConfig, start_id: int) -> PackedDataset | None:
-    if "validation" not in handler.splits or not handler.num_documents("validation"):
-        return None
-    return PackedDataset(handler, "validation", max_seq_len=config.max_seq_len, start_id=start_id, seed=None)

@@ -1,38 +1,47 @@
 """The one training loop, for every stage.
 
-A strategy gives the weight and the loss sum of each micro batch; the step divides once by the weight of
-all of them, clips, sets the scheduled learning rate and updates. Everything else is callbacks.
+A strategy gives the loss sum and the weight of each micro batch; an update divides the gradient once by the
+weight of all of them, clips, sets the scheduled learning rate and steps. Everything else is callbacks.
 """
 
 import math
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from core.config.train_config import TrainConfig
-from core.data.dataset import Batch
 from core.errors import TrainingError
 from core.files import write_json
 from core.model.checkpoint import free_bytes, save_model
+from core.trainer.build_context import build_context
 from core.trainer.callbacks import (
     Callback,
     CheckpointCallback,
     MetricsCallback,
     ProgressReporter,
     StepResult,
-    StopSignal,
     ValidationCallback,
 )
 from core.trainer.metrics import MetricsWriter
 from core.trainer.run_folder import RunFolder
 from core.trainer.schedule import learning_rate_factor
-from core.trainer.train_context import TrainContext, build_context
+from core.trainer.stop_signal import StopSignal
+from core.trainer.tally import Mean, Tally
+from core.trainer.train_context import RewardFunction, TrainContext
 
 
-def train(config: TrainConfig, *, resume: bool = False, report: ProgressReporter | None = None) -> Path:
+def train(
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    report: ProgressReporter | None = None,
+    reward: RewardFunction | None = None,
+) -> Path:
     """Run or resume one stage; returns the folder of the trained model.
 
     A run that a signal stops has no result yet: it ends with a checkpoint, and that folder is returned.
@@ -42,7 +51,7 @@ def train(config: TrainConfig, *, resume: bool = False, report: ProgressReporter
     run = RunFolder(Path(config.output))
     if (run.config.exists() or run.checkpoint_folders()) and not resume:
         raise TrainingError(f"{run.root} already holds a run.", "Resume it with --resume, or choose another --output.")
-    context = build_context(config, resume=resume)
+    context = build_context(config, resume=resume, reward=reward)
     if report:
         report(_plan(context))
     with closing(_open_metrics(run, context)) as writer, StopSignal(report) as stop:
@@ -63,12 +72,14 @@ def train(config: TrainConfig, *, resume: bool = False, report: ProgressReporter
 def _plan(context: TrainContext) -> dict[str, object]:
     """What is about to be trained, for the progress display."""
     return {
+        "stage": context.config.stage,
         "num_parameters": context.model.config.num_parameters,
         "device": context.device.type,
         "first_step": context.step,
         "num_steps": context.num_steps,
         "rows_per_step": context.config.global_batch_size,
         "row_tokens": context.config.max_seq_len,
+        "left_out": context.train_rows.problems,
     }
 
 
@@ -85,6 +96,15 @@ def _open_metrics(run: RunFolder, context: TrainContext) -> MetricsWriter:
         ) from exc
 
 
+@dataclass(frozen=True, slots=True)
+class _Update:
+    """One optimiser update: the mean loss, the gradient's norm before clipping, metrics."""
+
+    loss: Mean
+    grad_norm: float
+    metrics: dict[str, Mean]
+
+
 class Trainer:
     """Runs a context's remaining steps."""
 
@@ -92,6 +112,7 @@ class Trainer:
         self.context = context
         self.callbacks = callbacks
         self._schedule = context.config.schedule_config
+        self._parameters = [p for module in context.trained.values() for p in module.parameters() if p.requires_grad]
 
     def run(self, stop: StopSignal) -> None:
         """Step until done or stopped, then let every callback finish."""
@@ -103,35 +124,32 @@ class Trainer:
             callback.at_end(self.context)
 
     def step(self) -> StepResult:
-        """One optimiser step over `global_batch_size` rows."""
-        context, config = self.context, self.context.config
+        """One step: `global_batch_size` rows, and the update or updates that the strategy makes of them."""
+        context = self.context
         start = time.perf_counter()
         batches = self._micro_batches()
-        weight = sum(context.strategy.weight(batch) for batch in batches)
-        if not weight:
-            raise TrainingError(
-                f"Step {context.step} has no token to learn from.",
-                f"{context.train_rows.num_truncated} conversations are longer than {config.max_seq_len} tokens:"
-                " raise max_seq_len.",
-            )
-        loss = sum(self._accumulate(batch, weight) for batch in batches)
-        limit = config.max_grad_norm or math.inf
-        grad_norm = torch.nn.utils.clip_grad_norm_(context.model.parameters(), limit).item()
-        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            raise _divergence(context, loss, grad_norm)
-        rate = config.learning_rate * learning_rate_factor(context.step, context.num_steps, self._schedule)
-        for optimizer in context.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        wait_s = time.perf_counter() - start
+        factor = learning_rate_factor(context.step, context.num_steps, self._schedule)
+        rate = context.config.learning_rate * factor
+        updates = [self._update(update, rate) for update in context.strategy.updates(context, batches)]
         seconds = time.perf_counter() - start
+        num_tokens = sum(batch.num_tokens for batch in batches)
         context.step += 1
-        context.tokens += weight
+        context.tokens += num_tokens
         context.train_s += seconds
-        return StepResult(loss, grad_norm, rate, weight, seconds)
+        metrics = Tally()
+        for update in updates:
+            metrics.add({"loss": update.loss, **update.metrics})
+        return StepResult(
+            metrics=metrics.local_totals(),
+            grad_norm=updates[-1].grad_norm,
+            learning_rate=rate,
+            num_tokens=num_tokens,
+            seconds=seconds,
+            data_wait_s=wait_s,
+        )
 
-    def _micro_batches(self) -> list[Batch]:
+    def _micro_batches(self) -> list[Any]:
         context, size = self.context, self.context.config.micro_batch_size
         places = context.sampler.step_rows(context.step)
         return [
@@ -139,13 +157,49 @@ class Trainer:
             for first in range(0, len(places), size)
         ]
 
-    def _accumulate(self, batch: Batch, weight: int) -> float:
-        """Add this micro batch's share of the gradient; returns its share of the loss."""
+    def _update(self, batches: Sequence[Any], rate: float) -> _Update:
+        """Accumulate the gradient of the micro batches and step."""
+        context, tally = self.context, Tally()
+        for batch in batches:
+            self._accumulate(batch, tally)
+        metrics = tally.totals(context.ranks)
+        loss = metrics.pop("loss")
+        if not loss.weight:
+            raise _nothing_to_learn(context)
+        scale = context.ranks.world_size / float(loss.weight)
+        grad_norm = self._scale_and_clip(scale)
+        mean = float(loss.total) / float(loss.weight)
+        if not (math.isfinite(mean) and math.isfinite(grad_norm)):
+            raise _divergence(context, mean, grad_norm)
+        for optimizer in context.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return _Update(loss, grad_norm, metrics)
+
+    def _accumulate(self, batch: Any, tally: Tally) -> None:
+        """Add the gradient of this micro batch's loss sum."""
         context = self.context
-        with torch.autocast(context.device.type, context.dtype, enabled=context.dtype != torch.float32):
-            share = context.strategy.loss(context.model, batch) / weight
-        share.backward()  # type: ignore[no-untyped-call]
-        return share.item()
+        with context.autocast():
+            loss = context.strategy.loss(context, batch)
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        tally.add({"loss": Mean(loss.total, loss.weight), **loss.metrics})
+
+    def _scale_and_clip(self, scale: float) -> float:
+        """Turn the sum's gradient into the mean's, clipped to `max_grad_norm`; returns its norm before that."""
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        norm = float(torch.nn.utils.get_total_norm(gradients)) * scale
+        limit = self.context.config.max_grad_norm or math.inf
+        factor = scale * min(1.0, limit / (norm + 1e-6))
+        if math.isfinite(factor):
+            torch._foreach_mul_(gradients, factor)
+        return norm
+
+
+def _nothing_to_learn(context: TrainContext) -> TrainingError:
+    left_out = "; ".join(context.train_rows.problems) or "its rows carry no label"
+    return TrainingError(f"Step {context.step} has no token to learn from: {left_out}.", "Raise max_seq_len.")
 
 
 def _divergence(context: TrainContext, loss: float, grad_norm: float) -> TrainingError:
@@ -162,4 +216,10 @@ def _divergence(context: TrainContext, loss: float, grad_norm: float) -> Trainin
 
 def _origin(context: TrainContext) -> dict[str, object]:
     """Where a trained model comes from, kept in its config.json."""
-    return {"stage": context.config.stage, "steps": context.step, "tokens": context.tokens, "base": context.config.base}
+    return {
+        "stage": context.config.stage,
+        "steps": context.step,
+        "tokens": context.tokens,
+        "base": context.config.base,
+        "parent_hash": context.parent_hash,
+    }

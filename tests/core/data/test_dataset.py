@@ -33,14 +33,14 @@ def test_stream_rows_predict_every_token_once(text_data: Path) -> None:
 
 
 def test_a_row_predicts_the_next_token_within_a_document(text_data: Path) -> None:
-    ids, labels, positions, documents = packed(text_data, seed=None).row(0, 0)
+    ids, labels, positions, documents, _ = packed(text_data, seed=None).row(0, 0)
     same_document = documents[1:] == documents[:-1]
     assert np.array_equal(labels[:-1][same_document], ids[1:][same_document])
     assert (ids[positions == 0][:2] == START).all()
 
 
 def test_end_of_a_document_predicts_nothing(text_data: Path, tokenizer: Tokenizer) -> None:
-    ids, labels, _, _ = packed(text_data, seed=None).row(0, 0)
+    ids, labels, *_ = packed(text_data, seed=None).row(0, 0)
     assert (ids == tokenizer.eos_id).any()
     assert (labels[ids == tokenizer.eos_id] == IGNORED).all()
 
@@ -63,7 +63,7 @@ def test_conversations_are_packed_whole_and_only_replies_carry_loss(chat_data: P
 
 def test_a_conversation_longer_than_a_row_is_counted(chat_data: Path) -> None:
     rows = packed(chat_data, seed=5, max_seq_len=16)
-    assert rows.num_truncated > 0
+    assert rows.problems == [f"{(rows.lengths > 17).sum()} conversations are longer than 16 tokens"]
     assert rows.row(0, 0)[0].shape == (16,)
 
 
@@ -73,6 +73,7 @@ def test_batch_has_the_rows_as_tensors(text_data: Path) -> None:
     assert batch.input_ids.shape == (2, 32)
     assert torch.equal(batch.input_ids[1], torch.from_numpy(rows.row(1, 0)[0]))
     assert batch.num_loss_tokens == int((batch.labels != IGNORED).sum())
+    assert batch.num_tokens <= batch.input_ids.numel()
 
 
 @pytest.mark.parametrize(("row", "place"), [(0, (0, 0)), (4, (0, 4)), (5, (1, 0)), (11, (1, 6)), (12, (2, 0))])

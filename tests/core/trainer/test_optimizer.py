@@ -9,8 +9,8 @@ from torch.optim import AdamW
 from core.config.model_config import PRESETS, ModelConfig
 from core.config.train_config import TrainConfig
 from core.model.transformer import Transformer
+from core.trainer.build_context import build_context
 from core.trainer.optimizer import build_optimizers
-from core.trainer.train_context import build_context
 from core.trainer.trainer import Trainer
 
 Options = Callable[..., dict[str, object]]
@@ -30,14 +30,14 @@ def make_config(**changes: object) -> TrainConfig:
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_every_parameter_has_one_owner(optimizer: str) -> None:
     model = make_model()
-    optimizers = build_optimizers(model, make_config(optimizer=optimizer), torch.device("cpu"))
+    optimizers = build_optimizers({"": model}, make_config(optimizer=optimizer), torch.device("cpu"))
     owned = [id(p) for o in optimizers for group in o.param_groups for p in group["params"]]
     assert sorted(owned) == sorted(id(p) for p in model.parameters())
 
 
 def test_muon_owns_the_matrices_of_the_blocks_and_nothing_else() -> None:
     model = make_model()
-    _, muon = build_optimizers(model, make_config(optimizer="muon"), torch.device("cpu"))
+    _, muon = build_optimizers({"": model}, make_config(optimizer="muon"), torch.device("cpu"))
     owned = {id(p) for group in muon.param_groups for p in group["params"]}
     names = {name for name, p in model.named_parameters() if id(p) in owned}
     assert names == {n for n, p in model.named_parameters() if n.startswith("model.layers.") and p.dim() == 2}
@@ -50,7 +50,7 @@ def test_without_gradient_matrices_decay_and_norms_and_biases_stay(optimizer: st
     config = make_config(optimizer=optimizer, learning_rate=0.1, weight_decay=0.5)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    for each in build_optimizers(model, config, torch.device("cpu")):
+    for each in build_optimizers({"": model}, config, torch.device("cpu")):
         each.step()
     for name, parameter in model.named_parameters():
         kept = 1 - 0.1 * 0.5 if parameter.dim() == 2 else 1.0
@@ -64,7 +64,7 @@ def test_one_adamw_step_by_hand() -> None:
     before = model.model.embed_tokens.weight.detach().clone()
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, -3.0)
-    (optimizer,) = build_optimizers(model, config, torch.device("cpu"))
+    (optimizer,) = build_optimizers({"": model}, config, torch.device("cpu"))
     assert isinstance(optimizer, AdamW)
     optimizer.step()
     expected = before * (1 - 0.01 * 0.1) + 0.01

@@ -20,10 +20,12 @@ from core.config.train_config import TrainConfig
 from core.errors import TrainingError
 from core.model.checkpoint import find_model
 from core.trainer import train
-from core.trainer.callbacks import CheckpointCallback, MetricsCallback, StepResult, StopSignal
+from core.trainer.build_context import build_context
+from core.trainer.callbacks import CheckpointCallback, MetricsCallback, StepResult
 from core.trainer.metrics import MetricsWriter
 from core.trainer.run_folder import RunFolder, read_metrics
-from core.trainer.train_context import TrainContext, build_context
+from core.trainer.stop_signal import StopSignal
+from core.trainer.train_context import TrainContext
 from core.trainer.trainer import Trainer
 
 Options = Callable[..., dict[str, object]]

@@ -20,10 +20,13 @@ from core.errors import ConfigError, DataError, ModelError, TrainingError
 from core.model.checkpoint import save_model
 from core.model.transformer import Transformer
 from core.trainer import train
+from core.trainer.build_context import build_context
 from core.trainer.callbacks import validate
 from core.trainer.optimizer import optimizer_tensors
 from core.trainer.run_folder import read_metrics
-from core.trainer.train_context import build_context
+from core.trainer.strategy import Loss, PTStrategy
+from core.trainer.tally import Tally
+from core.trainer.train_context import TrainContext
 from core.trainer.trainer import Trainer
 from tests.core.conftest import sentences
 
@@ -69,11 +72,12 @@ def test_gradient_does_not_depend_on_the_micro_batch_size(
         options = run_options(stage=stage, micro_batch_size=size, global_batch_size=16, **changes)
         context = build_context(TrainConfig.from_dict(options), resume=False)
         context.model.double()
-        trainer = Trainer(context, [])
+        trainer, tally = Trainer(context, []), Tally()
         batches = trainer._micro_batches()
         counts.append([batch.num_loss_tokens for batch in batches])
         for batch in batches:
-            trainer._accumulate(batch, sum(counts[-1]))
+            trainer._accumulate(batch, tally)
+        trainer._scale_and_clip(1 / sum(counts[-1]))
         gradients.append({name: copy.copy(p.grad) for name, p in context.model.named_parameters()})
     assert len(set(counts[0])) > 1, "rows of equal length would prove nothing"
     for name, gradient in gradients[0].items():
@@ -84,28 +88,23 @@ def test_a_step_weighs_tokens_and_not_micro_batches(run_options: Options, monkey
     """Two tokens that lose 2 and 4 and eight that lose 1: 14 / 10, where a mean of means gives 2."""
     losses = {2: 2.0 + 4.0, 8: 8 * 1.0}
 
-    class GivenLosses:
-        dataset_kind = "pt"
-
-        def weight(self, batch: Batch) -> int:
-            return batch.num_loss_tokens
-
-        def loss(self, model: Transformer, batch: Batch) -> torch.Tensor:
-            zero = sum((parameter.sum() * 0.0 for parameter in model.parameters()), torch.zeros(()))
-            return zero + losses[batch.num_loss_tokens]
+    class GivenLosses(PTStrategy):
+        def loss(self, context: TrainContext, batch: Batch) -> Loss:
+            zero = sum((parameter.sum() * 0.0 for parameter in context.model.parameters()), torch.zeros(()))
+            return Loss(zero + losses[batch.num_loss_tokens], batch.num_loss_tokens)
 
     def batch_of(count: int) -> Batch:
         labels = torch.full((1, 16), IGNORED)
         labels[0, :count] = 5
-        return Batch(labels, labels, labels, labels)
+        return Batch(labels, labels, labels, labels, num_tokens=16, num_loss_tokens=count)
 
     context = build_context(TrainConfig.from_dict(run_options()), resume=False)
-    context.strategy = GivenLosses()
+    context.strategy = GivenLosses(context.config)
     trainer = Trainer(context, [])
     monkeypatch.setattr(trainer, "_micro_batches", lambda: [batch_of(2), batch_of(8)])
     result = trainer.step()
     assert result.loss == pytest.approx(1.4)
-    assert result.num_tokens == 10
+    assert result.metrics["loss"].weight == 10
 
 
 def test_a_second_run_in_the_same_folder_is_refused(run_options: Options) -> None:
@@ -118,7 +117,7 @@ def test_a_second_run_in_the_same_folder_is_refused(run_options: Options) -> Non
 def test_replies_that_all_lie_beyond_a_row_are_named(run_options: Options, chat_data: Path, tmp_path: Path) -> None:
     train(TrainConfig.from_dict(run_options()))
     options = run_options(stage="sft", base=str(tmp_path / "run"), data=str(chat_data), output=str(tmp_path / "sft"))
-    with pytest.raises(TrainingError, match=r"no token to learn from\. 60 conversations are longer than 8 tokens"):
+    with pytest.raises(TrainingError, match=r"no token to learn from: 60 conversations are longer than 8 tokens"):
         train(TrainConfig.from_dict({**options, "max_seq_len": 8}))
 
 
@@ -217,7 +216,7 @@ def test_bf16_is_in_the_products_only_and_weights_and_averages_stay_fp32(run_opt
     for precision in ("fp32", "bf16"):
         context = build_context(TrainConfig.from_dict(run_options(precision=precision)), resume=False)
         losses[precision] = Trainer(context, []).step().loss
-        tensors = optimizer_tensors(context.model, context.optimizers)
+        tensors = optimizer_tensors(context.trained, context.optimizers)
         assert {tensor.dtype for tensor in [*context.model.parameters(), *tensors.values()]} == {torch.float32}
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.01)
     assert losses["bf16"] != losses["fp32"]

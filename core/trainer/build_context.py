@@ -1,0 +1,185 @@
+"""From a config to a `TrainContext`, fresh or from a run's newest whole checkpoint."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from core.config.model_config import PRESETS, ModelConfig
+from core.config.train_config import TrainConfig
+from core.data.dataset import Rows
+from core.data.mmap_file import MmapFileHandler
+from core.data.sampler import RowSampler
+from core.data.tokenizer import Tokenizer
+from core.errors import ConfigError, DataError, ModelError, TrainingError
+from core.files import read_json_object
+from core.model.checkpoint import find_model, load_model, quantization_scheme
+from core.model.device import num_usable_cores, resolve_device
+from core.model.transformer import Transformer
+from core.model.weights import weights_hash
+from core.parallel.setup import Ranks
+from core.trainer.optimizer import build_optimizers
+from core.trainer.precision import resolve_precision
+from core.trainer.run_folder import RunFolder, load_optimizers, read_state
+from core.trainer.strategy import STRATEGIES, Strategy
+from core.trainer.train_context import RewardFunction, TrainContext
+
+logger = logging.getLogger(__name__)
+
+# What a resumed run must keep: its data order, its loss and its optimiser's state hang on these.
+SETTINGS_OF_A_RUN = ("stage", "base", "data", "optimizer", "max_seq_len", "global_batch_size", "seed")
+
+# fp32 weight and gradient, and at least one of the optimiser's averages.
+BYTES_PER_TRAINED_PARAMETER = 12
+
+
+def build_context(config: TrainConfig, *, resume: bool, reward: RewardFunction | None = None) -> TrainContext:
+    """Build a run's parts, fresh or from its newest whole checkpoint.
+
+    Raises ConfigError, DataError, ModelError or TrainingError before anything is written.
+    """
+    run = RunFolder(Path(config.output))
+    device = resolve_device(config.device)
+    if device.type == "cpu":
+        torch.set_num_threads(config.num_threads or num_usable_cores())
+    torch.manual_seed(config.seed)
+    strategy = STRATEGIES[config.stage](config)
+    handler = _open_data(config, strategy)
+    tokenizer = Tokenizer.load(Path(config.data) / "tokenizer")
+    checkpoint = _checkpoint_to_resume(run, config) if resume else None
+    parent = find_model(config.base) if config.base else None
+    model = _build_model(config, tokenizer, checkpoint or parent, device)
+    rows = strategy.rows(handler, "train", tokenizer=tokenizer, seed=config.seed)
+    sampler = RowSampler(rows.num_rows, config.global_batch_size)
+    context = TrainContext(
+        config=config,
+        run=run,
+        device=device,
+        dtype=resolve_precision(config.precision, device),
+        ranks=Ranks.alone(),
+        model=model,
+        tokenizer=tokenizer,
+        optimizers=[],
+        strategy=strategy,
+        train_rows=rows,
+        validation_rows=_validation_rows(strategy, handler, tokenizer),
+        sampler=sampler,
+        num_steps=config.max_steps or sampler.steps_in(config.epochs),
+        attempt=run.last_attempt() + 1,
+        parent_hash=weights_hash(parent) if parent else None,
+        reward=reward,
+    )
+    strategy.prepare(context)
+    context.optimizers = build_optimizers(context.trained, config, device)
+    if checkpoint is not None:
+        _restore(context, checkpoint)
+    return context
+
+
+def _open_data(config: TrainConfig, strategy: Strategy[Any]) -> MmapFileHandler:
+    handler = MmapFileHandler(Path(config.data))
+    if handler.kind not in strategy.dataset_kinds:
+        kinds = " or ".join(strategy.dataset_kinds)
+        raise DataError(
+            f"{config.data} holds {handler.kind} data, stage {config.stage} needs {kinds}.",
+            f"Prepare it with --kind {strategy.dataset_kinds[0]}.",
+        )
+    return handler
+
+
+def _validation_rows(strategy: Strategy[Any], handler: MmapFileHandler, tokenizer: Tokenizer) -> Rows[Any] | None:
+    if "validation" not in handler.splits or not handler.num_documents("validation"):
+        return None
+    return strategy.rows(handler, "validation", tokenizer=tokenizer, seed=None)
+
+
+def _checkpoint_to_resume(run: RunFolder, config: TrainConfig) -> Path:
+    """The newest whole checkpoint. Raises TrainingError without one, or for settings that make another run."""
+    begun = read_json_object(run.config) if run.config.exists() else {}
+    now = config.to_dict()
+    changed = [
+        f"{key} {begun[key]}, not {now[key]}" for key in SETTINGS_OF_A_RUN if begun.get(key, now[key]) != now[key]
+    ]
+    if changed:
+        raise TrainingError(
+            f"{run.root} was begun with {'; '.join(changed)}.",
+            "Resume with the run's own settings, or choose another --output.",
+        )
+    checkpoint = run.newest_checkpoint()
+    if checkpoint is None:
+        raise TrainingError(
+            f"{run.root} has no whole checkpoint among {len(run.checkpoint_folders())}.",
+            "Start it again without --resume into another folder.",
+        )
+    return checkpoint
+
+
+def _restore(context: TrainContext, checkpoint: Path) -> None:
+    """Go on where the checkpoint was written. Raises TrainingError when the run's parent is another model now."""
+    load_optimizers(checkpoint, context.trained, context.optimizers)
+    state = read_state(checkpoint)
+    if state.get("parent_hash") != context.parent_hash:
+        raise TrainingError(
+            f"{context.config.base} is not the model that this run started from"
+            f" ({str(context.parent_hash)[:12]}…, then {str(state.get('parent_hash'))[:12]}…).",
+            "Put that model back, or start a new run.",
+        )
+    context.step, context.tokens, context.train_s = state["step"], state["tokens"], state["train_s"]
+    before, now = state["num_threads"], torch.get_num_threads()
+    if context.device.type == "cpu" and before != now:
+        logger.warning("this resume is not bit-exact: %d → %d threads", before, now)
+
+
+def _build_model(config: TrainConfig, tokenizer: Tokenizer, source: Path | None, device: torch.device) -> Transformer:
+    """Weights of a checkpoint or parent, or fresh ones, in fp32."""
+    if source is not None:
+        _check_base(source, tokenizer)
+        model = load_model(source, dtype=torch.float32).train()
+    else:
+        shape = _fresh_shape(config, tokenizer)
+        _check_memory(shape, device)
+        model = Transformer(shape).train()
+        model.init_weights(config.seed)
+    shape = model.config
+    if shape.vocab_size < tokenizer.vocab_size:
+        raise ConfigError(
+            f"The model has {shape.vocab_size} embeddings, the data's tokenizer {tokenizer.vocab_size} ids.",
+            "Prepare the data with the model's own tokenizer.",
+        )
+    if shape.max_position_embeddings < config.max_seq_len:
+        raise ConfigError(
+            f"max_seq_len {config.max_seq_len} exceeds the model's context of {shape.max_position_embeddings}.",
+            f"Set max_seq_len to {shape.max_position_embeddings} or less.",
+        )
+    return model.to(device)
+
+
+def _check_memory(shape: ModelConfig, device: torch.device) -> None:
+    """Raise ConfigError for a fresh model that cannot be trained in this memory."""
+    needed = shape.num_parameters * BYTES_PER_TRAINED_PARAMETER
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    if needed > free:
+        raise ConfigError(
+            f"Training {shape.num_parameters:,} parameters takes {needed / 2**30:.1f} GiB at least,"
+            f" {free / 2**30:.1f} GiB are free.",
+            "Choose a smaller preset or shape.",
+        )
+
+
+def _check_base(source: Path, tokenizer: Tokenizer) -> None:
+    """Raise ModelError for weights that cannot be trained, DataError when the data has another vocabulary."""
+    if quantization_scheme(source) is not None:
+        raise ModelError(f"{source} is quantised, which cannot be trained.", "Start from the unquantised model.")
+    if Tokenizer.load(source).fingerprint != tokenizer.fingerprint:
+        raise DataError(
+            f"The data was prepared with another tokenizer than that of {source}.",
+            f"Prepare it again with --tokenizer {source}.",
+        )
+
+
+def _fresh_shape(config: TrainConfig, tokenizer: Tokenizer) -> ModelConfig:
+    ids = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
+    preset = PRESETS[config.preset].to_dict()
+    return ModelConfig.from_dict({**preset, "vocab_size": tokenizer.vocab_size, **ids, **config.model})
