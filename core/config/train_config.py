@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.config.model_config import PRESETS
+from core.config.parallel_options import ParallelOptions
 from core.config.schedule_config import ScheduleConfig
 from core.config.schema import REQUIRED, Config, option
 from core.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig(Config):
+class TrainConfig(ParallelOptions, Config):
     """One stage of training: which data, which model, for how long."""
 
     stage: str = option("pt", "pt learns from text, sft from conversations", choices=("pt", "sft"))

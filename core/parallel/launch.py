@@ -1,4 +1,4 @@
-"""torchrun, with the end of a job in one sentence: `python -m core.parallel.launch [torchrun's options] -m core.trainer …`.
+"""torchrun, with the end of a job in one sentence: `python -m core.parallel.launch [its options] -m core.trainer …`.
 
 It is torch.distributed.run, whose agent starts the ranks, watches and restarts them. Two things differ:
 a failed job ends with its cause instead of a table of processes, and SIGINT or SIGTERM is passed to the
@@ -15,6 +15,18 @@ from types import FrameType
 import psutil
 
 from core.parallel.failure import cause_of_failure
+
+
+def command(nproc: int, arguments: list[str], *, nodes: int, rendezvous: str | None, max_restarts: int) -> list[str]:
+    """The command that runs `arguments` (of a Python module, its name first) on so many processes a machine.
+
+    Several machines meet at `rendezvous`, the HOST:PORT of one of them; its host takes the port.
+    """
+    where = ["--standalone"]
+    if rendezvous:
+        where = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={rendezvous}", "--rdzv-id=astrai"]
+    options = [*where, f"--nproc-per-node={nproc}", f"--max-restarts={max_restarts}"]
+    return [sys.executable, "-m", "core.parallel.launch", *options, "-m", *arguments]
 
 
 class Launcher:

@@ -5,10 +5,11 @@ else through gloo; `Ranks.alone()` is a run of one process and needs neither.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,8 +22,11 @@ from core.parallel.watchdog import Watchdog
 
 # Bounds waiting that is meant, such as for rank 0's checkpoint; a dead or hung rank is the watchdog's to find.
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+PROBLEM_BYTES = 2000
 GLOO = "gloo"
 GLOO_AND_NCCL = "cpu:gloo,cuda:nccl"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +61,30 @@ class Ranks:
 
     def any_true(self, claim: bool) -> bool:
         """Whether the claim holds on at least one rank. Every rank must ask."""
-        return claim if not self.is_group else bool(self.sum_(torch.tensor([int(claim)])).item())
+        return bool(self.total(int(claim)))
 
     def from_first(self, value: int) -> int:
         """Rank 0's value, on every rank."""
-        return value if not self.is_group else int(self.sum_(torch.tensor([value if self.is_first else 0])).item())
+        return self.total(value if self.is_first else 0)
+
+    def total(self, count: int) -> int:
+        """The sum of every rank's count."""
+        return count if not self.is_group else int(self.sum_(torch.tensor([count])).item())
+
+    def share(self, items: Sequence[T]) -> Sequence[T]:
+        """This rank's part of what all ranks split among them, in order."""
+        count = len(items)
+        return items[self.rank * count // self.world_size : (self.rank + 1) * count // self.world_size]
+
+    def first_problem(self, problem: str | None) -> str | None:
+        """The problem of the lowest rank that has one, cut to PROBLEM_BYTES; every rank must ask."""
+        if not self.is_group:
+            return problem
+        content = torch.zeros(PROBLEM_BYTES, dtype=torch.uint8)
+        encoded = (problem or "").encode()[:PROBLEM_BYTES]
+        content[: len(encoded)] = torch.tensor(list(encoded), dtype=torch.uint8)
+        texts = [bytes(part.tolist()).rstrip(b"\0").decode(errors="replace") for part in self.gather(content)]
+        return next((text for text in texts if text), None)
 
     def gather(self, values: Tensor) -> list[Tensor]:
         """Every rank's values, of one shape, by rank."""

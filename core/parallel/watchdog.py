@@ -68,7 +68,7 @@ class Watchdog:
         self._address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         host, _, port = self._address.rpartition(":")
         store = dist.TCPStore(host, int(port), is_master=False, timeout=timedelta(seconds=silence_s))
-        self._store = dist.PrefixStore(f"watchdog/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        self._store = dist.PrefixStore(f"watchdog/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         self._process = Process.this()
         self._processes: dict[int, Process] = {}
         self._heard: dict[int, tuple[bytes, float]] = {}

@@ -36,21 +36,30 @@ class Entry(nn.Module):
         super().__init__()
         self.parts = nn.ModuleList(trained.values())
 
-    def forward(self, function: Callable[..., R], *args: Any) -> R:
-        return function(*args)
+    def forward(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
+        return function(*args, **kwargs)
 
 
 class Parallel:
     """What binds this rank's modules to those of the others."""
 
-    def __init__(self, module: nn.Module) -> None:
-        """`module` is an `Entry`, as it is, in DDP or as an FSDP2 module."""
+    def __init__(self, module: nn.Module | None = None) -> None:
+        """`module` is an `Entry` in DDP or as an FSDP2 module; None where there is nothing to bind to."""
         self._module = module
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each rank keeps but a part of every weight."""
+        return self._module is not None and _is_sharded(self._module)
 
     def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function that uses the modules' weights. Under FSDP2 every rank must, and equally often."""
-        assert not kwargs, "tensors in keyword arguments would pass DDP by"
-        return self._module(function, *args)
+        if self._module is None:
+            return function(*args, **kwargs)
+        result: R = self._module(function, *args, **kwargs)
+        if self.is_sharded and not torch.is_grad_enabled():
+            self._module.reshard()  # type: ignore[operator]  # else only a backward pass does
+        return result
 
     @contextmanager
     def micro_batch(self, *, is_last: bool) -> Iterator[None]:
@@ -59,7 +68,7 @@ class Parallel:
             with self._module.no_sync():
                 yield
             return
-        if _is_sharded(self._module):
+        if self._module is not None and self.is_sharded:
             self._module.set_requires_gradient_sync(is_last)  # type: ignore[operator]
         yield
 
@@ -69,9 +78,9 @@ def wrap(trained: Mapping[str, nn.Module], ranks: Ranks, kind: str, *, dtype: to
 
     With dtype bfloat16 FSDP2 gathers weights in bf16 and sums gradients in fp32; what each rank keeps is fp32.
     """
-    entry = Entry(trained)
     if not ranks.is_group:
-        return Parallel(entry)
+        return Parallel()
+    entry = Entry(trained)
     if kind == "ddp":
         # Buffers are quantised weights, which every rank has read from the same file.
         buffers = [name for name, _ in entry.named_buffers()]

@@ -90,7 +90,8 @@ class MetricsCallback:
 class ValidationCallback:
     """Scores the validation split: mean loss, and bits per byte for text."""
 
-    def __init__(self, writer: MetricsWriter, report: ProgressReporter | None) -> None:
+    def __init__(self, writer: MetricsWriter | None, report: ProgressReporter | None) -> None:
+        """Ranks beside the first validate their share of the rows and have no `writer`."""
         self._writer, self._report = writer, report
         self._validated_step = -1
 
@@ -111,7 +112,8 @@ class ValidationCallback:
         if not row:
             logger.warning("the validation split has no token to learn from")
             return
-        self._writer.write(context.step, time=time.time(), **row)
+        if self._writer:
+            self._writer.write(context.step, time=time.time(), **row)
         if self._report:
             self._report({"step": context.step, "num_steps": context.num_steps, **row})
 
@@ -120,19 +122,20 @@ class ValidationCallback:
 def validate(context: TrainContext) -> dict[str, float]:
     """`validation_loss` and the strategy's other means, for text `validation_bits_per_byte`; empty without any token.
 
-    Rows are taken evenly over the whole split, whose languages need not be mixed on disk.
+    Rows are taken evenly over the whole split, whose languages need not be mixed on disk, and as many by each rank.
     """
     rows, config = context.validation_rows, context.config
     assert rows is not None
     available = rows.num_rows(0)
     limit = min(available, max(config.validation_tokens // config.max_seq_len, 1))
-    places = [(0, index * available // limit) for index in range(limit)]
+    limit = max(limit // context.ranks.world_size, 1) * context.ranks.world_size
+    places = context.ranks.share([(0, index * available // limit) for index in range(limit)])
     batches = (
         rows.batch(places[first : first + config.micro_batch_size]).to(context.device)
-        for first in range(0, limit, config.micro_batch_size)
+        for first in range(0, len(places), config.micro_batch_size)
     )
     context.model.eval()
-    means = context.strategy.validate(context, batches)
+    means = context.parallel.run(context.strategy.validate, context, batches)
     context.model.train()
     values = {f"validation_{name}": value for name, value in means.items()}
     if isinstance(rows, PackedDataset) and rows.is_stream and means:
@@ -149,7 +152,8 @@ class CheckpointCallback:
         self._saved_step = -1
 
     def after_step(self, context: TrainContext, result: StepResult) -> None:
-        if time.monotonic() - self._saved_at >= context.config.checkpoint_interval_s:
+        is_due = time.monotonic() - self._saved_at >= context.config.checkpoint_interval_s
+        if context.ranks.any_true(context.ranks.is_first and is_due):
             self._save(context)
 
     def at_end(self, context: TrainContext) -> None:
@@ -157,13 +161,6 @@ class CheckpointCallback:
             self._save(context)
 
     def _save(self, context: TrainContext) -> None:
-        folder = save_checkpoint(
-            context.run,
-            context.trained,
-            context.optimizers,
-            context.tokenizer,
-            state=context.state(),
-            keep=context.config.keep_checkpoints,
-        )
+        folder = save_checkpoint(context.run, context.snapshot(), context.ranks, keep=context.config.keep_checkpoints)
         logger.info("checkpoint %s", folder.name)
         self._saved_at, self._saved_step = time.monotonic(), context.step

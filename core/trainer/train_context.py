@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,7 +16,10 @@ from core.data.sampler import RowSampler
 from core.data.tokenizer import Tokenizer
 from core.model.transformer import Transformer
 from core.parallel.setup import Ranks
-from core.trainer.run_folder import RunFolder
+from core.parallel.wrap import Parallel
+from core.trainer.optimizer import optimizer_tensors
+from core.trainer.rng import rng_tensors
+from core.trainer.run_folder import RunFolder, Snapshot
 from core.trainer.strategy import Strategy
 
 # Prompts and their completions to one reward each.
@@ -45,6 +48,7 @@ class TrainContext:
     reward: RewardFunction | None = None
     reference: Transformer | None = None
     value: nn.Module | None = None
+    parallel: Parallel = field(default_factory=Parallel)
     step: int = 0
     tokens: int = 0
     train_s: float = 0.0
@@ -68,6 +72,11 @@ class TrainContext:
         assert self.reference is not None, "the strategy asked for no reference"
         yield self.reference
 
+    def snapshot(self) -> Snapshot:
+        """What a checkpoint of this step holds. Every rank must ask."""
+        optimizer = optimizer_tensors(self.trained, self.optimizers)
+        return Snapshot(self.model, self.tokenizer, {**optimizer, **rng_tensors(self.device, self.ranks)}, self.state())
+
     def state(self) -> dict[str, int | float | str | None]:
         """What a checkpoint keeps beside weights and optimiser."""
         return {
@@ -76,6 +85,7 @@ class TrainContext:
             "train_s": self.train_s,
             "num_steps": self.num_steps,
             "parent_hash": self.parent_hash,
+            "num_ranks": self.ranks.world_size,
             "num_threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "machine": platform.machine(),
