@@ -1,12 +1,12 @@
 """Train a model: one stage, from options or from the JSON of an earlier run.
 
 python launch.py train --stage pt --data DATASET --output RUN
-python launch.py train --stage sft --base RUN --data DATASET --output RUN2
+python launch.py train --stage sft --from RUN --data DATASET --output RUN2
 python launch.py train --output RUN --resume
 """
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from app.commands import PROGRAM
 from core.config.schema import add_options, given_options
 from core.config.train_config import TrainConfig
-from core.errors import TrainingError
+from core.errors import ConfigError, TrainingError
 from core.files import read_json_object
 
 # Below this a run hardly changes a model.
@@ -24,11 +24,17 @@ FEW_STEPS = 50
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="JSON file with options; those given here win")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of the run in --output")
+    parser.add_argument("--from", dest="base", default=SUPPRESS, metavar="RUN", help="the same as --base")
     add_options(parser, TrainConfig)
 
 
 def run(arguments: Namespace) -> int:
     values = given_options(arguments, TrainConfig)
+    if arguments.resume and "base" in values:
+        raise ConfigError(
+            f"--resume goes on with the run in --output, --from {values['base']} would start another one.",
+            "Leave one of them out.",
+        )
     begun = Path(values["output"]) / "config.json" if arguments.resume and "output" in values else None
     if begun and not arguments.config and not begun.exists():
         raise TrainingError(f"{values['output']} holds no run to resume.", "Check the folder's name.")
@@ -59,6 +65,9 @@ class Progress:
             return
         if "stopping" in row:
             self._line("Finishing this step and saving a checkpoint. Ctrl-C again ends at once, without one.")
+            return
+        if "sample" in row:
+            self._line(f"step {row['step']}: {row['sample']['prompt']} → {row['sample']['text']}")
             return
         if "validation_loss" in row:
             bits = row.get("validation_bits_per_byte")
@@ -91,9 +100,10 @@ def plan_line(row: dict[str, Any]) -> str:
     """What is about to be trained; the first figures come with the first step."""
     steps = row["num_steps"] - row["first_step"]
     few = " That is very few: raise --epochs, or give more data." if row["num_steps"] < FEW_STEPS else ""
+    left_out = "".join(f" {problem}." for problem in row["left_out"])
     return (
         f"Training {row['num_parameters'] / 1e6:.1f}M parameters on {row['device']}: {steps:,} steps of"
-        f" {row['rows_per_step']} rows of {row['row_tokens']} tokens.{few}"
+        f" {row['rows_per_step']} rows of {row['row_tokens']} tokens.{left_out}{few}"
     )
 
 

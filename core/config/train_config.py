@@ -54,11 +54,20 @@ class TrainConfig(ParallelOptions, Config):
     num_threads: int = option(0, "CPU threads; 0 is one per physical core that may be used", minimum=0, maximum=1024)
     seed: int = option(1, "seed of the weights and of the order of the data", minimum=0)
 
-    checkpoint_interval_s: float = option(300.0, "time between checkpoints", minimum=1, unit="s")
+    checkpoint_interval_s: float = option(
+        300.0, "time between checkpoints; 0 saves after every step", minimum=0, unit="s"
+    )
     keep_checkpoints: int = option(2, "newest checkpoints to keep", minimum=1)
+    keep_best: bool = option(False, "keep the checkpoint of the best validation too, and end with its weights")
+    early_stopping: int = option(
+        0, "end after so many validations that are no better than the best; 0 goes through all steps", minimum=0
+    )
     validation_interval: int = option(200, "steps between validations; 0 is only at the end", minimum=0)
     validation_tokens: int = option(100_000, "most tokens of one validation", minimum=1, unit="tokens")
     log_interval: int = option(10, "steps between metric rows", minimum=1)
+    sample_interval: int = option(0, "steps between texts that the model writes for you to read; 0 is never", minimum=0)
+    sample_prompts: list[str] = option(["The", "今天"], "what those texts answer, or in stage pt continue")
+    tensorboard: bool = option(False, "write the metrics as TensorBoard files too")
 
     def conflicts(self) -> list[str]:
         problems = self._options_of_other_stages()

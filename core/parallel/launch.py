@@ -57,7 +57,7 @@ class Launcher:
         from torch.distributed.run import parse_args, run
 
         try:
-            run(parse_args(self._arguments))
+            run(parse_args(self._arguments))  # type: ignore[no-untyped-call]
         except ChildFailedError as exc:
             sys.stderr.write(f"{cause_of_failure(exc)}\n")
         except (RendezvousError, RuntimeError, ValueError) as exc:

@@ -28,7 +28,7 @@ from core.parallel.failure import Cause, end_process, own_cause
 
 BEAT_S = 1.0
 SILENCE_S = 15.0
-DONE = b"done"
+DONE = "done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,10 @@ class Watchdog:
         self._others = [other for other in range(world_size) if other != rank]
         self._address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         host, _, port = self._address.rpartition(":")
-        store = dist.TCPStore(host, int(port), is_master=False, timeout=timedelta(seconds=silence_s))
-        self._store = dist.PrefixStore(f"watchdog/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        timeout = timedelta(seconds=silence_s)
+        store = dist.TCPStore(host, int(port), is_master=False, timeout=timeout)  # type: ignore[attr-defined]
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        self._store = dist.PrefixStore(f"watchdog/{attempt}", store)  # type: ignore[attr-defined]
         self._process = Process.this()
         self._processes: dict[int, Process] = {}
         self._heard: dict[int, tuple[bytes, float]] = {}
@@ -139,7 +141,7 @@ class Watchdog:
             if beat != before:
                 self._heard[rank] = (beat, now)
             place = f"Rank {rank} (process {process.pid} on {process.host})"
-            if beat == DONE:
+            if beat == DONE.encode():
                 continue
             if is_gone:
                 return Cause(f"{place} ended without a word.", is_root=False)

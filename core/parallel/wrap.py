@@ -84,7 +84,7 @@ def wrap(trained: Mapping[str, nn.Module], ranks: Ranks, kind: str, *, dtype: to
     if kind == "ddp":
         # Buffers are quantised weights, which every rank has read from the same file.
         buffers = [name for name, _ in entry.named_buffers()]
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(entry, buffers)  # noqa: SLF001
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(entry, buffers)  # type: ignore[no-untyped-call]  # noqa: SLF001
         return Parallel(DistributedDataParallel(entry, gradient_as_bucket_view=True))
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -95,7 +95,8 @@ def wrap(trained: Mapping[str, nn.Module], ranks: Ranks, kind: str, *, dtype: to
         settings["mp_policy"] = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
     for block in [module for module in entry.modules() if isinstance(module, Block)]:
         fully_shard(block, **settings)
-    return Parallel(fully_shard(entry, **settings))
+    fully_shard(entry, **settings)
+    return Parallel(entry)
 
 
 def choose_kind(wanted: str, *, num_trained: int, free_bytes: int) -> str:
@@ -108,6 +109,16 @@ def choose_kind(wanted: str, *, num_trained: int, free_bytes: int) -> str:
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor of which FSDP2 keeps a part on each rank; every rank must ask. Others are what they are."""
     return tensor.full_tensor() if is_dtensor(tensor) else tensor  # type: ignore[attr-defined]
+
+
+def like(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """A whole tensor, the same on every rank, as the parts that the ranks keep of `parameter`."""
+    if not is_dtensor(parameter):
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    mesh, placements = parameter.device_mesh, parameter.placements  # type: ignore[attr-defined]
+    return distribute_tensor(tensor, mesh, placements, src_data_rank=None)  # each rank cuts its own: nothing is sent
 
 
 def is_dtensor(tensor: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""`python -m core.trainer RUN/config.json [--resume]`: one run in a process of its own, or one rank of it under torchrun.
+"""`python -m core.trainer RUN/config.json [--resume]`: one run in its own process, or one rank of it under torchrun.
 
 A rank that torchrun has started again goes on from the newest checkpoint, where there is one.
 """

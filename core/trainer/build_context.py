@@ -27,7 +27,7 @@ from core.trainer.precision import resolve_precision
 from core.trainer.rng import restore_rng, seed_rank
 from core.trainer.run_folder import OPTIMIZER, RunFolder, read_state, step_of
 from core.trainer.strategy import STRATEGIES, Strategy
-from core.trainer.train_context import RewardFunction, TrainContext
+from core.trainer.train_context import Best, RewardFunction, TrainContext
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +103,11 @@ def _bind(context: TrainContext) -> Parallel:
     """Wrap what is trained for the run's ranks."""
     num_trained = sum(parameter.numel() for parameter in named_parameters(context.trained).values())
     kind = choose_kind(context.config.parallel, num_trained=num_trained, free_bytes=free_memory_bytes(context.device))
+    if context.ranks.is_group and kind == "fsdp" and context.config.sample_interval:
+        raise ConfigError(
+            "sample_interval lets one rank write texts, which has only a part of the weights with parallel fsdp.",
+            "Set sample_interval to 0, or parallel to ddp.",
+        )
     return wrap(context.trained, context.ranks, kind, dtype=context.dtype)
 
 
@@ -155,6 +160,8 @@ def _restore(context: TrainContext, checkpoint: Path) -> None:
             "Put that model back, or start a new run.",
         )
     context.step, context.tokens, context.train_s = state["step"], state["tokens"], state["train_s"]
+    if state.get("best"):
+        context.best = Best(**state["best"])
     stored = open_shards(checkpoint, OPTIMIZER)
     if not restore_rng(stored, context.device, context.ranks):
         seed_rank(context.config.seed, context.step, context.ranks)

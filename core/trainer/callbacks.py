@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import psutil
 import torch
 
 from core.data.dataset import PackedDataset
 from core.model.score import bits_per_byte
+from core.trainer.efficiency import peak_flops, train_flops_per_token
 from core.trainer.metrics import MetricsWriter, bytes_per_token
 from core.trainer.run_folder import save_checkpoint
 from core.trainer.tally import Mean, Tally
@@ -78,6 +80,8 @@ class MetricsCallback:
             "tokens": context.tokens,
             "tokens_per_s": sum(result.num_tokens for result in self._since) / seconds,
             "data_wait": sum(result.data_wait_s for result in self._since) / seconds,
+            "efficiency": self._efficiency(context, seconds),
+            "memory_bytes": used_memory(context.device),
             "eta_s": (context.num_steps - context.step) * context.train_s / context.step,
         }
         self._since.clear()
@@ -86,9 +90,25 @@ class MetricsCallback:
         if self._report:
             self._report({"step": context.step, "num_steps": context.num_steps, **row})
 
+    def _efficiency(self, context: TrainContext, seconds: float) -> float:
+        """FLOP/s of the policy's training over the most that this device does."""
+        tokens = sum(result.num_tokens for result in self._since)
+        work = tokens * train_flops_per_token(context.model.config, context.config.max_seq_len)
+        return work / seconds / peak_flops(context.device, context.dtype) / context.ranks.world_size
+
+
+def used_memory(device: torch.device) -> int:
+    """Bytes: the most that tensors took on a GPU, what the process holds on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return psutil.Process().memory_info().rss
+
 
 class ValidationCallback:
-    """Scores the validation split: mean loss, and bits per byte for text."""
+    """Scores the validation split: mean loss, and bits per byte for text.
+
+    The best score is remembered in the context; after `early_stopping` scores that are no better the run is done.
+    """
 
     def __init__(self, writer: MetricsWriter | None, report: ProgressReporter | None) -> None:
         """Ranks beside the first validate their share of the rows and have no `writer`."""
@@ -112,6 +132,7 @@ class ValidationCallback:
         if not row:
             logger.warning("the validation split has no token to learn from")
             return
+        context.best.add(context.strategy.score(row), context.step)
         if self._writer:
             self._writer.write(context.step, time=time.time(), **row)
         if self._report:
@@ -145,7 +166,7 @@ def validate(context: TrainContext) -> dict[str, float]:
 
 
 class CheckpointCallback:
-    """Saves every `checkpoint_interval_s` seconds and at the end."""
+    """Saves every `checkpoint_interval_s` seconds, at the best validation if it is to be kept, and at the end."""
 
     def __init__(self) -> None:
         self._saved_at = time.monotonic()
@@ -153,7 +174,8 @@ class CheckpointCallback:
 
     def after_step(self, context: TrainContext, result: StepResult) -> None:
         is_due = time.monotonic() - self._saved_at >= context.config.checkpoint_interval_s
-        if context.ranks.any_true(context.ranks.is_first and is_due):
+        is_best = context.config.keep_best and context.best.step == context.step
+        if context.ranks.any_true(is_best or (context.ranks.is_first and is_due)):
             self._save(context)
 
     def at_end(self, context: TrainContext) -> None:
@@ -161,6 +183,8 @@ class CheckpointCallback:
             self._save(context)
 
     def _save(self, context: TrainContext) -> None:
-        folder = save_checkpoint(context.run, context.snapshot(), context.ranks, keep=context.config.keep_checkpoints)
+        folder = save_checkpoint(context.run, context.snapshot(), context.ranks)
+        if context.ranks.is_first:
+            context.run.drop_old_checkpoints(context.config.keep_checkpoints, spare=context.best_checkpoint)
         logger.info("checkpoint %s", folder.name)
         self._saved_at, self._saved_step = time.monotonic(), context.step

@@ -1,37 +1,71 @@
 """Numbers of a run: the rows of `metrics.jsonl`, and the bytes behind a split's tokens."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from core.data.mmap_file import MmapFileHandler
-from core.errors import TrainingError
+from core.errors import SetupError, TrainingError
 
 
 class MetricsWriter:
-    """Appends one JSON row per call, whole lines only, so a reader never meets half a row."""
+    """Appends one JSON row per call, whole lines only, so a reader never meets half a row.
 
-    def __init__(self, path: Path, attempt: int) -> None:
+    With a `tensorboard` folder the numbers go there as event files too.
+    """
+
+    def __init__(self, path: Path, attempt: int, *, tensorboard: Path | None = None) -> None:
+        """Raises SetupError when TensorBoard's writer is asked for and missing."""
+        self._events = _event_writer(tensorboard) if tensorboard else None
+        self._path, self._attempt = path, attempt
         path.parent.mkdir(parents=True, exist_ok=True)
         _end_torn_line(path)
-        self._file = path.open("ab", buffering=0)
-        self._attempt = attempt
 
     def write(self, step: int, **values: Any) -> None:
         """Append one row. Raises TrainingError when the disk takes no more."""
-        row = {"attempt": self._attempt, "step": step, **values}
-        line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
-        try:
-            while line:  # a disk that is nearly full takes a part and refuses the rest
-                line = line[self._file.write(line) :]
-        except OSError as exc:
-            raise TrainingError(
-                f"The metrics of step {step} could not be written: {exc}.",
-                "Free some space; checkpoints are untouched and the run resumes with --resume.",
-            ) from exc
+        append_row(self._path, {"attempt": self._attempt, "step": step, **values})
+        if self._events is not None:
+            for name in values.keys() - {"time"}:
+                self._events.add_scalar(name, values[name], step, walltime=values.get("time"))
 
     def close(self) -> None:
-        self._file.close()
+        if self._events is not None:
+            self._events.close()
+
+
+def append_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Append a JSON line. Raises TrainingError when the disk takes no more."""
+    line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
+    try:
+        with path.open("ab", buffering=0) as file:
+            while line:  # a disk that is nearly full takes a part and refuses the rest
+                line = line[file.write(line) :]
+    except OSError as exc:
+        raise TrainingError(
+            f"The row of step {row['step']} could not be written to {path.name}: {exc}.",
+            "Free some space; checkpoints are untouched and the run resumes with --resume.",
+        ) from exc
+
+
+def latest_rows(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows that count: what a later attempt did again, from its first step on, replaces what was before."""
+    firsts: dict[int, int] = {}
+    for row in rows:
+        firsts[row["attempt"]] = min(row["step"], firsts.get(row["attempt"], row["step"]))
+
+    def is_replaced(row: Mapping[str, Any]) -> bool:
+        return any(attempt > row["attempt"] and first <= row["step"] for attempt, first in firsts.items())
+
+    return [row for row in rows if not is_replaced(row)]
+
+
+def _event_writer(folder: Path) -> Any:
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as exc:
+        raise SetupError("TensorBoard files need tensorboardX.", "pip install tensorboardX, or turn it off.") from exc
+    return SummaryWriter(str(folder))
 
 
 def bytes_per_token(handler: MmapFileHandler, split: str) -> float:

@@ -2,6 +2,7 @@
 
     run/config.json                     the TrainConfig
     run/metrics.jsonl                   one row per logged step, keyed by (attempt, step)
+    run/samples.jsonl, run/tensorboard  by option: texts written on the way, event files
     run/checkpoints/step-00000400/      a model folder, optimizer.safetensors, state.json, manifest.json;
                                         weights and averages in shards where FSDP2 has shared them out
     run/model/                          the result, a model folder; written when the last step is done
@@ -53,6 +54,14 @@ class RunFolder:
         return self.root / "metrics.jsonl"
 
     @property
+    def samples(self) -> Path:
+        return self.root / "samples.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.root / "tensorboard"
+
+    @property
     def model(self) -> Path:
         return self.root / "model"
 
@@ -66,6 +75,12 @@ class RunFolder:
 
     def checkpoint(self, step: int) -> Path:
         return self.checkpoints / f"step-{step:08d}"
+
+    def drop_old_checkpoints(self, keep: int, *, spare: Path | None) -> None:
+        """Delete those beyond the newest `keep`, but not the spared one."""
+        for old in self.checkpoint_folders()[keep:]:
+            if old != spare:
+                shutil.rmtree(old, ignore_errors=True)
 
     def newest_checkpoint(self) -> Path | None:
         """The newest checkpoint whose files are whole, or None."""
@@ -105,8 +120,8 @@ class Snapshot:
     state: Mapping[str, Any]
 
 
-def save_checkpoint(run: RunFolder, snapshot: Snapshot, ranks: Ranks, *, keep: int) -> Path:
-    """Write one generation, all ranks together, and drop those beyond the newest `keep`.
+def save_checkpoint(run: RunFolder, snapshot: Snapshot, ranks: Ranks) -> Path:
+    """Write one generation, all ranks together.
 
     A whole checkpoint of the same step is the same: it stays as it is.
     Raises: TrainingError, on every rank, when the disk of one of them is full.
@@ -115,18 +130,15 @@ def save_checkpoint(run: RunFolder, snapshot: Snapshot, ranks: Ranks, *, keep: i
     if ranks.from_first(int(ranks.is_first and is_whole(final))):
         return final
     temporary = run.checkpoints / f".{final.name}.tmp"
-    _agree(run, snapshot, ranks, lambda: ranks.is_first and _make_empty(temporary))
+    _agree(run, snapshot, ranks, lambda: _make_empty(temporary, ranks))
     is_sharded = any(is_dtensor(parameter) for parameter in snapshot.model.parameters())
     write = _write_part if is_sharded else _write_whole
     _agree(run, snapshot, ranks, lambda: write(snapshot, temporary, ranks))
-    _agree(run, snapshot, ranks, lambda: ranks.is_first and _finish(snapshot, temporary, final))
-    if ranks.is_first:
-        for old in run.checkpoint_folders()[keep:]:
-            shutil.rmtree(old, ignore_errors=True)
+    _agree(run, snapshot, ranks, lambda: _finish(snapshot, temporary, final, ranks))
     return final
 
 
-def _agree(run: RunFolder, snapshot: Snapshot, ranks: Ranks, write: Callable[[], object]) -> None:
+def _agree(run: RunFolder, snapshot: Snapshot, ranks: Ranks, write: Callable[[], None]) -> None:
     """Take one step of writing on every rank; raise TrainingError on all when it fails on one."""
     problem = None
     try:
@@ -145,9 +157,10 @@ def _agree(run: RunFolder, snapshot: Snapshot, ranks: Ranks, write: Callable[[],
     )
 
 
-def _make_empty(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+def _make_empty(folder: Path, ranks: Ranks) -> None:
+    if ranks.is_first:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
 
 
 def _write_whole(snapshot: Snapshot, folder: Path, ranks: Ranks) -> None:
@@ -161,11 +174,13 @@ def _write_part(snapshot: Snapshot, folder: Path, ranks: Ranks) -> None:
     write_part(snapshot.optimizer, folder, OPTIMIZER, ranks)
 
 
-def _finish(snapshot: Snapshot, temporary: Path, final: Path) -> None:
+def _finish(snapshot: Snapshot, temporary: Path, final: Path, ranks: Ranks) -> None:
     """Index the shards, describe the folder and give it its name."""
+    if not ranks.is_first:
+        return
     if not (temporary / f"{OPTIMIZER}.safetensors").exists():
         for name in (SHARDS, OPTIMIZER):
-            write_index(temporary, name, snapshot.state["num_ranks"])
+            write_index(temporary, name, ranks.world_size)
         save_description(snapshot.model, temporary, tokenizer=snapshot.tokenizer)
     write_json(temporary / STATE, snapshot.state)
     files = [path for path in sorted(temporary.iterdir()) if path.is_file()]

@@ -67,6 +67,9 @@ class Strategy(Protocol[B]):
     def validate(self, context: "TrainContext", batches: Iterable[B]) -> dict[str, float]:
         """Means over held-out rows by name, `loss` among them; empty without anything to learn from."""
 
+    def score(self, validation: Mapping[str, float]) -> float:
+        """What the best checkpoint is chosen by, from `validation_NAME` values; lower is better."""
+
 
 class SupervisedStrategy(Generic[B]):
     """The part that stages share whose rows are learnt from as they are."""
@@ -90,6 +93,9 @@ class SupervisedStrategy(Generic[B]):
                 loss = self.loss(context, batch)
             tally.add({"loss": Mean(loss.total, loss.weight), **loss.metrics})
         return tally.means(context.ranks)
+
+    def score(self, validation: Mapping[str, float]) -> float:
+        return validation["validation_loss"]
 
 
 class PTStrategy(SupervisedStrategy[Batch]):

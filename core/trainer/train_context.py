@@ -1,9 +1,11 @@
 """Everything a run holds while it trains: `TrainContext`."""
 
+import math
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +26,21 @@ from core.trainer.strategy import Strategy
 
 # Prompts and their completions to one reward each.
 RewardFunction = Callable[[Sequence[str], Sequence[str]], Sequence[float]]
+
+
+@dataclass(slots=True)
+class Best:
+    """The best validation so far; lower scores are better. `num_worse` counts those since."""
+
+    score: float = math.inf
+    step: int = -1
+    num_worse: int = 0
+
+    def add(self, score: float, step: int) -> None:
+        if score < self.score:
+            self.score, self.step, self.num_worse = score, step, 0
+        else:
+            self.num_worse += 1
 
 
 @dataclass(slots=True)
@@ -48,6 +65,7 @@ class TrainContext:
     reward: RewardFunction | None = None
     reference: Transformer | None = None
     value: nn.Module | None = None
+    best: Best = field(default_factory=Best)
     parallel: Parallel = field(default_factory=Parallel)
     step: int = 0
     tokens: int = 0
@@ -55,7 +73,15 @@ class TrainContext:
 
     @property
     def is_done(self) -> bool:
-        return self.step >= self.num_steps
+        """Whether all steps are made, or validation has not improved for as long as is waited for."""
+        patience = self.config.early_stopping
+        return self.step >= self.num_steps or (patience > 0 and self.best.num_worse >= patience)
+
+    @property
+    def best_checkpoint(self) -> Path | None:
+        """The checkpoint of the best validation, where it is kept and was written."""
+        folder = self.run.checkpoint(self.best.step)
+        return folder if self.config.keep_best and folder.exists() else None
 
     @property
     def trained(self) -> dict[str, nn.Module]:
@@ -77,7 +103,7 @@ class TrainContext:
         optimizer = optimizer_tensors(self.trained, self.optimizers)
         return Snapshot(self.model, self.tokenizer, {**optimizer, **rng_tensors(self.device, self.ranks)}, self.state())
 
-    def state(self) -> dict[str, int | float | str | None]:
+    def state(self) -> dict[str, Any]:
         """What a checkpoint keeps beside weights and optimiser."""
         return {
             "step": self.step,
@@ -85,6 +111,7 @@ class TrainContext:
             "train_s": self.train_s,
             "num_steps": self.num_steps,
             "parent_hash": self.parent_hash,
+            "best": None if self.best.step < 0 else asdict(self.best),
             "num_ranks": self.ranks.world_size,
             "num_threads": torch.get_num_threads(),
             "torch": torch.__version__,

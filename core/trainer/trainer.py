@@ -5,6 +5,7 @@ weight of all of them, clips, sets the scheduled learning rate and steps. Everyt
 """
 
 import math
+import re
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
@@ -32,6 +33,7 @@ from core.trainer.callbacks import (
 )
 from core.trainer.metrics import MetricsWriter
 from core.trainer.run_folder import RunFolder
+from core.trainer.samples import SamplesCallback
 from core.trainer.schedule import learning_rate_factor
 from core.trainer.stop_signal import StopSignal
 from core.trainer.strategy import Loss
@@ -65,11 +67,13 @@ def train(
     if report:
         report(_plan(context))
     with ExitStack() as stack:
-        writer = stack.enter_context(closing(_open_metrics(run, context))) if ranks.is_first else None
         stop = stack.enter_context(StopSignal(report))
+        writer = stack.enter_context(closing(_open_metrics(run, context))) if ranks.is_first else None
         callbacks: list[Callback] = [ValidationCallback(writer, report), CheckpointCallback()]
         if writer:
             callbacks.append(MetricsCallback(writer, report))
+            if config.sample_interval:
+                callbacks.append(SamplesCallback(run.samples, report))
         Trainer(context, callbacks).run(stop)
     if not context.is_done:
         return run.checkpoint(context.step)
@@ -79,10 +83,11 @@ def train(
 
 
 def _save_result(context: TrainContext) -> None:
-    """Write the model folder; weights that are spread over the ranks come from the last checkpoint."""
-    run, model = context.run, context.model
-    if context.parallel.is_sharded:
-        model = load_model(run.checkpoint(context.step))
+    """Write the model folder: the best weights where they were kept, else the last."""
+    run, source = context.run, context.best_checkpoint
+    if context.parallel.is_sharded:  # no rank holds the weights whole
+        source = source or run.checkpoint(context.step)
+    model = load_model(source, dtype=torch.float32) if source else context.model
     save_model(model, run.model, tokenizer=context.tokenizer, extra={"astrai": _origin(context)})
 
 
@@ -106,7 +111,8 @@ def _open_metrics(run: RunFolder, context: TrainContext) -> MetricsWriter:
     try:
         run.root.mkdir(parents=True, exist_ok=True)
         write_json(run.config, context.config.to_dict())
-        return MetricsWriter(run.metrics, context.attempt)
+        tensorboard = run.tensorboard if context.config.tensorboard else None
+        return MetricsWriter(run.metrics, context.attempt, tensorboard=tensorboard)
     except OSError as exc:
         raise TrainingError(
             f"{run.root} could not be written: {exc} ({free_bytes(run.root) / 1e6:.1f} MB free).",
@@ -135,11 +141,20 @@ class Trainer:
     def run(self, stop: StopSignal) -> None:
         """Step until done or stopped, then let every callback finish."""
         while not self.context.is_done and not self.context.ranks.any_true(stop.is_set):
-            result = self.step()
+            result = self._guarded_step()
             for callback in self.callbacks:
                 callback.after_step(self.context, result)
         for callback in self.callbacks:
             callback.at_end(self.context)
+
+    def _guarded_step(self) -> StepResult:
+        """A step; memory that runs out in it is an error with a remedy."""
+        try:
+            return self.step()
+        except (RuntimeError, MemoryError) as exc:
+            if not is_out_of_memory(exc):
+                raise
+            raise _out_of_memory(self.context, exc) from exc
 
     def step(self) -> StepResult:
         """One step: `global_batch_size` rows, and the update or updates that the strategy makes of them."""
@@ -223,6 +238,25 @@ class Trainer:
 def _nothing_to_learn(context: TrainContext) -> TrainingError:
     left_out = "; ".join(context.train_rows.problems) or "its rows carry no label"
     return TrainingError(f"Step {context.step} has no token to learn from: {left_out}.", "Raise max_seq_len.")
+
+
+def is_out_of_memory(exc: BaseException) -> bool:
+    """Whether torch or Python found no memory, on a GPU or beside one."""
+    return isinstance(exc, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(exc)
+
+
+def _out_of_memory(context: TrainContext, exc: BaseException) -> TrainingError:
+    config, asked = context.config, re.search(r"allocate ([\d.]+ ?\w+)", str(exc))
+    wanted = f" for {asked[1]}" if asked else ""
+    smaller = (
+        f"Lower micro_batch_size (now {config.micro_batch_size}; the result stays the same)"
+        if config.micro_batch_size > 1
+        else f"Lower max_seq_len (now {config.max_seq_len}), or train an adapter"
+    )
+    return TrainingError(
+        f"Step {context.step} found no memory{wanted} on {context.device.type}.",
+        f"{smaller}, then --resume; checkpoints are untouched.",
+    )
 
 
 def _divergence(context: TrainContext, loss: float, grad_norm: float) -> TrainingError:
