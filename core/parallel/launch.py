@@ -17,7 +17,9 @@ import psutil
 from core.parallel.failure import cause_of_failure
 
 
-def command(nproc: int, arguments: list[str], *, nodes: int, rendezvous: str | None, max_restarts: int) -> list[str]:
+def launch_command(
+    nproc: int, arguments: list[str], *, nodes: int = 1, rendezvous: str | None = None, max_restarts: int = 0
+) -> list[str]:
     """The command that runs `arguments` (of a Python module, its name first) on so many processes a machine.
 
     Several machines meet at `rendezvous`, the HOST:PORT of one of them; its host takes the port.

@@ -74,7 +74,7 @@ class Watchdog:
         self._process = Process.this()
         self._processes: dict[int, Process] = {}
         self._heard: dict[int, tuple[bytes, float]] = {}
-        self._num_beats = 0
+        self._num_beats, self._looked_at = 0, time.monotonic()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
         self._store.set(f"process/{rank}", json.dumps(asdict(self._process)))
@@ -120,6 +120,10 @@ class Watchdog:
 
     def _look(self) -> Cause | None:
         """Beat once, and see whether anything has happened to another rank."""
+        now = time.monotonic()
+        if now - self._looked_at > self._silence_s / 3:  # we were away ourselves, maybe all of us: listen anew
+            self._heard.clear()
+        self._looked_at = now
         try:
             self._num_beats += 1
             self._store.set(f"beat/{self._rank}", str(self._num_beats))

@@ -5,8 +5,11 @@ A rank that torchrun has started again goes on from the newest checkpoint, where
 
 import argparse
 import json
+import logging
 import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +24,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=Path)
     parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--report", action="store_true", help="print the plan and every row of metrics as JSON lines")
+    parser.add_argument("--report", action="store_true", help="print the plan, metrics and the end as JSON lines")
     arguments = parser.parse_args()
+    report = print_row if arguments.report else None
     try:
-        config = TrainConfig.from_json(arguments.config)
-        with join_ranks(config.device) as ranks:
-            train(
-                config,
-                resume=arguments.resume,
-                restart=os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0",
-                ranks=ranks,
-                report=_print if arguments.report else None,
-            )
+        run_rank(TrainConfig.from_json(arguments.config), resume=arguments.resume, report=report)
     except AssistantError as exc:
         record_cause(Cause(str(exc), is_root=True))
         return 1
@@ -42,9 +38,21 @@ def main() -> int:
     return 0
 
 
-def _print(row: dict[str, Any]) -> None:
-    sys.stdout.write(f"{json.dumps(row)}\n")
-    sys.stdout.flush()
+def run_rank(config: TrainConfig, *, resume: bool, report: Callable[[dict[str, Any]], None] | None) -> None:
+    """Join the other ranks and train; the first one reports."""
+    is_restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    with join_ranks(config.device) as ranks:
+        if not ranks.is_first:
+            logging.disable(logging.WARNING)  # every rank would say the same
+        folder = train(config, resume=resume, restart=is_restart, ranks=ranks, report=report)
+    if ranks.is_first and report:
+        report({"result": str(folder)})
+
+
+def print_row(row: dict[str, Any]) -> None:
+    """One JSON line on stdout, whose reader may have gone: the run goes on without one."""
+    with suppress(BrokenPipeError):
+        os.write(sys.stdout.fileno(), f"{json.dumps(row)}\n".encode())
 
 
 if __name__ == "__main__":
