@@ -18,7 +18,7 @@ from torch import Tensor
 from core.errors import ConfigError, SetupError, TrainingError
 from core.model.device import num_usable_cores, resolve_device
 from core.parallel.failure import record_cause
-from core.parallel.watchdog import Watchdog
+from core.parallel.watchdog import Watchdog, is_lost_connection
 
 # Bounds waiting that is meant, such as for rank 0's checkpoint; a dead or hung rank is the watchdog's to find.
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
@@ -148,11 +148,11 @@ def join_ranks(device: str) -> Iterator[Ranks]:
         yield ranks
         ranks.barrier()
     except BaseException as exc:
-        lost = watchdog.explain(exc)
-        if lost is None:
+        cause = watchdog.explain(exc)
+        record_cause(cause)
+        if not is_lost_connection(exc):
             raise
-        record_cause(lost)
-        raise TrainingError(lost.sentence, "The run goes on from its last checkpoint with --resume.") from exc
+        raise TrainingError(cause.sentence, "The run goes on from its last checkpoint with --resume.") from exc
     finally:
         watchdog.stop()
     dist.destroy_process_group()

@@ -92,19 +92,20 @@ class Watchdog:
         with suppress(RuntimeError):  # the store has ended before us: nobody is left to be told
             self._store.set(f"beat/{self._rank}", DONE)
 
-    def explain(self, exc: BaseException) -> Cause | None:
-        """Another rank's end, when `exc` is the echo of it. None for an end of our own, which the others are told."""
+    def explain(self, exc: BaseException) -> Cause:
+        """Why this rank ends: another's end, when `exc` is the echo of it, else `exc`, which the others are told."""
         self._stop_thread()
         if not is_lost_connection(exc):
+            cause = own_cause(self._rank, exc)
             with suppress(RuntimeError):
-                self._publish(own_cause(self._rank, exc))
-            return None
+                self._publish(cause)
+            return cause
         deadline = time.monotonic() + self._silence_s + 5 * BEAT_S
-        cause = self._look()
-        while cause is None and time.monotonic() < deadline:
+        lost = self._look()
+        while lost is None and time.monotonic() < deadline:
             time.sleep(0.2)
-            cause = self._look()
-        return cause or Cause(f"Rank {self._rank} lost the connection to the others: {exc}.", is_root=False)
+            lost = self._look()
+        return lost or Cause(f"Rank {self._rank} lost the connection to the others: {exc}.", is_root=False)
 
     def _stop_thread(self) -> None:
         self._stopped.set()

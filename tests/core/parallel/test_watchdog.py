@@ -61,8 +61,8 @@ def test_ranks_that_both_beat_are_well(pair: tuple[Watchdog, Watchdog]) -> None:
 def test_the_error_of_a_rank_is_the_cause_for_all(pair: tuple[Watchdog, Watchdog]) -> None:
     first, second = pair
     meet(first, second)
-    assert second.explain(TrainingError("The disk is full.", "Free some space.")) is None
-    told = first._look()
+    told = second.explain(TrainingError("The disk is full.", "Free some space."))
+    assert first._look() == told
     assert told == Cause("Rank 1: The disk is full. Free some space.", is_root=True)
     assert first.explain(RuntimeError("[/gloo/pair.cc] Connection closed by peer")) == told
 
