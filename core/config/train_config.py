@@ -6,17 +6,25 @@ from typing import Any
 
 from core.config.model_config import PRESETS
 from core.config.parallel_options import ParallelOptions
+from core.config.preference_options import PreferenceOptions
 from core.config.schedule_config import ScheduleConfig
 from core.config.schema import REQUIRED, Config, option
 from core.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig(ParallelOptions, Config):
+class TrainConfig(PreferenceOptions, ParallelOptions, Config):
     """One stage of training: which data, which model, for how long."""
 
-    stage: str = option("pt", "pt learns from text, sft from conversations", choices=("pt", "sft"))
+    stage: str = option(
+        "pt",
+        "pt learns from text, sft from conversations, rm (a reward model) and dpo from pairs of answers",
+        choices=("pt", "sft", "rm", "dpo"),
+    )
     data: str = option(REQUIRED, "folder that `prepare` wrote")
+    mixture: dict[str, Any] = option(
+        {}, 'further data sets and their shares of the rows, as {"runs/chat": 0.2}; data gives the rest'
+    )
     output: str = option(REQUIRED, "run folder to make")
     base: str | None = option(None, "run or model folder to start from; without it the weights are fresh")
     preset: str = option("starter", "shape of a fresh model", choices=tuple(PRESETS))
@@ -24,7 +32,9 @@ class TrainConfig(ParallelOptions, Config):
 
     max_steps: int | None = option(None, "optimiser steps; without it they follow from epochs", minimum=1, unit="steps")
     epochs: float = option(1.0, "passes over the data when max_steps is not given", minimum=0, maximum=10_000)
-    max_seq_len: int = option(512, "length of one packed row", minimum=8, unit="tokens")
+    max_seq_len: int = option(
+        512, "length of one packed row; rm and dpo: longest prompt with its answer", minimum=8, unit="tokens"
+    )
     micro_batch_size: int = option(8, "rows in one forward pass", minimum=1, unit="rows")
     global_batch_size: int = option(32, "rows in one optimiser step", minimum=1, unit="rows")
 
@@ -65,20 +75,26 @@ class TrainConfig(ParallelOptions, Config):
     validation_interval: int = option(200, "steps between validations; 0 is only at the end", minimum=0)
     validation_tokens: int = option(100_000, "most tokens of one validation", minimum=1, unit="tokens")
     log_interval: int = option(10, "steps between metric rows", minimum=1)
-    sample_interval: int = option(0, "steps between texts that the model writes for you to read; 0 is never", minimum=0)
+    sample_interval: int = option(
+        0,
+        "steps between texts that the model writes for you to read; 0 is never",
+        minimum=0,
+        stages=("pt", "sft", "dpo"),
+    )
     sample_prompts: list[str] = option(["The", "今天"], "what those texts answer, or in stage pt continue")
     tensorboard: bool = option(False, "write the metrics as TensorBoard files too")
 
     def conflicts(self) -> list[str]:
-        problems = self._options_of_other_stages()
+        problems = self._options_of_other_stages() + PreferenceOptions.conflicts(self)
         if self.global_batch_size % self.micro_batch_size:
             below = self.global_batch_size // self.micro_batch_size * self.micro_batch_size
             problems.append(
                 f"global_batch_size {self.global_batch_size} is not a multiple of micro_batch_size"
                 f" {self.micro_batch_size}: use {max(below, self.micro_batch_size)} or {below + self.micro_batch_size}"
             )
-        if self.stage == "sft" and self.base is None:
-            problems.append("stage sft needs base, the run or model to fine-tune")
+        problems += _mixture_problems(self.mixture)
+        if self.stage != "pt" and self.base is None:
+            problems.append(f"stage {self.stage} needs base, the run or model to start from")
         try:
             ScheduleConfig.from_dict(self.schedule)
         except ConfigError as exc:
@@ -99,3 +115,14 @@ class TrainConfig(ParallelOptions, Config):
     @property
     def schedule_config(self) -> ScheduleConfig:
         return ScheduleConfig.from_dict(self.schedule)
+
+
+def _mixture_problems(mixture: dict[str, Any]) -> list[str]:
+    problems = [
+        f"mixture's share of {folder} is {share!r}, it must be a number between 0.001 and 0.999"
+        for folder, share in mixture.items()
+        if not isinstance(share, int | float) or not 0.001 <= share <= 0.999
+    ]
+    if not problems and sum(mixture.values()) > 0.999:
+        problems.append(f"mixture's shares add up to {sum(mixture.values()):g} and leave nothing for data")
+    return problems

@@ -46,13 +46,17 @@ def content_hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(normal.encode("utf-8", "replace"), digest_size=8).digest(), "little")
 
 
-def signature(text: str) -> NDArray[np.uint32]:
-    """MinHash values of a text, (P,)."""
+def shingles(text: str) -> set[str]:
+    """The runs of SHINGLE_TOKENS tokens in a text; a shorter one is one run."""
     tokens = _TOKEN.findall(text.casefold())
     count = max(len(tokens) - SHINGLE_TOKENS + 1, 1)
-    shingles = {" ".join(tokens[i : i + SHINGLE_TOKENS]) for i in range(count)}
+    return {" ".join(tokens[i : i + SHINGLE_TOKENS]) for i in range(count)}
+
+
+def signature(text: str) -> NDArray[np.uint32]:
+    """MinHash values of a text, (P,)."""
     minhash = rensa.RMinHash(num_perm=NUM_PERMUTATIONS, seed=SIGNATURE_SEED)
-    minhash.update(sorted(shingles))
+    minhash.update(sorted(shingles(text)))
     return np.asarray(minhash.digest(), dtype=np.uint32)
 
 

@@ -13,6 +13,7 @@ All files are little-endian. Maps are copy-on-write: what a reader changes never
 import glob
 import hashlib
 import json
+import mmap
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ SHARD_TOKENS = 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class _Shard:
+    name: str
     tokens: NDArray[Any]  # (tokens,) uint16 or uint32
     offsets: NDArray[np.int64]  # (documents + 1,)
     loss_mask: NDArray[np.uint8] | None  # (tokens,)
@@ -77,11 +79,10 @@ class MmapFileHandler:
         """UTF-8 bytes of the text behind the tokens."""
         return self.splits[split].num_bytes
 
-    def lengths(self, split: str) -> NDArray[np.int64]:
+    def lengths(self, split: str) -> NDArray[np.int32]:
         """Tokens of every document, (documents,)."""
-        return np.concatenate(
-            [np.empty(0, dtype=np.int64), *(np.diff(shard.offsets) for shard in self.splits[split].shards)]
-        )
+        parts = (np.diff(shard.offsets).astype(np.int32) for shard in self.splits[split].shards)
+        return np.concatenate([np.empty(0, dtype=np.int32), *parts])
 
     def tokens(self, split: str, document: int) -> NDArray[Any]:
         """Ids of one document, a view of the map."""
@@ -93,12 +94,26 @@ class MmapFileHandler:
         shard, span = self._locate(split, document)
         return None if shard.loss_mask is None else shard.loss_mask[span]
 
+    def place(self, split: str, document: int) -> str:
+        """For people: the file that a document is in, and its number there, from 1."""
+        shard, local = self._shard_of(split, document)
+        return f"{self.folder / shard.name}.tokens.bin, document {local + 1:,}"
+
     def tensor(self, split: str, shard: int) -> "torch.Tensor":
         """All ids of a shard as a tensor that shares the map's memory."""
         import torch
 
         tokens = self.splits[split].shards[shard].tokens
         return torch.frombuffer(tokens.data, dtype=getattr(torch, tokens.dtype.name))
+
+    def release_memory(self) -> None:
+        """Take what was read out of this process's memory. Views stay valid; what was written to them is lost."""
+        for split in self.splits.values():
+            for shard in split.shards:
+                for part in (shard.tokens, shard.offsets, shard.loss_mask):
+                    pages = part.base if isinstance(part, np.memmap) else None
+                    if isinstance(pages, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                        pages.madvise(mmap.MADV_DONTNEED)
 
     @staticmethod
     def writer(
@@ -108,11 +123,14 @@ class MmapFileHandler:
         return ShardWriter(folder, kind=kind, vocab_size=vocab_size, fingerprint=fingerprint, shard_tokens=shard_tokens)
 
     def _locate(self, split: str, document: int) -> tuple[_Shard, slice]:
+        shard, local = self._shard_of(split, document)
+        return shard, slice(int(shard.offsets[local]), int(shard.offsets[local + 1]))
+
+    def _shard_of(self, split: str, document: int) -> tuple[_Shard, int]:
+        """The shard and the document's number in it, from 0."""
         part = self.splits[split]
         number = int(np.searchsorted(part.first_documents, document, side="right")) - 1
-        shard = part.shards[number]
-        local = document - int(part.first_documents[number])
-        return shard, slice(int(shard.offsets[local]), int(shard.offsets[local + 1]))
+        return part.shards[number], document - int(part.first_documents[number])
 
     def _open_split(self, entry: dict[str, Any]) -> _Split:
         shards = [self._open_shard(shard) for shard in entry["shards"]]
@@ -128,7 +146,7 @@ class MmapFileHandler:
         mask = _map(self.folder / f"{name}.loss_mask.bin", np.dtype("u1"), count) if has_mask else None
         if offsets[0] != 0 or offsets[-1] != count:
             raise DataError(f"{name}.offsets.bin ends at {offsets[-1]}, not at {count}.", "Prepare the data again.")
-        return _Shard(tokens, offsets, mask)
+        return _Shard(name, tokens, offsets, mask)
 
 
 @dataclass(slots=True)

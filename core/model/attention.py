@@ -29,25 +29,55 @@ class AttentionCache(Protocol):
 
 
 class NoCache:
-    """Whole sequences at once, as in training. With document_ids (B, T) a token sees its own document only."""
+    """Whole sequences at once, as in training.
 
-    def __init__(self, document_ids: Tensor | None = None) -> None:
-        self._document_ids = document_ids
+    With document_ids (B, T) a token sees its own document only. With branch_ids (B, T) it sees of that what is in
+    branch 0 or in its own branch: several answers share one prompt. position_ids (B, T) then measure a window.
+    """
+
+    def __init__(
+        self,
+        document_ids: Tensor | None = None,
+        branch_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+    ) -> None:
+        assert branch_ids is None or (document_ids is not None and position_ids is not None)
+        self._document_ids, self._branch_ids, self._position_ids = document_ids, branch_ids, position_ids
         self._mask: Tensor | None = None
 
     def begin(self, num_tokens: int, window: int | None, device: torch.device) -> int:
+        if self._branch_ids is not None:
+            self._mask = self._branched_mask(self._branch_ids, num_tokens, window, device)
+            return num_tokens
         ids = self._document_ids
         self._mask = causal_mask(0, num_tokens, window=window, device=device, is_needed=ids is not None)
         if ids is not None:
             assert self._mask is not None
-            self._mask = self._mask & (ids[:, None, :, None] == ids[:, None, None, :])
+            self._mask = self._mask & _same(ids)
         return num_tokens
+
+    def _branched_mask(self, branches: Tensor, num_tokens: int, window: int | None, device: torch.device) -> Tensor:
+        """(B, 1, T, T): earlier in the row, of the same document, in branch 0 or the own branch, within the window."""
+        mask = causal_mask(0, num_tokens, window=None, device=device, is_needed=True)
+        documents, positions = self._document_ids, self._position_ids
+        assert mask is not None
+        assert documents is not None
+        assert positions is not None
+        mask = mask & _same(documents) & (_same(branches) | (branches == 0)[:, None, None, :])
+        if window is not None:
+            mask &= positions[:, None, None, :] > positions[:, None, :, None] - window
+        return mask
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return attention(q, k, v, self._mask)
 
     def finish(self, num_tokens: int) -> None:
         """Nothing is kept."""
+
+
+def _same(ids: Tensor) -> Tensor:
+    """(B, T) -> (B, 1, T, T): where query and key have the same number."""
+    return ids[:, None, :, None] == ids[:, None, None, :]
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

@@ -18,10 +18,10 @@ from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, ModelError
 from core.files import write_json
 from core.model.astrai import astrai_config, astrai_weights, is_astrai
-from core.model.folder import CONFIG, find_model, read_json, refuse_links_outside
+from core.model.folder import CONFIG, find_model, is_reward_model, read_json, refuse_links_outside
 from core.model.gguf_read import gguf_config, gguf_sampling, gguf_weights
 from core.model.quantize import QuantizedEmbedding, QuantizedLinear, Scheme, prepare_for_quantized_
-from core.model.transformer import Transformer
+from core.model.transformer import Backbone, Transformer
 from core.model.weights import StoredTensor, check_fit, stored_tensors, write_tensors
 
 __all__ = [
@@ -52,6 +52,11 @@ def load_config(path: Path) -> ModelConfig:
     if is_gguf(path):
         return gguf_config(open_gguf(path))
     refuse_links_outside(path)
+    if is_reward_model(path):
+        raise ModelError(
+            f"{path} is a reward model: it scores answers and writes none.",
+            "Take the model that it was trained from, or give this one where a reward model is asked for.",
+        )
     values = read_json(path / CONFIG)
     return astrai_config(values, stored_tensors(path)) if is_astrai(values) else ModelConfig.from_hf(values)
 
@@ -134,7 +139,7 @@ def load_model(
 
 
 def save_model(
-    model: Transformer,
+    model: Backbone,
     folder: Path,
     *,
     tokenizer: Tokenizer | None = None,
@@ -155,19 +160,19 @@ def save_model(
         raise cannot_write(folder, sum(tensor.nbytes for tensor in tensors.values()), exc) from exc
 
 
-def weights_of(model: Transformer) -> dict[str, Tensor]:
+def weights_of(model: Backbone) -> dict[str, Tensor]:
     """The tensors that a model folder holds, by name; a tied head is left out."""
     return {name: tensor.detach() for name, tensor in _without_tied_head(model.config, model.state_dict()).items()}
 
 
 def save_description(
-    model: Transformer, folder: Path, *, tokenizer: Tokenizer | None, extra: dict[str, Any] | None = None
+    model: Backbone, folder: Path, *, tokenizer: Tokenizer | None, extra: dict[str, Any] | None = None
 ) -> None:
     """Write what a model folder holds beside its weights. Raises: OSError."""
     if tokenizer is not None:
         tokenizer.save(folder)
     dtype = str(model.model.norm.weight.dtype).removeprefix("torch.")
-    write_json(folder / CONFIG, {**model.config.to_hf(), "dtype": dtype, **(extra or {})})
+    write_json(folder / CONFIG, {**model.hf_config(), "dtype": dtype, **(extra or {})})
 
 
 def cannot_write(place: Path, needed_bytes: int, exc: Exception) -> ModelError:

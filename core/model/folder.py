@@ -13,6 +13,7 @@ from core.hub.places import find_downloaded
 CONFIG = "config.json"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 GGUF_SUFFIX = ".gguf"
+REWARD_SUFFIX = "ForSequenceClassification"
 UNFINISHED = ("*.incomplete", "*.part", "*.crdownload", "*.aria2", ".cache/huggingface/download/**/*.incomplete")
 
 
@@ -46,6 +47,14 @@ def _only_gguf(folder: Path) -> Path | None:
         names = ", ".join(path.name for path in models[:8])
         raise ModelError(f"{folder} holds {len(models)} GGUF models: {names}.", "Give the path of one of them.")
     return models[0] if models else None
+
+
+def is_reward_model(path: Path) -> bool:
+    """Whether a folder holds a decoder under a scalar head. Raises ModelError for one without a readable config."""
+    if not path.is_dir():
+        return False
+    names = read_json(path / CONFIG).get("architectures")
+    return isinstance(names, list) and bool(names) and str(names[0]).endswith(REWARD_SUFFIX)
 
 
 def _in_hub_cache(name: str) -> Path:

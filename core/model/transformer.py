@@ -5,6 +5,7 @@ state dict is a checkpoint. Legend: B batch, T new tokens, S all tokens so far, 
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,17 +32,72 @@ class Decoder(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
 
-class Transformer(nn.Module):
-    """A causal language model: token ids in, logits of the next token out."""
+class Backbone(nn.Module):
+    """The decoder under a head: token ids in, hidden states out."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.model = Decoder(config)
+        self._rotary: tuple[Tensor, Tensor] | None = None
+
+    def hf_config(self) -> dict[str, Any]:
+        """The `config.json` of this model."""
+        return self.config.to_hf()
+
+    def hidden(
+        self,
+        input_ids: Tensor,
+        *,
+        position_ids: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        branch_ids: Tensor | None = None,
+        kv_cache: AttentionCache | None = None,
+    ) -> Tensor:
+        """The normalised hidden states (B, T, C) that the head reads.
+
+        With document_ids (B, T) a token attends within its own document only, and with branch_ids (B, T) there to
+        branch 0, which all share, and to its own. Such rows may be longer than the context: positions must not.
+        """
+        assert document_ids is None or kv_cache is None, "document_ids are for training, which has no cache"
+        cache = NoCache(document_ids, branch_ids, position_ids) if kv_cache is None else kv_cache
+        time, device = input_ids.shape[1], input_ids.device
+        end = cache.begin(time, self.config.sliding_window, device)
+        if document_ids is not None:
+            end = min(end, self.config.max_position_embeddings)
+        shared = AttentionInput(*self._cos_sin(end, time, position_ids, device), cache)
+        x = self.model.embed_tokens(input_ids)  # (B, T, C)
+        for block in self.model.layers:
+            x = block(x, shared)
+        cache.finish(time)
+        return self.model.norm(x)
+
+    def _cos_sin(self, end: int, time: int, position_ids: Tensor | None, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Cosines and sines (B or 1, 1, T, D) of the new tokens' positions, all below `end`."""
+        limit = self.config.max_position_embeddings
+        if end > limit:
+            raise GenerationError(
+                f"{end} tokens do not fit the model's context of {limit}.",
+                "Shorten the conversation or start a new one.",
+            )
+        if self._rotary is None or self._rotary[0].device != device or len(self._rotary[0]) < end:
+            # Grown by doubling: a config may promise a context of millions that nobody uses.
+            size = min(max(1 << (end - 1).bit_length(), MIN_ROTARY_POSITIONS), limit)
+            self._rotary = rotary_table(self.config, size, device=device)
+        cos, sin = self._rotary
+        if position_ids is None:
+            return cos[None, None, end - time : end], sin[None, None, end - time : end]
+        return cos[position_ids][:, None], sin[position_ids][:, None]
+
+
+class Transformer(Backbone):
+    """A causal language model: token ids in, logits of the next token out."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
             self.tie_head()
-        self._rotary: tuple[Tensor, Tensor] | None = None
 
     def tie_head(self) -> None:
         """Let the head read the embedding's weights, and their scales if they are quantised."""
@@ -78,40 +134,3 @@ class Transformer(nn.Module):
         """
         x = self.hidden(input_ids, position_ids=position_ids, document_ids=document_ids, kv_cache=kv_cache)
         return self.lm_head(x if rows is None else x[:, rows])
-
-    def hidden(
-        self,
-        input_ids: Tensor,
-        *,
-        position_ids: Tensor | None = None,
-        document_ids: Tensor | None = None,
-        kv_cache: AttentionCache | None = None,
-    ) -> Tensor:
-        """The normalised hidden states (B, T, C) that the head reads."""
-        assert document_ids is None or kv_cache is None, "document_ids are for training, which has no cache"
-        cache = NoCache(document_ids) if kv_cache is None else kv_cache
-        time, device = input_ids.shape[1], input_ids.device
-        end = cache.begin(time, self.config.sliding_window, device)
-        shared = AttentionInput(*self._cos_sin(end, time, position_ids, device), cache)
-        x = self.model.embed_tokens(input_ids)  # (B, T, C)
-        for block in self.model.layers:
-            x = block(x, shared)
-        cache.finish(time)
-        return self.model.norm(x)
-
-    def _cos_sin(self, end: int, time: int, position_ids: Tensor | None, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Cosines and sines (B or 1, 1, T, D) of the new tokens' positions, all below `end`."""
-        limit = self.config.max_position_embeddings
-        if end > limit:
-            raise GenerationError(
-                f"{end} tokens do not fit the model's context of {limit}.",
-                "Shorten the conversation or start a new one.",
-            )
-        if self._rotary is None or self._rotary[0].device != device or len(self._rotary[0]) < end:
-            # Grown by doubling: a config may promise a context of millions that nobody uses.
-            size = min(max(1 << (end - 1).bit_length(), MIN_ROTARY_POSITIONS), limit)
-            self._rotary = rotary_table(self.config, size, device=device)
-        cos, sin = self._rotary
-        if position_ids is None:
-            return cos[None, None, end - time : end], sin[None, None, end - time : end]
-        return cos[position_ids][:, None], sin[position_ids][:, None]

@@ -10,6 +10,7 @@ import torch
 from core.config.model_config import PRESETS, ModelConfig
 from core.config.train_config import TrainConfig
 from core.data.dataset import Rows
+from core.data.mixture import Mixture, Part
 from core.data.mmap_file import MmapFileHandler
 from core.data.sampler import RowSampler
 from core.data.tokenizer import Tokenizer
@@ -17,8 +18,9 @@ from core.errors import ConfigError, DataError, ModelError, TrainingError
 from core.files import read_json_object
 from core.model.checkpoint import find_model, load_model, quantization_scheme
 from core.model.device import free_memory_bytes
+from core.model.heads import RewardModel, load_backbone
 from core.model.shards import open_shards
-from core.model.transformer import Transformer
+from core.model.transformer import Backbone, Transformer
 from core.model.weights import weights_hash
 from core.parallel.setup import Ranks
 from core.parallel.wrap import Parallel, choose_kind, wrap
@@ -26,13 +28,14 @@ from core.trainer.optimizer import build_optimizers, load_optimizer_tensors, nam
 from core.trainer.precision import resolve_precision
 from core.trainer.rng import restore_rng, seed_rank
 from core.trainer.run_folder import OPTIMIZER, RunFolder, read_state, step_of
-from core.trainer.strategy import STRATEGIES, Strategy
+from core.trainer.stages import STRATEGIES
+from core.trainer.strategy import Strategy
 from core.trainer.train_context import Best, RewardFunction, TrainContext
 
 logger = logging.getLogger(__name__)
 
 # What a resumed run must keep: its data order, its loss and its optimiser's state hang on these.
-SETTINGS_OF_A_RUN = ("stage", "base", "data", "optimizer", "max_seq_len", "global_batch_size", "seed")
+SETTINGS_OF_A_RUN = ("stage", "base", "data", "mixture", "optimizer", "max_seq_len", "global_batch_size", "seed")
 
 # fp32 weight and gradient, and at least one of the optimiser's averages.
 BYTES_PER_TRAINED_PARAMETER = 12
@@ -53,12 +56,12 @@ def build_context(
     torch.manual_seed(config.seed)
     _check_rows(config, ranks)
     strategy = STRATEGIES[config.stage](config)
-    handler = _open_data(config, strategy)
+    handler = _open_data(Path(config.data), config, strategy)
     tokenizer = Tokenizer.load(Path(config.data) / "tokenizer")
     checkpoint = _checkpoint_to_resume(run, config, ranks) if resume else None
     parent = find_model(config.base) if config.base else None
     model = _build_model(config, tokenizer, checkpoint or parent, device)
-    rows = strategy.rows(handler, "train", tokenizer=tokenizer, seed=config.seed)
+    rows = _train_rows(config, strategy, handler, tokenizer)
     sampler = RowSampler(rows.num_rows, config.global_batch_size)
     context = TrainContext(
         config=config,
@@ -111,15 +114,35 @@ def _bind(context: TrainContext) -> Parallel:
     return wrap(context.trained, context.ranks, kind, dtype=context.dtype)
 
 
-def _open_data(config: TrainConfig, strategy: Strategy[Any]) -> MmapFileHandler:
-    handler = MmapFileHandler(Path(config.data))
+def _open_data(folder: Path, config: TrainConfig, strategy: Strategy[Any]) -> MmapFileHandler:
+    handler = MmapFileHandler(folder)
     if handler.kind not in strategy.dataset_kinds:
         kinds = " or ".join(strategy.dataset_kinds)
         raise DataError(
-            f"{config.data} holds {handler.kind} data, stage {config.stage} needs {kinds}.",
+            f"{folder} holds {handler.kind} data, stage {config.stage} needs {kinds}.",
             f"Prepare it with --kind {strategy.dataset_kinds[0]}.",
         )
     return handler
+
+
+def _train_rows(
+    config: TrainConfig, strategy: Strategy[Any], handler: MmapFileHandler, tokenizer: Tokenizer
+) -> Rows[Any]:
+    """Those of `data`, and of `mixture` where it names more. Raises DataError for data of another tokenizer."""
+    rows = strategy.rows(handler, "train", tokenizer=tokenizer, seed=config.seed)
+    if not config.mixture:
+        return rows
+    parts = [Part(config.data, rows, 1 - sum(config.mixture.values()))]
+    for folder, share in config.mixture.items():
+        other = _open_data(Path(folder), config, strategy)
+        if (other.kind, other.fingerprint) != (handler.kind, handler.fingerprint):
+            raise DataError(
+                f"{folder} holds {other.kind} data of the tokenizer {other.fingerprint[:12]}…,"
+                f" {config.data} {handler.kind} data of {handler.fingerprint[:12]}….",
+                "Prepare both alike.",
+            )
+        parts.append(Part(folder, strategy.rows(other, "train", tokenizer=tokenizer, seed=config.seed), share))
+    return Mixture(parts)
 
 
 def _validation_rows(strategy: Strategy[Any], handler: MmapFileHandler, tokenizer: Tokenizer) -> Rows[Any] | None:
@@ -184,11 +207,12 @@ def _tell_differences(context: TrainContext, state: dict[str, Any]) -> None:
         logger.warning("this resume is not bit-exact: %s", ", ".join(differences))
 
 
-def _build_model(config: TrainConfig, tokenizer: Tokenizer, source: Path | None, device: torch.device) -> Transformer:
+def _build_model(config: TrainConfig, tokenizer: Tokenizer, source: Path | None, device: torch.device) -> Backbone:
     """Weights of a checkpoint or parent, or fresh ones, in fp32."""
+    model: Backbone
     if source is not None:
         _check_base(source, tokenizer)
-        model = load_model(source, dtype=torch.float32).train()
+        model = _load(source, config).train()
     else:
         shape = _fresh_shape(config, tokenizer)
         _check_memory(shape, device)
@@ -206,6 +230,14 @@ def _build_model(config: TrainConfig, tokenizer: Tokenizer, source: Path | None,
             f"Set max_seq_len to {shape.max_position_embeddings} or less.",
         )
     return model.to(device)
+
+
+def _load(source: Path, config: TrainConfig) -> Backbone:
+    """A model as its stage takes it: stage rm puts a fresh head on a language model, or goes on with a reward model."""
+    if config.stage != "rm":
+        return load_model(source, dtype=torch.float32)
+    model = load_backbone(source, dtype=torch.float32)
+    return model if isinstance(model, RewardModel) else RewardModel.from_backbone(model, config.seed)
 
 
 def _check_memory(shape: ModelConfig, device: torch.device) -> None:

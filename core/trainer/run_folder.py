@@ -28,7 +28,7 @@ from core.data.tokenizer import Tokenizer
 from core.errors import ModelError, TrainingError
 from core.files import sha256_file, sync, write_json
 from core.model.checkpoint import free_bytes, save_description, save_model, weights_of
-from core.model.transformer import Transformer
+from core.model.transformer import Backbone
 from core.model.weights import SHARDS
 from core.parallel.setup import Ranks
 from core.parallel.sharded import write_index, write_part
@@ -114,7 +114,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 class Snapshot:
     """What a checkpoint holds: the model, its tokenizer, tensors beside the weights, plain data."""
 
-    model: Transformer
+    model: Backbone
     tokenizer: Tokenizer
     optimizer: Mapping[str, Tensor]
     state: Mapping[str, Any]

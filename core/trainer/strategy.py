@@ -31,6 +31,12 @@ class TrainBatch(Protocol):
 
     def to(self, device: torch.device) -> Self: ...
 
+    def pin_memory(self) -> Self:
+        """In memory that a GPU reads by itself."""
+
+    def joined(self, others: Sequence[Self]) -> Self:
+        """These rows and then those of the others."""
+
 
 B = TypeVar("B", bound=TrainBatch)
 
@@ -109,7 +115,7 @@ class PTStrategy(SupervisedStrategy[Batch]):
         )
 
     def loss(self, context: "TrainContext", batch: Batch) -> Loss:
-        model = context.model
+        model = context.policy
         hidden = model.hidden(
             batch.input_ids, position_ids=batch.position_ids, document_ids=batch.document_ids
         )  # (B, T, C)
@@ -121,6 +127,3 @@ class SFTStrategy(PTStrategy):
     """The same loss, on the assistant's tokens alone: the batch's labels say which."""
 
     dataset_kinds: tuple[str, ...] = ("sft",)
-
-
-STRATEGIES: dict[str, type[Strategy[Any]]] = {"pt": PTStrategy, "sft": SFTStrategy}

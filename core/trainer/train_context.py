@@ -16,7 +16,7 @@ from core.config.train_config import TrainConfig
 from core.data.dataset import Rows
 from core.data.sampler import RowSampler
 from core.data.tokenizer import Tokenizer
-from core.model.transformer import Transformer
+from core.model.transformer import Backbone, Transformer
 from core.parallel.setup import Ranks
 from core.parallel.wrap import Parallel
 from core.trainer.optimizer import optimizer_tensors
@@ -52,7 +52,7 @@ class TrainContext:
     device: torch.device
     dtype: torch.dtype
     ranks: Ranks
-    model: Transformer
+    model: Backbone
     tokenizer: Tokenizer
     optimizers: list[Optimizer]
     strategy: Strategy[Any]
@@ -82,6 +82,12 @@ class TrainContext:
         """The checkpoint of the best validation, where it is kept and was written."""
         folder = self.run.checkpoint(self.best.step)
         return folder if self.config.keep_best and folder.exists() else None
+
+    @property
+    def policy(self) -> Transformer:
+        """The model as what it is in every stage but `rm`."""
+        assert isinstance(self.model, Transformer), "a reward model writes nothing"
+        return self.model
 
     @property
     def trained(self) -> dict[str, nn.Module]:

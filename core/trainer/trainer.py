@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 
 from core.config.train_config import TrainConfig
+from core.data.prefetch import Prefetch
 from core.errors import TrainingError
 from core.files import write_json
-from core.model.checkpoint import free_bytes, load_model, save_model
+from core.model.checkpoint import free_bytes, save_model
+from core.model.heads import load_backbone
 from core.parallel.setup import Ranks
 from core.parallel.wrap import whole
 from core.trainer.build_context import build_context
@@ -87,7 +89,7 @@ def _save_result(context: TrainContext) -> None:
     run, source = context.run, context.best_checkpoint
     if context.parallel.is_sharded:  # no rank holds the weights whole
         source = source or run.checkpoint(context.step)
-    model = load_model(source, dtype=torch.float32) if source else context.model
+    model = load_backbone(source, dtype=torch.float32) if source else context.model
     save_model(model, run.model, tokenizer=context.tokenizer, extra={"astrai": _origin(context)})
 
 
@@ -136,14 +138,17 @@ class Trainer:
         self.context = context
         self.callbacks = callbacks
         self._schedule = context.config.schedule_config
+        # Rows are read ahead of the step that learns from them.
+        self._rows = Prefetch(self._micro_batches, range(context.step, context.num_steps))
         self._parameters = [p for module in context.trained.values() for p in module.parameters() if p.requires_grad]
 
     def run(self, stop: StopSignal) -> None:
         """Step until done or stopped, then let every callback finish."""
-        while not self.context.is_done and not self.context.ranks.any_true(stop.is_set):
-            result = self._guarded_step()
-            for callback in self.callbacks:
-                callback.after_step(self.context, result)
+        with self._rows:
+            while not self.context.is_done and not self.context.ranks.any_true(stop.is_set):
+                result = self._guarded_step()
+                for callback in self.callbacks:
+                    callback.after_step(self.context, result)
         for callback in self.callbacks:
             callback.at_end(self.context)
 
@@ -160,8 +165,7 @@ class Trainer:
         """One step: `global_batch_size` rows, and the update or updates that the strategy makes of them."""
         context = self.context
         start = time.perf_counter()
-        batches = self._micro_batches()
-        wait_s = time.perf_counter() - start
+        batches = [batch.to(context.device) for batch in self._rows.take()]
         factor = learning_rate_factor(context.step, context.num_steps, self._schedule)
         rate = context.config.learning_rate * factor
         updates = [self._update(update, rate) for update in context.strategy.updates(context, batches)]
@@ -179,16 +183,15 @@ class Trainer:
             learning_rate=rate,
             num_tokens=num_tokens,
             seconds=seconds,
-            data_wait_s=wait_s,
+            data_wait_s=self._rows.wait_s,
         )
 
-    def _micro_batches(self) -> list[Any]:
+    def _micro_batches(self, step: int) -> list[Any]:
+        """The rows of a step; for a GPU in memory that it reads by itself."""
         context, size = self.context, self.context.config.micro_batch_size
-        places = context.ranks.share(context.sampler.step_rows(context.step))
-        return [
-            context.train_rows.batch(places[first : first + size]).to(context.device)
-            for first in range(0, len(places), size)
-        ]
+        places = context.ranks.share(context.sampler.step_rows(step))
+        batches = [context.train_rows.batch(places[first : first + size]) for first in range(0, len(places), size)]
+        return [batch.pin_memory() for batch in batches] if context.device.type == "cuda" else batches
 
     def _update(self, batches: Sequence[Any], rate: float) -> _Update:
         """Accumulate the gradient of the micro batches and step."""

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from core.data.chat_template import ChatTemplate
+from core.data.formats import Preference
 from core.data.mmap_file import MmapFileHandler
+from core.data.tokenise import documents
 from core.data.tokenizer import Tokenizer
 
 ENGLISH = [
@@ -86,3 +88,32 @@ def run_options(text_data: Path, tmp_path: Path) -> Callable[..., dict[str, obje
         }
 
     return options
+
+
+@pytest.fixture(scope="session")
+def pair_data(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A preference set of 48 pairs, 8 of them for validation; the better answers are Chinese."""
+    folder = tmp_path_factory.mktemp("data") / "preference"
+    write_pairs(folder, tokenizer, pairs(48, seed=5))
+    return folder
+
+
+def pairs(count: int, seed: int) -> list[Preference]:
+    """Questions with a Chinese answer, which is better, and an English one."""
+    texts = sentences(3 * 2 * count, seed)
+    chinese, english = texts[::2], texts[1::2]
+    return [Preference([{"role": "user", "content": english[i]}], chinese[i], english[count + i]) for i in range(count)]
+
+
+def write_pairs(folder: Path, tokenizer: Tokenizer, examples: list[Preference]) -> None:
+    """A preference set of examples, every sixth for validation."""
+    writer = MmapFileHandler.writer(
+        folder, kind="preference", vocab_size=tokenizer.vocab_size, fingerprint=tokenizer.fingerprint
+    )
+    tokenizer.save(writer.temporary / "tokenizer")
+    template = ChatTemplate(tokenizer)
+    for number, example in enumerate(examples):
+        for document in documents(template, example):
+            split = "validation" if number % 6 == 5 else "train"
+            writer.add(split, document.ids, document.mask, num_bytes=document.num_bytes)
+    writer.close(sources=[], report={})

@@ -10,12 +10,21 @@ from core.data.dataset import IGNORED, PackedDataset
 from core.data.mmap_file import MmapFileHandler
 from core.data.sampler import RowSampler
 from core.data.tokenizer import Tokenizer
+from core.errors import DataError
 
 START = 1
 
 
 def packed(folder: Path, *, seed: int | None, max_seq_len: int = 32) -> PackedDataset:
     return PackedDataset(MmapFileHandler(folder), "train", max_seq_len=max_seq_len, start_id=START, seed=seed)
+
+
+def written(folder: Path, documents: list[list[int]]) -> Path:
+    writer = MmapFileHandler.writer(folder, kind="pt", vocab_size=500, fingerprint="none")
+    for ids in documents:
+        writer.add("train", ids)
+    writer.close(sources=[], report={})
+    return folder
 
 
 def test_stream_rows_predict_every_token_once(text_data: Path) -> None:
@@ -25,11 +34,46 @@ def test_stream_rows_predict_every_token_once(text_data: Path) -> None:
     labels = np.sort(labels[labels != IGNORED])
     handler = rows.handler
     everything = np.concatenate([handler.tokens("train", i) for i in range(handler.num_documents("train"))])
-    unseen_tail = len(everything) - len(labels)
-    assert 0 <= unseen_tail <= rows.max_seq_len
-    counts = np.bincount(everything, minlength=500) - np.bincount(labels, minlength=500)
-    assert counts.min() >= 0
-    assert counts.sum() == unseen_tail
+    assert np.array_equal(np.sort(everything), labels)
+
+
+def test_a_long_document_goes_on_in_the_next_rows(tmp_path: Path) -> None:
+    rows = packed(written(tmp_path / "pt", [list(range(100, 170)), [7, 8]]), seed=None)
+    labels = [rows.row(0, index)[1] for index in range(rows.num_rows(0))]
+    assert [row[row != IGNORED].tolist() for row in labels] == [
+        list(range(100, 132)),
+        list(range(132, 164)),
+        [*range(164, 170), 7, 8],
+    ]
+    positions = [rows.row(0, index)[2] for index in range(rows.num_rows(0))]
+    assert positions[2][:11].tolist() == [0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 0]
+    assert rows.batch([(0, 2)]).num_tokens == 10
+
+
+def test_a_token_beyond_the_vocabulary_is_named_with_file_and_document(tmp_path: Path) -> None:
+    folder = written(tmp_path / "pt", [[5] * 9, [6] * 9, [7] * 9])
+    file = folder / "train-00000.tokens.bin"
+    tokens = np.fromfile(file, dtype="<u2")
+    tokens[12] = 9000
+    tokens.tofile(file)
+    with pytest.raises(DataError, match=r"train-00000\.tokens\.bin, document 2 holds the token id 9000.*has 500"):
+        packed(folder, seed=None).batch([(0, 0)])
+
+
+def test_rows_read_the_same_after_memory_was_released(text_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = [(0, index) for index in range(8)]
+    before = packed(text_data, seed=1).batch(places)
+    monkeypatch.setattr("core.data.dataset.RELEASE_TOKENS", 1)
+    rows = packed(text_data, seed=1)
+    assert torch.equal(torch.cat([rows.batch([place]).input_ids for place in places]), before.input_ids)
+
+
+def test_joined_batches_hold_the_rows_of_all(text_data: Path) -> None:
+    rows = packed(text_data, seed=1)
+    whole = rows.batch([(0, 0), (0, 1), (0, 2)])
+    joined = rows.batch([(0, 0)]).joined([rows.batch([(0, 1)]), rows.batch([(0, 2)])])
+    assert torch.equal(joined.labels, whole.labels)
+    assert (joined.num_tokens, joined.num_loss_tokens) == (whole.num_tokens, whole.num_loss_tokens)
 
 
 def test_a_row_predicts_the_next_token_within_a_document(text_data: Path) -> None:

@@ -46,6 +46,8 @@ def step_in_double(config: TrainConfig, ranks: Ranks) -> tuple[StepResult, dict[
     """One step in float64: its result, and the gradient of every parameter, whole."""
     context = build_context(config, resume=False)
     context.model.double()
+    if context.reference is not None:
+        context.reference.double()
     context.ranks = ranks
     context.parallel = wrap(context.trained, ranks, config.parallel, dtype=torch.float32)
     recorder = GradientRecorder(context)
@@ -103,7 +105,7 @@ def _sync(folder: Path, ranks: Ranks) -> dict[str, bool]:
         options = json.loads((folder / "cases.json").read_text())[f"pt-{kind}"]
         context = build_context(TrainConfig.from_dict(options), resume=False, ranks=ranks)
         trainer = Trainer(context, [])
-        for number, batch in enumerate(trainer._micro_batches()[:2]):
+        for number, batch in enumerate(trainer._micro_batches(0)[:2]):
             with context.parallel.micro_batch(is_last=number == 1):
                 total, _ = context.parallel.run(trainer._loss, batch)
                 total.backward()

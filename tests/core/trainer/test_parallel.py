@@ -25,7 +25,7 @@ from tests.core.trainer.rank_program import KILLED_AFTER, runs, step_in_double
 
 PROGRAM = "tests.core.trainer.rank_program"
 KINDS = ("ddp", "fsdp")
-CASES = ("pt", "pt-tied", "sft")
+CASES = ("pt", "pt-tied", "sft", "rm", "kto")
 
 # Processes start slowly on a machine that has other work.
 pytestmark = pytest.mark.timeout(600)
@@ -60,17 +60,20 @@ def options(text_data: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def cases(
-    options: dict[str, Any], chat_data: Path, tmp_path_factory: pytest.TempPathFactory
+    options: dict[str, Any], chat_data: Path, pair_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, dict[str, Any]]:
     """Options of one step each, without the way it is spread."""
     folder = tmp_path_factory.mktemp("base")
     base = train(TrainConfig.from_dict({**options, "output": str(folder / "run"), "max_steps": 1}))
     options = {**options, "output": str(folder / "never written")}
     chat = {"stage": "sft", "data": str(chat_data), "base": str(base), "max_seq_len": 64}
+    pairs = {"data": str(pair_data), "base": str(base), "max_seq_len": 96}
     return {
         "pt": {**options, "model": {"tie_word_embeddings": False}},
         "pt-tied": options,
         "sft": {**options, **chat},
+        "rm": {**options, **pairs, "stage": "rm"},
+        "kto": {**options, **pairs, "stage": "dpo", "loss": "kto"},
     }
 
 

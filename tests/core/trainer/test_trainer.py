@@ -73,7 +73,7 @@ def test_gradient_does_not_depend_on_the_micro_batch_size(
         context = build_context(TrainConfig.from_dict(options), resume=False)
         context.model.double()
         trainer, tally = Trainer(context, []), Tally()
-        batches = trainer._micro_batches()
+        batches = trainer._micro_batches(0)
         counts.append([batch.num_loss_tokens for batch in batches])
         for batch in batches:
             trainer._accumulate(batch, tally)
@@ -100,9 +100,8 @@ def test_a_step_weighs_tokens_and_not_micro_batches(run_options: Options, monkey
 
     context = build_context(TrainConfig.from_dict(run_options()), resume=False)
     context.strategy = GivenLosses(context.config)
-    trainer = Trainer(context, [])
-    monkeypatch.setattr(trainer, "_micro_batches", lambda: [batch_of(2), batch_of(8)])
-    result = trainer.step()
+    monkeypatch.setattr(Trainer, "_micro_batches", lambda self, step: [batch_of(2), batch_of(8)])
+    result = Trainer(context, []).step()
     assert result.loss == pytest.approx(1.4)
     assert result.metrics["loss"].weight == 10
 
