@@ -51,7 +51,9 @@ def plan_blocks(visibility: Visibility, batch: int) -> BlockPlan:
         keys = [0] * batch if starts is None else starts[:, first].tolist()
         if visibility.window is not None and visibility.branch_ids is None:
             keys = [max(key, first - visibility.window + 1) for key in keys]
-        blocks += [Block(row, first, end, key, _bias(visibility, row, first, end, key, future)) for row, key in enumerate(keys)]
+        blocks += [
+            Block(row, first, end, key, _bias(visibility, row, first, end, key, future)) for row, key in enumerate(keys)
+        ]
     return BlockPlan(sorted(blocks, key=lambda block: block.row), max(block.end - block.key for block in blocks))
 
 
@@ -142,7 +144,7 @@ class _BlockAttention(torch.autograd.Function):
             dy_rows.view(source.shape).copy_(source)
             dv[block.row, :, keys].baddbmm_(probabilities.transpose(1, 2), dy_rows)
             torch.bmm(dy_rows, work.v[block.row, :, keys].transpose(1, 2), out=scores)
-            torch._softmax_backward_data(scores, probabilities, -1, scores.dtype, grad_input=scores)
+            torch._softmax_backward_data(scores, probabilities, -1, scores.dtype, grad_input=scores)  # noqa: SLF001 - one pass
             torch.bmm(scores, work.k[block.row, :, keys], out=dq_rows)
             torch.mul(dq_rows.view(source.shape), work.scale, out=work.of_block(dq, block))
             dk[block.row, :, keys].baddbmm_(scores.transpose(1, 2), q_rows)
