@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -64,9 +64,10 @@ class Batch:
     def joined(self, others: Sequence["Batch"]) -> "Batch":
         """These rows and then those of the others."""
         batches = (self, *others)
-        tensors = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in _TENSORS}
-        counts = {name: sum(getattr(batch, name) for batch in batches) for name in ("num_tokens", "num_loss_tokens")}
-        return Batch(**tensors, **counts)
+        joined: dict[str, Any] = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in _TENSORS}
+        for name in ("num_tokens", "num_loss_tokens"):
+            joined[name] = sum(getattr(batch, name) for batch in batches)
+        return Batch(**joined)
 
 
 _TENSORS = ("input_ids", "labels", "position_ids", "document_ids")

@@ -111,8 +111,9 @@ class MmapFileHandler:
         for split in self.splits.values():
             for shard in split.shards:
                 for part in (shard.tokens, shard.offsets, shard.loss_mask):
-                    if isinstance(part, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
-                        part.base.madvise(mmap.MADV_DONTNEED)
+                    pages = part.base if isinstance(part, np.memmap) else None
+                    if isinstance(pages, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                        pages.madvise(mmap.MADV_DONTNEED)
 
     @staticmethod
     def writer(

@@ -12,13 +12,15 @@ An answer ends with the token that ends its turn: what a template puts behind it
 T tokens of a row, P pairs, S answers (of pair p chosen is 2p and rejected 2p + 1), N predictions.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from itertools import accumulate, repeat
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -55,11 +57,60 @@ class PairBatch:
         return len(self.pairs)
 
     def to(self, device: torch.device) -> "PairBatch":
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved: dict[str, Any] = {
-            name: value.to(device, non_blocking=True) for name, value in values.items() if isinstance(value, Tensor)
+        return _each(self, lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "PairBatch":
+        """In memory that a GPU reads by itself, so that `to` does not wait."""
+        return _each(self, Tensor.pin_memory)
+
+    def joined(self, others: Sequence["PairBatch"]) -> "PairBatch":
+        """These rows and then those of the others, whose pairs keep their own numbers."""
+        batches = (self, *others)
+        width = max(batch.input_ids.shape[1] for batch in batches)
+        first_rows = accumulate((len(batch.input_ids) for batch in batches), initial=0)
+        first_answers = accumulate((len(batch.lengths) for batch in batches), initial=0)
+        moved = list(map(_moved, batches, repeat(width), first_rows, first_answers))
+        tensors: dict[str, Any] = {
+            field.name: torch.cat([getattr(batch, field.name) for batch in moved])
+            for field in fields(self)
+            if isinstance(getattr(self, field.name), Tensor)
         }
-        return replace(self, **moved, mismatched=self.mismatched and self.mismatched.to(device))
+        mismatched = [batch.mismatched for batch in batches if batch.mismatched is not None]
+        return replace(
+            self,
+            **tensors,
+            num_tokens=sum(batch.num_tokens for batch in batches),
+            mismatched=mismatched[0].joined(mismatched[1:]) if mismatched else None,
+        )
+
+
+def _each(batch: PairBatch, change: Callable[[Tensor], Tensor]) -> PairBatch:
+    """The batch with every tensor changed."""
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    changed: dict[str, Any] = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
+    return replace(batch, **changed, mismatched=batch.mismatched and _each(batch.mismatched, change))
+
+
+def _moved(batch: PairBatch, width: int, first_row: int, first_answer: int) -> PairBatch:
+    """The batch in rows of another width, which stand and count behind others."""
+    old = batch.input_ids.shape[1]
+
+    def widened(tensor: Tensor, value: int = 0) -> Tensor:
+        return F.pad(tensor, (0, width - old), value=value)
+
+    def placed(places: Tensor) -> Tensor:
+        return (places // old + first_row) * width + places % old
+
+    return replace(
+        batch,
+        input_ids=widened(batch.input_ids),
+        position_ids=widened(batch.position_ids),
+        document_ids=widened(batch.document_ids, int(batch.document_ids.max()) + 1),
+        branch_ids=widened(batch.branch_ids),
+        source=placed(batch.source),
+        ends=placed(batch.ends),
+        sequence=batch.sequence + first_answer,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,16 +14,18 @@ from core.data.mixture import Mixture, Part
 from core.data.mmap_file import MmapFileHandler
 from core.data.sampler import RowSampler
 from core.data.tokenizer import Tokenizer
-from core.errors import ConfigError, DataError, ModelError, TrainingError
+from core.errors import ConfigError, DataError, TrainingError
 from core.files import read_json_object
-from core.model.checkpoint import find_model, load_model, quantization_scheme
+from core.model.adapted_model import tokenizer_folder
+from core.model.checkpoint import find_model
 from core.model.device import num_usable_cores, resolve_device
-from core.model.folder import is_reward_model
+from core.model.folder import AdapterBase, is_reward_model
 from core.model.heads import RewardModel, load_reward_model
 from core.model.transformer import Backbone, Transformer
 from core.model.weights import weights_hash
 from core.parallel.setup import Ranks
 from core.trainer.optimizer import build_optimizers
+from core.trainer.parameters import load_base, load_trained_, prepare_parameters_
 from core.trainer.precision import resolve_precision
 from core.trainer.run_folder import RunFolder, load_optimizers, read_state
 from core.trainer.stages import STRATEGIES
@@ -33,7 +35,10 @@ from core.trainer.train_context import Best, RewardFunction, TrainContext
 logger = logging.getLogger(__name__)
 
 # What a resumed run must keep: its data order, its loss and its optimiser's state hang on these.
-SETTINGS_OF_A_RUN = ("stage", "base", "data", "mixture", "optimizer", "max_seq_len", "global_batch_size", "seed")
+SETTINGS_OF_A_RUN = (
+    "stage", "base", "data", "mixture", "optimizer", "max_seq_len", "global_batch_size", "seed",
+    "adapter", "lora_rank", "lora_alpha", "lora_layers", "base_quantization",
+)  # fmt: skip
 
 # fp32 weight and gradient, and at least one of the optimiser's averages.
 BYTES_PER_TRAINED_PARAMETER = 12
@@ -54,7 +59,12 @@ def build_context(config: TrainConfig, *, resume: bool, reward: RewardFunction |
     tokenizer = Tokenizer.load(Path(config.data) / "tokenizer")
     checkpoint = _checkpoint_to_resume(run, config) if resume else None
     parent = find_model(config.base) if config.base else None
-    model = _build_model(config, tokenizer, checkpoint or parent, device)
+    parent_hash = weights_hash(parent) if parent else None
+    has_adapters = config.adapter != "none"
+    model = _build_model(config, tokenizer, parent if has_adapters else checkpoint or parent, device)
+    prepare_parameters_(model, config, AdapterBase(str(parent.absolute()), parent_hash) if parent else None)
+    if has_adapters and checkpoint:
+        load_trained_(model, checkpoint)
     rows = _train_rows(config, strategy, handler, tokenizer)
     sampler = RowSampler(rows.num_rows, config.global_batch_size)
     context = TrainContext(
@@ -72,7 +82,7 @@ def build_context(config: TrainConfig, *, resume: bool, reward: RewardFunction |
         sampler=sampler,
         num_steps=config.max_steps or sampler.steps_in(config.epochs),
         attempt=run.last_attempt() + 1,
-        parent_hash=weights_hash(parent) if parent else None,
+        parent_hash=parent_hash,
         reward=reward,
     )
     strategy.prepare(context)
@@ -186,10 +196,10 @@ def _build_model(config: TrainConfig, tokenizer: Tokenizer, source: Path | None,
 def _load(source: Path, config: TrainConfig) -> Backbone:
     """A model as its stage takes it: stage rm puts a fresh head on a language model, or goes on with a reward model."""
     if config.stage != "rm":
-        return load_model(source, dtype=torch.float32)
+        return load_base(source, config)
     if is_reward_model(source):
         return load_reward_model(source, dtype=torch.float32)
-    return RewardModel.from_backbone(load_model(source, dtype=torch.float32), config.seed)
+    return RewardModel.from_backbone(load_base(source, config), config.seed)
 
 
 def _check_memory(shape: ModelConfig, device: torch.device) -> None:
@@ -205,10 +215,8 @@ def _check_memory(shape: ModelConfig, device: torch.device) -> None:
 
 
 def _check_base(source: Path, tokenizer: Tokenizer) -> None:
-    """Raise ModelError for weights that cannot be trained, DataError when the data has another vocabulary."""
-    if quantization_scheme(source) is not None:
-        raise ModelError(f"{source} is quantised, which cannot be trained.", "Start from the unquantised model.")
-    if Tokenizer.load(source).fingerprint != tokenizer.fingerprint:
+    """Raise DataError when the data has another vocabulary."""
+    if Tokenizer.load(tokenizer_folder(source)).fingerprint != tokenizer.fingerprint:
         raise DataError(
             f"The data was prepared with another tokenizer than that of {source}.",
             f"Prepare it again with --tokenizer {source}.",

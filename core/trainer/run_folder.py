@@ -27,9 +27,10 @@ from torch.optim import Optimizer
 from core.data.tokenizer import Tokenizer
 from core.errors import ModelError, TrainingError
 from core.files import sha256_file, sync, write_json
-from core.model.checkpoint import free_bytes, save_model
+from core.model.checkpoint import free_bytes
 from core.model.transformer import Backbone
 from core.trainer.optimizer import load_optimizer_tensors, optimizer_tensors
+from core.trainer.parameters import save_result
 
 OPTIMIZER = "optimizer.safetensors"
 WEIGHTS = "safetensors"  # behind the prefix of what is trained beside the model
@@ -123,7 +124,7 @@ def save_checkpoint(
         shutil.rmtree(temporary, ignore_errors=True)
         model = trained[""]
         assert isinstance(model, Backbone)
-        save_model(model, temporary, tokenizer=tokenizer)
+        save_result(model, temporary, tokenizer=tokenizer)
         for prefix, module in _beside(trained).items():
             save_file(module.state_dict(), temporary / f"{prefix}{WEIGHTS}")
         tensors = {**optimizer_tensors(trained, optimizers), RNG_STATE: torch.get_rng_state()}

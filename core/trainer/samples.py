@@ -46,11 +46,11 @@ def sample(context: TrainContext, prompts: list[str]) -> list[str]:
     """Greedy continuations or answers of at most MAX_NEW_TOKENS tokens, from the weights as they are."""
     context.model.eval()
     speaker = LanguageModel(
-        context.model,
+        context.policy,
         context.tokenizer,
         name=context.run.root.name,
         quantization="none",
-        max_seq_len=context.model.config.max_position_embeddings,
+        max_seq_len=context.policy.config.max_position_embeddings,
         max_running=1,
     )
     options: dict[str, Any] = {"temperature": 0, "max_new_tokens": MAX_NEW_TOKENS}

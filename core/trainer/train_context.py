@@ -16,6 +16,7 @@ from core.config.train_config import TrainConfig
 from core.data.dataset import Rows
 from core.data.sampler import RowSampler
 from core.data.tokenizer import Tokenizer
+from core.model.adapters import adapters_off
 from core.model.transformer import Backbone, Transformer
 from core.parallel.setup import Ranks
 from core.trainer.run_folder import RunFolder
@@ -96,7 +97,11 @@ class TrainContext:
 
     @contextmanager
     def as_reference(self) -> Iterator[Transformer]:
-        """The frozen model that the policy began as."""
+        """The frozen model that the policy began as: where adapters are trained, the policy without them."""
+        if self.model.adapter_base is not None:
+            with adapters_off(self.model):
+                yield self.policy
+            return
         assert self.reference is not None, "the strategy asked for no reference"
         yield self.reference
 

@@ -19,7 +19,7 @@ from core.config.train_config import TrainConfig
 from core.data.prefetch import Prefetch
 from core.errors import TrainingError
 from core.files import write_json
-from core.model.checkpoint import free_bytes, load_model, save_model
+from core.model.checkpoint import free_bytes
 from core.trainer.build_context import build_context
 from core.trainer.callbacks import (
     Callback,
@@ -30,6 +30,7 @@ from core.trainer.callbacks import (
     ValidationCallback,
 )
 from core.trainer.metrics import MetricsWriter
+from core.trainer.parameters import load_trained_, num_trained, save_result
 from core.trainer.run_folder import RunFolder
 from core.trainer.samples import SamplesCallback
 from core.trainer.schedule import learning_rate_factor
@@ -71,8 +72,8 @@ def train(
         assert newest is not None, "the checkpoint callback saves at the end"
         return newest
     if context.best_checkpoint:
-        context.model.load_state_dict(load_model(context.best_checkpoint, dtype=torch.float32).state_dict())
-    save_model(context.model, run.model, tokenizer=context.tokenizer, extra={"astrai": _origin(context)})
+        load_trained_(context.model, context.best_checkpoint)
+    save_result(context.model, run.model, tokenizer=context.tokenizer, origin=_origin(context))
     return run.model
 
 
@@ -81,6 +82,7 @@ def _plan(context: TrainContext) -> dict[str, object]:
     return {
         "stage": context.config.stage,
         "num_parameters": context.model.config.num_parameters,
+        "num_trained": num_trained(context.model),
         "device": context.device.type,
         "first_step": context.step,
         "num_steps": context.num_steps,

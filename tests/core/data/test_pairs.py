@@ -1,5 +1,6 @@
 """Rows of pairs: the prompt once, answers alone are predicted, whole pairs, and an order that is a pure function."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,18 @@ def test_rows_are_filled_up_to_a_multiple_with_a_document_of_its_own() -> None:
     assert batch.num_tokens == 8 + 11
 
 
+def test_joined_batches_are_what_their_rows_together_are() -> None:
+    rows = [[Group(np.arange(n), [np.arange(1, 3), np.arange(2, 5)])] for n in (3, 6, 20)]
+    one, two = collate(rows[:2], torch.tensor([0, 1])), collate(rows[2:], torch.tensor([2]))
+    expected, joined = collate(rows, torch.tensor([0, 1, 2])), one.joined([two])
+    for field in dataclasses.fields(PairBatch):
+        value, wanted = getattr(joined, field.name), getattr(expected, field.name)
+        if field.name == "document_ids":
+            assert torch.equal(value == 0, wanted == 0)
+        else:
+            assert torch.equal(value, wanted) if isinstance(wanted, torch.Tensor) else value == wanted, field.name
+
+
 def test_every_pair_comes_once_with_both_answers_up_to_the_end_of_the_turn(
     pair_data: Path, tokenizer: Tokenizer
 ) -> None:
@@ -59,14 +72,14 @@ def test_every_pair_comes_once_with_both_answers_up_to_the_end_of_the_turn(
     batch = whole(rows)
     assert sorted(batch.pairs.tolist()) == list(range(rows.num_pairs))
     assert rows.num_rows(0) < rows.num_pairs, "several pairs share a row"
-    flat = batch.input_ids.flatten()
+    flat, answers = batch.input_ids.flatten(), answers_of(batch)
     for place, pair in enumerate(batch.pairs.tolist()):
         for side in (0, 1):
             tokens = rows.handler.tokens("train", 2 * pair + side)
             mask = rows.handler.loss_mask("train", 2 * pair + side)
             assert mask is not None
             first = int(mask.argmax())
-            answer = answers_of(batch)[2 * place + side]
+            answer = answers[2 * place + side]
             assert answer == tokens[first : first + len(answer)].tolist()
             assert answer[-1] == tokenizer.added_tokens[TURN_END]
             assert flat[batch.ends[2 * place + side]] == answer[-1]
@@ -162,6 +175,30 @@ def test_mismatched_answers_are_those_of_the_next_pair_in_every_epoch(pair_data:
         other = dict(zip(batch.mismatched.pairs.tolist(), answers_of(batch.mismatched), strict=True))
         assert all(other[pair] == chosen[(pair + 1) % rows.num_pairs] for pair in chosen)
         assert batch.mismatched.position_ids.max() < 96
+
+
+def test_joined_batches_are_the_rows_of_one_batch(pair_data: Path, tokenizer: Tokenizer) -> None:
+    rows = dataset(pair_data, tokenizer, with_mismatched=True)
+    rows.reference = torch.arange(2.0 * rows.num_pairs).view(-1, 2)
+    rows.reference_mismatched = torch.arange(1.0 * rows.num_pairs)
+    parts = [[(0, 2)], [(0, 0), (0, 1)], [(1, 3)]]
+    joined = rows.batch(parts[0]).joined([rows.batch(part) for part in parts[1:]])
+    check_equal(joined, rows.batch([place for part in parts for place in part]))
+    assert joined.mismatched is not None
+    assert len({rows.batch(part).input_ids.shape[1] for part in parts}) > 1, "equal widths would prove nothing"
+
+
+def check_equal(found: PairBatch, expected: PairBatch) -> None:
+    """Equal but for the number of the document that fills a row up."""
+    for field in dataclasses.fields(PairBatch):
+        values = getattr(found, field.name), getattr(expected, field.name)
+        if isinstance(values[0], PairBatch):
+            check_equal(*values)
+        elif field.name != "document_ids":
+            torch.testing.assert_close(*values, rtol=0, atol=0)
+    assert torch.equal(found.input_ids.flatten()[found.source], expected.input_ids.flatten()[expected.source])
+    is_used = expected.branch_ids > 0
+    assert torch.equal(found.document_ids[is_used], expected.document_ids[is_used])
 
 
 def test_a_batch_moves_whole(pair_data: Path, tokenizer: Tokenizer) -> None:

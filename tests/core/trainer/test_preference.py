@@ -68,7 +68,7 @@ def context_of(options: dict[str, Any], *, double: bool = False) -> TrainContext
 def gradients_of(context: TrainContext) -> tuple[float, dict[str, Tensor]]:
     """Mean loss of the first step, and the gradient of that mean."""
     trainer, tally = Trainer(context, []), Tally()
-    for update in context.strategy.updates(context, trainer._micro_batches()):
+    for update in context.strategy.updates(context, trainer._micro_batches(0)):
         for batch in update:
             trainer._accumulate(batch, tally)
     loss = tally.local_totals()["loss"]
@@ -97,7 +97,7 @@ def test_loss_and_gradient_do_not_depend_on_the_micro_batch_size(
     for size in (1, 8):
         context = context_of(options(stage, micro_batch_size=size, global_batch_size=8, **changes), double=True)
         nudge(context)
-        counts = {batch.num_pairs for batch in Trainer(context, [])._micro_batches()}
+        counts = {batch.num_pairs for batch in Trainer(context, [])._micro_batches(0)}
         results.append((gradients_of(context), counts))
     (single, counts), (together, _) = results
     assert len(counts) > 1, "rows with the same number of pairs would prove nothing"
@@ -121,7 +121,7 @@ def alone(model: Transformer, batch: PairBatch) -> list[Tensor]:
 
 def test_answers_in_shared_rows_are_as_if_alone_with_their_prompt(options: Options) -> None:
     context = context_of(options("dpo", micro_batch_size=4), double=True)
-    model, batch = context.policy, Trainer(context, [])._micro_batches()[0]
+    model, batch = context.policy, Trainer(context, [])._micro_batches(0)[0]
     assert batch.num_pairs > 4
     together, apart = answer_logprobs(model, batch), torch.stack(alone(model, batch))
     torch.testing.assert_close(together, apart, rtol=1e-9, atol=1e-9)
@@ -135,7 +135,7 @@ def test_answers_in_shared_rows_are_as_if_alone_with_their_prompt(options: Optio
 @torch.no_grad()
 def test_a_reward_is_read_at_the_end_of_each_answer_alone(options: Options) -> None:
     context = context_of(options("rm", micro_batch_size=4), double=True)
-    model, batch = context.model, Trainer(context, [])._micro_batches()[0]
+    model, batch = context.model, Trainer(context, [])._micro_batches(0)[0]
     assert isinstance(model, RewardModel)
     flat, positions, scores = batch.input_ids.flatten(), batch.position_ids.flatten(), []
     for number in range(len(batch.lengths)):
@@ -150,17 +150,20 @@ def test_a_reward_is_read_at_the_end_of_each_answer_alone(options: Options) -> N
     assert float(loss.metrics["chosen_is_longer"].total) == longer
 
 
-@pytest.mark.parametrize("loss", ["sigmoid", "robust"])
-def test_the_first_step_of_dpo_costs_ln_2_and_has_a_gradient(options: Options, loss: str) -> None:
-    loss_value, gradients = gradients_of(context_of(options("dpo", loss=loss)))
-    assert loss_value == pytest.approx(math.log(2), abs=1e-6)
+FIRST_STEPS = [{"loss": "sigmoid"}, {"loss": "robust"}, {"adapter": "lora"}, {"adapter": "dora"}]
+
+
+@pytest.mark.parametrize("changes", FIRST_STEPS)
+def test_the_first_step_of_dpo_costs_ln_2_and_has_a_gradient(options: Options, changes: dict[str, Any]) -> None:
+    loss, gradients = gradients_of(context_of(options("dpo", **changes)))
+    assert loss == pytest.approx(math.log(2), abs=1e-6)
     assert math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients.values())) > 0.01
 
 
 def test_the_text_of_the_prompt_gets_no_loss(options: Options) -> None:
     """The prompt's tokens are in no target, on neither side, so its own probability has no gradient."""
     context = context_of(options("dpo"))
-    for batch in Trainer(context, [])._micro_batches():
+    for batch in Trainer(context, [])._micro_batches(0):
         counted = int((batch.branch_ids > 0).sum())
         assert len(batch.target) == counted
         in_answers = batch.input_ids.flatten()[batch.branch_ids.flatten() > 0]
@@ -217,7 +220,7 @@ def test_a_stage_of_pairs_needs_a_base(options: Options, stage: str) -> None:
 def test_kto_takes_its_reference_point_from_mismatched_answers(options: Options) -> None:
     context = context_of(options("dpo", loss="kto", micro_batch_size=2), double=True)
     nudge(context)
-    batches = Trainer(context, [])._micro_batches()
+    batches = Trainer(context, [])._micro_batches(0)
     list(context.strategy.updates(context, batches))
     assert context.reference is not None
     with torch.no_grad():
