@@ -135,6 +135,7 @@ class _Update:
     loss: Mean
     grad_norm: float
     metrics: dict[str, Mean]
+    num_tokens: int  # that the model read, without padding
 
 
 class Trainer:
@@ -176,7 +177,7 @@ class Trainer:
         rate = context.config.learning_rate * factor
         updates = [self._update(update, rate) for update in context.strategy.updates(context, batches)]
         seconds = time.perf_counter() - start
-        num_tokens = context.ranks.total(sum(batch.num_tokens for batch in batches))
+        num_tokens = context.ranks.total(sum(update.num_tokens for update in updates))
         context.step += 1
         context.tokens += num_tokens
         context.train_s += seconds
@@ -219,7 +220,7 @@ class Trainer:
                 group["lr"] = rate
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        return _Update(loss, grad_norm, metrics)
+        return _Update(loss, grad_norm, metrics, num_tokens=sum(batch.num_tokens for batch in batches))
 
     def _accumulate(self, batch: Any, tally: Tally) -> None:
         """Add the gradient of this micro batch's loss sum."""
