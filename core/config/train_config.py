@@ -8,17 +8,19 @@ from core.config.adapter_options import AdapterOptions
 from core.config.model_config import PRESETS
 from core.config.optimizer_options import OptimizerOptions
 from core.config.preference_options import PreferenceOptions
+from core.config.rl_options import RLOptions
 from core.config.schema import REQUIRED, Config, option
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig(OptimizerOptions, AdapterOptions, PreferenceOptions, Config):
+class TrainConfig(OptimizerOptions, AdapterOptions, PreferenceOptions, RLOptions, Config):
     """One stage of training: which data, which model, for how long."""
 
     stage: str = option(
         "pt",
-        "pt learns from text, sft from conversations, rm (a reward model) and dpo from pairs of answers",
-        choices=("pt", "sft", "rm", "dpo"),
+        "pt learns from text, sft from conversations, rm (a reward model) and dpo from pairs of answers, ppo and grpo"
+        " from rewards of what the model answers",
+        choices=("pt", "sft", "rm", "dpo", "ppo", "grpo"),
     )
     data: str = option(REQUIRED, "folder that `prepare` wrote")
     mixture: dict[str, Any] = option(
@@ -72,7 +74,7 @@ class TrainConfig(OptimizerOptions, AdapterOptions, PreferenceOptions, Config):
 
     def conflicts(self) -> list[str]:
         problems = self._options_of_other_stages()
-        for group in (OptimizerOptions, AdapterOptions, PreferenceOptions):
+        for group in (OptimizerOptions, AdapterOptions, PreferenceOptions, RLOptions):
             problems += group.conflicts(self)
         problems += self._adapter_problems()
         if self.global_batch_size % self.micro_batch_size:

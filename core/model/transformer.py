@@ -71,7 +71,7 @@ class Backbone(nn.Module):
         end = cache.begin(time, self.config.sliding_window, device)
         if document_ids is not None:
             end = min(end, self.config.max_position_embeddings)
-        shared = AttentionInput(*self._cos_sin(end, time, position_ids, device), cache)
+        shared = AttentionInput(*self._cos_sin(end, time, position_ids, device), cache, fuses=kv_cache is None)
         x = self.model.embed_tokens(input_ids)  # (B, T, C)
         is_checkpointed = self.checkpoints_blocks and torch.is_grad_enabled()
         for block in self.model.layers:
@@ -93,7 +93,8 @@ class Backbone(nn.Module):
         if self._rotary is None or self._rotary[0].device != device or len(self._rotary[0]) < end:
             # Grown by doubling: a config may promise a context of millions that nobody uses.
             size = min(max(1 << (end - 1).bit_length(), MIN_ROTARY_POSITIONS), limit)
-            self._rotary = rotary_table(self.config, size, device=device)
+            with torch.inference_mode(mode=False):  # a pass that only looks may come first, one with gradients later
+                self._rotary = rotary_table(self.config, size, device=device)
         cos, sin = self._rotary
         if position_ids is None:
             return cos[None, None, end - time : end], sin[None, None, end - time : end]

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 def answer_logprobs(model: Transformer, batch: PairBatch) -> Tensor:
     """Log-probability (S,) of each whole answer after its prompt, in nats."""
-    values = token_logprobs(_hidden(model, batch)[batch.source], model.lm_head.weight, batch.target)
+    values = token_logprobs(answer_hidden(model, batch)[batch.source], model.lm_head.weight, batch.target)
     return values.new_zeros(len(batch.lengths)).index_add(0, batch.sequence, values)
 
 
-def _hidden(model: Backbone, batch: PairBatch) -> Tensor:
-    """(B·T, C)."""
+def answer_hidden(model: Backbone, batch: PairBatch) -> Tensor:
+    """Hidden states (B·T, C) of all rows."""
     return model.hidden(
         batch.input_ids,
         position_ids=batch.position_ids,
@@ -66,7 +66,7 @@ class RMStrategy(PairStrategy):
     def loss(self, context: "TrainContext", batch: PairBatch) -> Loss:
         model, config = context.model, self.config
         assert isinstance(model, RewardModel)
-        scores = model.scores(_hidden(model, batch)[batch.ends])  # (2P,)
+        scores = model.scores(answer_hidden(model, batch)[batch.ends])  # (2P,)
         chosen, rejected = scores[0::2], scores[1::2]
         total = losses.bradley_terry(
             chosen, rejected, margin=config.reward_margin, centring=config.reward_centring

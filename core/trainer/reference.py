@@ -73,6 +73,7 @@ class ReferenceCache:
             "stop_ids": sorted(context.tokenizer.stop_ids),
             "with_mismatched": dataset.with_mismatched,
             "dtype": str(context.dtype),
+            "base_quantization": context.config.base_quantization,
         }
         key = hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
         roots = (dataset.handler.folder, context.run.root)
@@ -92,8 +93,7 @@ class ReferenceCache:
     def _compute(self, logprobs: Logprobs) -> dict[str, Tensor]:
         """One pass over the split in batches as in training; ranks share the rows."""
         context, dataset = self.context, self.dataset
-        if context.reference is None:
-            context.reference = load_reference(context)
+        context.reference = context.reference or load_reference(context)
         answers = torch.zeros(dataset.num_pairs, 2, device=context.device)
         mismatched = torch.zeros(dataset.num_pairs, device=context.device)
         places = [(0, index) for index in range(dataset.num_rows(0))]

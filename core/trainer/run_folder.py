@@ -33,6 +33,7 @@ from core.trainer.optimizer import load_optimizer_tensors, optimizer_tensors
 from core.trainer.parameters import save_result
 
 OPTIMIZER = "optimizer.safetensors"
+WEIGHTS = "safetensors"  # behind the prefix of what is trained beside the model
 RNG_STATE = "rng_state"
 STATE = "state.json"
 MANIFEST = "manifest.json"
@@ -124,6 +125,8 @@ def save_checkpoint(
         model = trained[""]
         assert isinstance(model, Backbone)
         save_result(model, temporary, tokenizer=tokenizer)
+        for prefix, module in _beside(trained).items():
+            save_file(module.state_dict(), temporary / f"{prefix}{WEIGHTS}")
         tensors = {**optimizer_tensors(trained, optimizers), RNG_STATE: torch.get_rng_state()}
         save_file(tensors, temporary / OPTIMIZER)
         write_json(temporary / STATE, state)
@@ -154,10 +157,17 @@ def is_whole(folder: Path) -> bool:
 
 
 def load_optimizers(folder: Path, trained: Mapping[str, nn.Module], optimizers: list[Optimizer]) -> None:
-    """Restore the optimisers' averages and torch's random state."""
+    """Restore what is trained beside the model itself, the optimisers' averages and torch's random state."""
+    for prefix, module in _beside(trained).items():
+        module.load_state_dict(load_file(folder / f"{prefix}{WEIGHTS}"))
     tensors = load_file(folder / OPTIMIZER)
     torch.set_rng_state(tensors.pop(RNG_STATE))
     load_optimizer_tensors(trained, optimizers, tensors)
+
+
+def _beside(trained: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """What is trained beside the model itself, as PPO's value model."""
+    return {prefix: module for prefix, module in trained.items() if prefix}
 
 
 def read_state(folder: Path) -> dict[str, Any]:

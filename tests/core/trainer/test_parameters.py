@@ -163,7 +163,7 @@ def test_the_result_opens_as_base_and_adapter(adapter_options: Options, adapter:
     for model in (with_adapter, merged_model, only_base):
         model.close()
     assert not torch.allclose(logits(merged), logits(load_model(Path(str(config.base)))), atol=0.05)
-    with pytest.raises(ModelError, match="is an adapter.*Export it to hf"):
+    with pytest.raises(ModelError, match=r"is an adapter.*Export it to hf"):
         export(folder, folder.parent / "model.gguf", to="gguf")
 
 
@@ -179,7 +179,7 @@ def test_an_adapter_of_another_base_is_refused_with_both_hashes(adapter_options:
 def test_an_adapter_whose_base_is_gone_names_it(adapter_options: Options, base: Path) -> None:
     folder = train(read_config(adapter_options(max_steps=1)))
     base.rename(base.with_name("moved"))
-    with pytest.raises(ModelError, match="is an adapter of .*base, which is not here"):
+    with pytest.raises(ModelError, match=r"is an adapter of .*base, which is not here"):
         core.load(folder)
     settings = json.loads((folder / ADAPTER_CONFIG).read_text())
     settings["base_model_name_or_path"] = "../../moved"
@@ -214,7 +214,7 @@ def test_a_quantised_base_is_trained_through_adapters_alone(
     adapter_options: Options, base: Path, tmp_path: Path
 ) -> None:
     quantised = str(quantize(base, tmp_path / "int4", scheme=INT4))
-    with pytest.raises(ModelError, match="is quantised, which cannot be trained.*adapter lora"):
+    with pytest.raises(ModelError, match=r"is quantised, which cannot be trained.*adapter lora"):
         build_context(read_config(adapter_options(base=quantised, adapter="none", lora_rank=16)), resume=False)
     with pytest.raises(ModelError, match="is int4 already, and base_quantization is int8"):
         build_context(read_config(adapter_options(base=quantised, base_quantization="int8")), resume=False)
