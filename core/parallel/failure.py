@@ -69,6 +69,13 @@ def cause_of_failure(error: "ChildFailedError") -> str:
     return f"Rank {rank} (process {failure.pid}) ended with exit code {failure.exitcode} and left no cause."
 
 
+def first_cause(folder: Path) -> str | None:
+    """The first cause that ranks left anywhere in a folder: for a launcher that failed itself."""
+    told = [json.loads(path.read_text(encoding="utf-8")) for path in folder.rglob("error.json")]
+    told.sort(key=lambda cause: (not cause["is_root"], cause["timestamp"]))
+    return str(told[0]["message"]) if told else None
+
+
 def _killed(rank: int, failure: "ProcessFailure") -> str:
     memory = " If its machine was short of memory, lower micro_batch_size." if failure.exitcode == -9 else ""
     return f"Rank {rank} (process {failure.pid}) was killed by {failure.signal_name()}.{memory}"

@@ -6,15 +6,18 @@ ranks once and waited for, as long as their checkpoint takes; torchrun's agent w
 """
 
 import logging
+import os
 import signal
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 
 import psutil
 
-from core.parallel.failure import cause_of_failure
+from core.parallel.failure import cause_of_failure, first_cause
 
 
 def launch_command(
@@ -58,17 +61,20 @@ class Launcher:
         from torch.distributed.elastic.rendezvous import RendezvousError
         from torch.distributed.run import parse_args, run
 
-        try:
-            run(parse_args(self._arguments))  # type: ignore[no-untyped-call]
-        except ChildFailedError as exc:
-            sys.stderr.write(f"{cause_of_failure(exc)}\n")
-        except (RendezvousError, RuntimeError, ValueError) as exc:
-            sys.stderr.write(f"The ranks did not start: {exc}\n")
-        else:
-            self._exit_code = 0
+        with TemporaryDirectory(prefix="ranks-") as folder:
+            try:
+                run(parse_args([f"--log-dir={folder}", *self._arguments]))  # type: ignore[no-untyped-call]
+            except ChildFailedError as exc:
+                sys.stderr.write(f"{cause_of_failure(exc)}\n")
+            except (RendezvousError, RuntimeError, ValueError, OSError) as exc:
+                cause = first_cause(Path(folder)) or f"The ranks could not be started or watched: {exc}"
+                sys.stderr.write(f"{cause}\n")
+            else:
+                self._exit_code = 0
 
 
 def main() -> int:
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # of connections that end with their process
     logging.disable()  # the agent's log tells of signals and exit codes, which the cause sums up
     return Launcher(sys.argv[1:]).run()
 

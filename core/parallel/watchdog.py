@@ -44,9 +44,8 @@ class Process:
         space = Path("/proc/self/ns/pid")
         return Process(socket.gethostname(), str(space.readlink()) if space.exists() else "", os.getpid())
 
-    def is_beside(self, other: "Process") -> bool:
-        """Whether both can see each other's process ids."""
-        return (self.host, self.space) == (other.host, other.space)
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
 
     @property
     def is_gone(self) -> bool:
@@ -125,36 +124,44 @@ class Watchdog:
         if now - self._looked_at > self._silence_s / 3:  # we were away ourselves, maybe all of us: listen anew
             self._heard.clear()
         self._looked_at = now
+        # Before the store is read: who is done says so there before it leaves.
+        gone = [rank for rank, process in self._processes.items() if self._is_beside(process) and process.is_gone]
         try:
             self._num_beats += 1
             self._store.set(f"beat/{self._rank}", str(self._num_beats))
             if self._store.check(["cause"]):
                 return Cause(**json.loads(self._store.get("cause")))
-            lost = self._lost()
+            lost = self._lost(gone)
             return self._publish(lost) if lost else None
         except RuntimeError:
+            if gone:
+                return self._gone(gone[0])
             return Cause(f"Rank {self._rank} lost the launcher at {self._address}: it or its machine ended.", True)
 
-    def _lost(self) -> Cause | None:
+    def _lost(self, gone: list[int]) -> Cause | None:
         """The first rank that is gone or silent."""
         for rank, process in self._processes.items():
-            is_beside = process.is_beside(self._process)
-            is_gone = is_beside and process.is_gone
-            beat = self._store.get(f"beat/{rank}")  # read after the look: who is done says so before it leaves
+            beat = self._store.get(f"beat/{rank}")
             before, since = self._heard.get(rank, (b"", 0.0))
             now = time.monotonic()
             if beat != before:
                 self._heard[rank] = (beat, now)
-            place = f"Rank {rank} (process {process.pid} on {process.host})"
             if beat == DONE.encode():
                 continue
-            if is_gone:
-                return Cause(f"{place} ended without a word.", is_root=False)
+            if rank in gone:
+                return self._gone(rank)
             if beat == before and now - since > self._silence_s:
-                if is_beside:
+                if self._is_beside(process):
                     os.kill(process.pid, signal.SIGKILL)  # else the launcher waits for it
-                return Cause(f"{place} has not answered for {now - since:.0f} s.", is_root=True)
+                return Cause(f"Rank {rank} ({process}) has not answered for {now - since:.0f} s.", is_root=True)
         return None
+
+    def _gone(self, rank: int) -> Cause:
+        return Cause(f"Rank {rank} ({self._processes[rank]}) ended without a word.", is_root=False)
+
+    def _is_beside(self, process: Process) -> bool:
+        """Whether it is of this machine, where we see its id."""
+        return (process.host, process.space) == (self._process.host, self._process.space)
 
     def _publish(self, cause: Cause) -> Cause:
         """Tell all ranks; the first cause stands, and is returned."""

@@ -7,7 +7,7 @@ import pytest
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from core.errors import DataError
-from core.parallel.failure import ERROR_FILE, Cause, cause_of_failure, own_cause, record_cause
+from core.parallel.failure import ERROR_FILE, Cause, cause_of_failure, first_cause, own_cause, record_cause
 
 
 def failure(rank: int, exit_code: int, file: Path | None = None) -> ProcessFailure:
@@ -60,3 +60,14 @@ def test_without_a_launcher_the_cause_goes_to_the_user(
     monkeypatch.delenv(ERROR_FILE, raising=False)
     record_cause(Cause("The disk is full.", is_root=True))
     assert capsys.readouterr().err == "The disk is full.\n"
+
+
+def test_a_launcher_that_failed_itself_finds_what_its_ranks_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert first_cause(tmp_path) is None
+    for rank, cause in enumerate((Cause("seen", is_root=False), Cause("first", is_root=True))):
+        (tmp_path / str(rank)).mkdir()
+        monkeypatch.setenv(ERROR_FILE, str(tmp_path / str(rank) / "error.json"))
+        record_cause(cause)
+    assert first_cause(tmp_path) == "first"
