@@ -73,7 +73,6 @@ class ReferenceCache:
             "stop_ids": sorted(context.tokenizer.stop_ids),
             "with_mismatched": dataset.with_mismatched,
             "dtype": str(context.dtype),
-            "quantization": context.config.base_quantization,
             "base_quantization": context.config.base_quantization,
         }
         key = hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
