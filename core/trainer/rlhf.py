@@ -115,7 +115,9 @@ class RLHFStrategy(ABC):
 
     def _roll_out(self, context: "TrainContext", batches: Sequence[PromptBatch]) -> Experience:
         """`num_generations` completions of each prompt."""
-        count, draws, groups = self.config.num_generations, [], []
+        count = self.config.num_generations
+        draws: list[Draw] = []
+        groups: list[list[int]] = []
         for batch in batches:
             for prompt, place in zip(batch.prompts, batch.places, strict=True):
                 groups.append(list(range(len(draws), len(draws) + count)))
@@ -139,10 +141,12 @@ class RLHFStrategy(ABC):
             for group in numbers
         ]
         assert self._reward is not None, "prepare comes first"
-        is_cut = torch.tensor([completion.is_cut for completion in completions])
-        lengths = torch.tensor([len(completion.ids) for completion in completions])
-        moved = (values.to(context.device) for values in (lengths, self._reward(groups), is_cut))
-        return Experience(groups, *moved)
+        return Experience(
+            groups,
+            lengths=torch.tensor([len(completion.ids) for completion in completions], device=context.device),
+            rewards=self._reward(groups).to(context.device),
+            is_cut=torch.tensor([completion.is_cut for completion in completions], device=context.device),
+        )
 
     def _fill(
         self,
