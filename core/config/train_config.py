@@ -7,13 +7,14 @@ from typing import Any
 from core.config.adapter_options import AdapterOptions
 from core.config.model_config import PRESETS
 from core.config.optimizer_options import OptimizerOptions
+from core.config.parallel_options import ParallelOptions
 from core.config.preference_options import PreferenceOptions
 from core.config.rl_options import RLOptions
 from core.config.schema import REQUIRED, Config, option
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig(OptimizerOptions, AdapterOptions, PreferenceOptions, RLOptions, Config):
+class TrainConfig(ParallelOptions, OptimizerOptions, AdapterOptions, PreferenceOptions, RLOptions, Config):
     """One stage of training: which data, which model, for how long."""
 
     stage: str = option(
@@ -99,6 +100,8 @@ class TrainConfig(OptimizerOptions, AdapterOptions, PreferenceOptions, RLOptions
             problems.append(f"adapter {self.adapter} needs base, the model that it is trained beside")
         if self.optimizer == "muon":
             problems.append(f"optimizer muon is for whole matrices, and adapter is {self.adapter}: take adamw")
+        if self.parallel == "fsdp":
+            problems.append(f"parallel fsdp is for whole models, and adapter is {self.adapter}: take ddp")
         if self.stage == "rm":
             problems.append(f"stage rm trains a whole reward model, and adapter is {self.adapter}: set it to none")
         return problems

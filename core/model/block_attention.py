@@ -144,7 +144,7 @@ class _BlockAttention(torch.autograd.Function):
             dy_rows.view(source.shape).copy_(source)
             dv[block.row, :, keys].baddbmm_(probabilities.transpose(1, 2), dy_rows)
             torch.bmm(dy_rows, work.v[block.row, :, keys].transpose(1, 2), out=scores)
-            torch._softmax_backward_data(scores, probabilities, -1, scores.dtype, grad_input=scores)
+            torch._softmax_backward_data(scores, probabilities, -1, scores.dtype, grad_input=scores)  # noqa: SLF001 - one pass
             torch.bmm(scores, work.k[block.row, :, keys], out=dq_rows)
             torch.mul(dq_rows.view(source.shape), work.scale, out=work.of_block(dq, block))
             dk[block.row, :, keys].baddbmm_(scores.transpose(1, 2), q_rows)

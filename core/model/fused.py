@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# Chunks whose activations stay in a second-level cache or near it, and whose matrix products are still efficient.
-CHUNK_TOKENS = 512
+# Small enough to stay in the caches, large enough for efficient matrix products.
+CHUNK_TOKENS = 1024
 
 
 def can_fuse(x: Tensor, *linears: nn.Module) -> bool:
@@ -63,14 +63,6 @@ class Rotary:
         return out
 
 
-def product(x: Tensor, weight: Tensor) -> Tensor:
-    """x weightᵀ for x (N, C) and weight (O, C)."""
-    if x.dtype == torch.float32:
-        result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
-        return result
-    return x @ weight.T
-
-
 class _Norm:
     """RMSNorm of one chunk, and its gradients."""
 
@@ -94,15 +86,17 @@ def _chunks(num_tokens: int) -> Iterator[slice]:
 
 class _NormMLP(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, norm: Tensor, eps: float, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    def forward(  # noqa: PLR0913, PLR0917 - autograd passes operands by place
+        ctx: Any, x: Tensor, norm: Tensor, eps: float, gate: Tensor, up: Tensor, down: Tensor
+    ) -> Tensor:
         gates, ups = [], []
         result = torch.empty_like(x)
         for chunk in _chunks(len(x)):
             n = _Norm(x[chunk], norm, eps).result
-            gates.append(product(n, gate))
-            ups.append(product(n, up))
+            gates.append(n @ gate.T)
+            ups.append(n @ up.T)
             inner = F.silu(gates[-1]).mul_(ups[-1])
-            torch.add(x[chunk], product(inner, down), out=result[chunk])
+            torch.addmm(x[chunk], inner, down.T, out=result[chunk])
         ctx.save_for_backward(x, norm, gate, up, down, *gates, *ups)
         ctx.eps = eps
         return result
@@ -113,18 +107,18 @@ class _NormMLP(torch.autograd.Function):
         x, norm, gate, up, down, *saved = ctx.saved_tensors
         dx, weights = torch.empty_like(x), (norm, gate, up, down)
         d_norm, d_gate, d_up, d_down = (torch.zeros_like(weight) for weight in weights)
-        learns = ctx.needs_input_grad[3]
+        learns = any(ctx.needs_input_grad[3:])
         half = len(saved) // 2
         for chunk, g, u in zip(_chunks(len(x)), saved[:half], saved[half:], strict=True):
             dy = gradient[chunk]
             normed = _Norm(x[chunk], norm, ctx.eps)
             activated = F.silu(g)
-            d_inner = product(dy, down.T)
+            d_inner = dy @ down
             if learns:
                 d_down.addmm_(dy.T, activated * u)
             du = activated.mul_(d_inner)
             dg = torch.ops.aten.silu_backward(d_inner.mul_(u), g)
-            dn = product(dg, gate.T).add_(product(du, up.T))
+            dn = (dg @ gate).addmm_(du, up)
             if learns:
                 d_gate.addmm_(dg.T, normed.result)
                 d_up.addmm_(du.T, normed.result)
@@ -134,7 +128,7 @@ class _NormMLP(torch.autograd.Function):
 
 class _NormQKV(torch.autograd.Function):
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0913, PLR0917
         ctx: Any, x: Tensor, norm: Tensor, eps: float, q: Tensor, k: Tensor, v: Tensor, rotary: Rotary
     ) -> tuple[Tensor, ...]:
         dim = rotary.cos.shape[-1]
@@ -142,8 +136,8 @@ class _NormQKV(torch.autograd.Function):
         for chunk in _chunks(len(x)):
             n = _Norm(x[chunk], norm, eps).result
             for weight, result in zip((q, k), results, strict=False):
-                rotary.turn(product(n, weight).unflatten(-1, (-1, dim)), chunk, out=result[chunk])
-            results[2][chunk] = product(n, v).unflatten(-1, (-1, dim))
+                rotary.turn((n @ weight.T).unflatten(-1, (-1, dim)), chunk, out=result[chunk])
+            results[2][chunk] = (n @ v.T).unflatten(-1, (-1, dim))
         ctx.save_for_backward(x, norm, q, k, v)
         ctx.eps, ctx.rotary = eps, rotary
         return tuple(results)
@@ -154,13 +148,15 @@ class _NormQKV(torch.autograd.Function):
         x, norm, *weights = ctx.saved_tensors
         dx, d_norm = torch.empty_like(x), torch.zeros_like(norm)
         gradients = [torch.zeros_like(weight) for weight in weights]
+        learns = any(ctx.needs_input_grad[3:])
         for chunk in _chunks(len(x)):
             normed = _Norm(x[chunk], norm, ctx.eps)
             turned = [ctx.rotary.turn(part[chunk], chunk, backwards=True).flatten(1) for part in (dq, dk)]
             parts = *turned, dv[chunk].flatten(1)
             dn = torch.zeros_like(x[chunk])
             for part, weight, gradient in zip(parts, weights, gradients, strict=True):
-                dn += product(part, weight.T)
-                gradient.addmm_(part.T, normed.result)
+                dn.addmm_(part, weight)
+                if learns:
+                    gradient.addmm_(part.T, normed.result)
             dx[chunk] = normed.backward(dn, d_norm)
         return dx, d_norm, None, *gradients, None

@@ -15,6 +15,9 @@ from torch.optim import AdamW, Optimizer
 from core.config.train_config import TrainConfig
 from core.errors import ConfigError
 from core.model.bnb import load_bitsandbytes
+from core.model.shards import ShardedTensor
+from core.parallel.setup import Ranks
+from core.parallel.sharded import read_like
 from core.trainer.muon import Muon
 
 # Tables that bitsandbytes holds once for all parameters; a file holds each tensor's own.
@@ -81,16 +84,20 @@ def optimizer_tensors(trained: Mapping[str, nn.Module], optimizers: list[Optimiz
 
 
 def load_optimizer_tensors(
-    trained: Mapping[str, nn.Module], optimizers: list[Optimizer], tensors: dict[str, Tensor]
+    trained: Mapping[str, nn.Module], optimizers: list[Optimizer], stored: Mapping[str, ShardedTensor], ranks: Ranks
 ) -> None:
-    """Restore what `optimizer_tensors` gave."""
+    """Restore what `optimizer_tensors` gave; of other names, and of rows that other ranks keep, nothing is read."""
     owners = {id(p): o for o in optimizers for group in o.param_groups for p in group["params"]}
     parameters = named_parameters(trained)
-    for full_name, value in tensors.items():
-        name, key = full_name.rsplit(".", 1)
-        parameter = parameters[name]
-        state = owners[id(parameter)].state[parameter]
-        if key != "step":
-            state[key] = value.to(parameter.device)
-        else:
-            state[key] = value if value.is_floating_point() else int(value)
+    for full_name, tensor in stored.items():
+        name, _, key = full_name.rpartition(".")
+        if name in parameters:
+            parameter = parameters[name]
+            is_alike = tensor.shape == tuple(parameter.shape)
+            value = read_like(parameter, tensor, ranks) if is_alike else tensor.read()
+            state = owners[id(parameter)].state[parameter]
+            if key == "step" and not value.is_floating_point():
+                state[key] = int(value)  # bitsandbytes counts in plain numbers
+            else:
+                on_device = bool(tensor.shape) or parameter.is_cuda  # but for fused CUDA counts stay on the CPU
+                state[key] = value.to(parameter.device) if on_device else value
