@@ -58,6 +58,7 @@ def options(text_data: Path) -> dict[str, Any]:
         "num_threads": 1,
         "log_interval": 1,
         "validation_interval": 4,
+        "validation_tokens": 4 * 32,  # rows that two ranks share evenly
     }
 
 
