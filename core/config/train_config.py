@@ -12,6 +12,8 @@ from core.config.preference_options import PreferenceOptions
 from core.config.rl_options import RLOptions
 from core.config.schema import REQUIRED, Config, option
 
+SAMPLE_PROMPTS = ["The", "今天"]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig(ParallelOptions, OptimizerOptions, AdapterOptions, PreferenceOptions, RLOptions, Config):
@@ -70,7 +72,7 @@ class TrainConfig(ParallelOptions, OptimizerOptions, AdapterOptions, PreferenceO
         minimum=0,
         stages=("pt", "sft", "dpo", "ppo", "grpo"),
     )
-    sample_prompts: list[str] = option(["The", "今天"], "what those texts answer, or in stage pt continue")
+    sample_prompts: list[str] = option(SAMPLE_PROMPTS, "what those texts answer, or in stage pt continue")
     tensorboard: bool = option(False, "write the metrics as TensorBoard files too")
 
     def conflicts(self) -> list[str]:
@@ -84,7 +86,7 @@ class TrainConfig(ParallelOptions, OptimizerOptions, AdapterOptions, PreferenceO
                 f"global_batch_size {self.global_batch_size} is not a multiple of micro_batch_size"
                 f" {self.micro_batch_size}: use {max(below, self.micro_batch_size)} or {below + self.micro_batch_size}"
             )
-        problems += _mixture_problems(self.mixture)
+        problems += _mixture_problems(self.mixture) + self._options_without_effect()
         if self.stage != "pt" and self.base is None:
             problems.append(f"stage {self.stage} needs base, the run or model to start from")
         if self.max_steps is None and self.epochs == 0:
@@ -104,6 +106,23 @@ class TrainConfig(ParallelOptions, OptimizerOptions, AdapterOptions, PreferenceO
             problems.append(f"parallel fsdp is for whole models, and adapter is {self.adapter}: take ddp")
         if self.stage == "rm":
             problems.append(f"stage rm trains a whole reward model, and adapter is {self.adapter}: set it to none")
+        return problems
+
+    def _options_without_effect(self) -> list[str]:
+        """Options that were set and that another one turns off."""
+        problems = []
+        if self.base is not None and self.model:
+            problems.append(f"base {self.base} has its own shape: leave out model")
+        if self.validation_interval == 0 and self.early_stopping:
+            problems.append(
+                f"early_stopping {self.early_stopping} needs validations on the way: set validation_interval"
+            )
+        if self.validation_interval == 0 and self.keep_best:
+            problems.append("keep_best needs validations on the way: set validation_interval")
+        if self.sample_interval == 0 and self.sample_prompts != SAMPLE_PROMPTS:
+            problems.append("sample_prompts are answered every sample_interval steps, and that is 0")
+        if self.max_steps is not None and self.epochs != 1.0:
+            problems.append(f"max_steps {self.max_steps} and epochs {self.epochs:g} both say how long: leave one out")
         return problems
 
     def _options_of_other_stages(self) -> list[str]:
