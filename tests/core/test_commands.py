@@ -10,6 +10,7 @@ import signal
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -132,7 +133,14 @@ def test_stages_of_pairs_run_from_the_command_line(run: Run, text_data: Path, pa
 def test_a_stopped_run_says_where_its_checkpoint_is_and_how_to_go_on(
     run: Run, text_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Progress, "show", lambda _, row: "loss" in row and signal.raise_signal(signal.SIGTERM))
+    show = Progress.show
+
+    def show_and_stop(self: Progress, row: dict[str, Any]) -> None:
+        show(self, row)
+        if "loss" in row:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Progress, "show", show_and_stop)
     options = ("--preset", "tiny", "--max-seq-len", 32, "--max-steps", 3, "--log-interval", 1, "--num-threads", 1)
     status, out, _ = run("train", "--data", text_data, "--output", tmp_path / "run", *options)
     assert status == 0
