@@ -68,7 +68,7 @@ class TrainConfig(ParallelOptions, OptimizerOptions, AdapterOptions, PreferenceO
         0,
         "steps between texts that the model writes for you to read; 0 is never",
         minimum=0,
-        stages=("pt", "sft", "dpo"),
+        stages=("pt", "sft", "dpo", "ppo", "grpo"),
     )
     sample_prompts: list[str] = option(["The", "今天"], "what those texts answer, or in stage pt continue")
     tensorboard: bool = option(False, "write the metrics as TensorBoard files too")

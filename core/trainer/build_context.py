@@ -8,6 +8,7 @@ import psutil
 import torch
 
 from core.config.model_config import PRESETS, ModelConfig
+from core.config.rl_options import STAGES as RL_STAGES
 from core.config.train_config import TrainConfig
 from core.data.dataset import Rows
 from core.data.mixture import Mixture, Part
@@ -111,6 +112,12 @@ def _check_rows(config: TrainConfig, ranks: Ranks) -> None:
             f" {config.micro_batch_size} × {ranks.world_size} ranks.",
             f"Use {max(below, at_once)} or {below + at_once}, or another micro_batch_size.",
         )
+    if config.stage in RL_STAGES and config.global_batch_size // ranks.world_size % config.num_minibatches:
+        raise ConfigError(
+            f"num_minibatches {config.num_minibatches} does not divide the {config.global_batch_size} prompts of a step"
+            f" among {ranks.world_size} ranks.",
+            "Use a global_batch_size that is a multiple of num_minibatches and the ranks.",
+        )
 
 
 def _bind(context: TrainContext) -> Parallel:
@@ -118,12 +125,24 @@ def _bind(context: TrainContext) -> Parallel:
     num_trained = sum(parameter.numel() for parameter in named_parameters(context.trained).values())
     wanted = "ddp" if context.config.adapter != "none" else context.config.parallel
     kind = choose_kind(wanted, num_trained=num_trained, free_bytes=free_memory_bytes(context.device))
-    if context.ranks.is_group and kind == "fsdp" and context.config.sample_interval:
+    if context.ranks.is_group and kind == "fsdp":
+        _check_texts(context.config)
+    return wrap(context.trained, context.ranks, kind, dtype=context.dtype)
+
+
+def _check_texts(config: TrainConfig) -> None:
+    """Raise ConfigError for texts that one rank would write, which has a part of the weights alone."""
+    if config.sample_interval:
         raise ConfigError(
             "sample_interval lets one rank write texts, which has only a part of the weights with parallel fsdp.",
             "Set sample_interval to 0, or parallel to ddp.",
         )
-    return wrap(context.trained, context.ranks, kind, dtype=context.dtype)
+    if config.stage in RL_STAGES:
+        raise ConfigError(
+            f"Stage {config.stage} lets each rank write texts, which has only a part of the weights with parallel"
+            " fsdp.",
+            "Set parallel to ddp; where the whole model has no room, train an adapter.",
+        )
 
 
 def _open_data(folder: Path, config: TrainConfig, strategy: Strategy[Any]) -> MmapFileHandler:

@@ -83,13 +83,8 @@ class RLHFStrategy(ABC):
         """See `Strategy`."""
 
     def validate(self, context: "TrainContext", batches: Iterable[PromptBatch]) -> dict[str, float]:
-        """One completion of each held-out prompt, drawn at the training's temperature with seeds that never change."""
-        tally = Tally()
-        prompts = [
-            (prompt, place) for batch in batches for prompt, place in zip(batch.prompts, batch.places, strict=True)
-        ]
-        draws = [Draw(prompt, (self.config.seed, VALIDATION, *place)) for prompt, place in prompts]
-        experience = self._complete(context, draws, [[number] for number in range(len(draws))])
+        """What `held_out` gave, and how far the policy is from the reference there."""
+        experience, tally = self.held_out(context, batches), Tally()
         for batch in self._batches(experience, experience.groups):
             with context.autocast():
                 logprobs, entropies = policy_logprobs(context.policy, batch.rows, self.config.temperature)
@@ -99,6 +94,12 @@ class RLHFStrategy(ABC):
             kl = Mean(kl_k3(logprobs, expected).sum(), count)
             tally.add({**batch.metrics, "kl": kl, "entropy": Mean(entropies.sum(), count)})
         return tally.means(context.ranks)
+
+    def held_out(self, context: "TrainContext", batches: Iterable[PromptBatch]) -> Experience:
+        """One completion of each prompt, drawn at the training's temperature with seeds that never change."""
+        prompts = [pair for batch in batches for pair in zip(batch.prompts, batch.places, strict=True)]
+        draws = [Draw(prompt, (self.config.seed, VALIDATION, *place)) for prompt, place in prompts]
+        return self._complete(context, draws, [[number] for number in range(len(draws))])
 
     def score(self, means: Mapping[str, float]) -> float:
         """A higher reward is the better validation."""
