@@ -11,9 +11,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("app", "core", "rag", "studio")
-LAYERS = ("errors", "folders", "files", "config", "hub", "data", "kernels", "model", "parallel", "inference", "trainer")
+LAYERS = (
+    *("errors", "folders", "files", "config", "hub", "data", "kernels", "model", "parallel", "inference", "trainer"),
+    "evaluation",
+)
 # A file beside the folders of core belongs above the layers that it puts together.
-TOP_FILES = ("__init__", "evaluation")
+TOP_FILES = ("__init__",)
 MAY_IMPORT = {
     "core": {"core"},
     "rag": {"rag", "core.errors", "core.files"},

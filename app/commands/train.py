@@ -18,7 +18,10 @@ from core.config.schema import add_options, given_options
 from core.config.train_config import TrainConfig
 from core.errors import ConfigError, TrainingError
 from core.files import read_json_object
+from core.model.folder import is_reward_model
 
+# Of a validation of what is learnt from rewards, those that are shown.
+RL_FIGURES = ("reward", "kl", "entropy", "length")
 # Below this a run hardly changes a model.
 FEW_STEPS = 50
 
@@ -93,10 +96,8 @@ class Progress:
         if "sample" in row:
             self._line(f"step {row['step']}: {row['sample']['prompt']} → {row['sample']['text']}")
             return
-        if "validation_loss" in row:
-            bits = row.get("validation_bits_per_byte")
-            in_bits = f" ({bits:.3f} bits/byte)" if bits is not None else ""
-            self._line(f"step {row['step']}: validation {row['validation_loss']:.3f}{in_bits}")
+        if any(name.startswith("validation_") for name in row):
+            self._line(f"step {row['step']}: validation {validation_text(row)}")
             return
         text = f"loss {row['loss']:.3f}, {row['tokens_per_s']:,.0f} tokens/s, {time_to_go(row['eta_s'])} to go"
         if not sys.stderr.isatty():
@@ -131,8 +132,20 @@ def plan_line(row: dict[str, Any]) -> str:
     )
 
 
+def validation_text(row: dict[str, Any]) -> str:
+    """The loss or in RL the reward, and what it means where that can be said: bits per byte, pairs told apart."""
+    bits, accuracy = row.get("validation_bits_per_byte"), row.get("validation_accuracy")
+    in_bits = f" ({bits:.3f} bits/byte)" if bits is not None else ""
+    in_pairs = f" ({accuracy:.1%} of the pairs the right way round)" if accuracy is not None else ""
+    if "validation_loss" in row:
+        return f"{row['validation_loss']:.3f}{in_bits}{in_pairs}"
+    return ", ".join(f"{name} {row[f'validation_{name}']:.3f}" for name in RL_FIGURES if f"validation_{name}" in row)
+
+
 def result_line(folder: Path) -> str:
     """Where the model is, or the checkpoint of a run that was stopped."""
+    if folder.name == "model" and is_reward_model(folder):
+        return f"The reward model is in {folder}. Ask it: {PROGRAM} eval --reward-model {folder.parent}"
     if folder.name == "model":
         return f"The model is in {folder}. Chat with it: {PROGRAM} chat --model {folder.parent}"
     run = folder.parent.parent

@@ -4,26 +4,32 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from core.config.adapter_options import AdapterOptions
 from core.config.model_config import PRESETS
+from core.config.optimizer_options import OptimizerOptions
 from core.config.parallel_options import ParallelOptions
 from core.config.preference_options import PreferenceOptions
-from core.config.schedule_config import ScheduleConfig
+from core.config.rl_options import RLOptions
 from core.config.schema import REQUIRED, Config, option
-from core.errors import ConfigError
+
+SAMPLE_PROMPTS = ["The", "今天"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig(PreferenceOptions, ParallelOptions, Config):
+class TrainConfig(ParallelOptions, OptimizerOptions, AdapterOptions, PreferenceOptions, RLOptions, Config):
     """One stage of training: which data, which model, for how long."""
 
     stage: str = option(
         "pt",
-        "pt learns from text, sft from conversations, rm (a reward model) and dpo from pairs of answers",
-        choices=("pt", "sft", "rm", "dpo"),
+        "pt learns from text, sft from conversations, rm (a reward model) and dpo from pairs of answers, ppo and grpo"
+        " from rewards of what the model answers",
+        choices=("pt", "sft", "rm", "dpo", "ppo", "grpo"),
     )
     data: str = option(REQUIRED, "folder that `prepare` wrote")
     mixture: dict[str, Any] = option(
-        {}, 'further data sets and their shares of the rows, as {"runs/chat": 0.2}; data gives the rest'
+        {},
+        'further data sets and their shares of the rows, as {"runs/chat": 0.2}; data gives the rest',
+        stages=("pt", "sft"),
     )
     output: str = option(REQUIRED, "run folder to make")
     base: str | None = option(None, "run or model folder to start from; without it the weights are fresh")
@@ -37,21 +43,6 @@ class TrainConfig(PreferenceOptions, ParallelOptions, Config):
     )
     micro_batch_size: int = option(8, "rows in one forward pass", minimum=1, unit="rows")
     global_batch_size: int = option(32, "rows in one optimiser step", minimum=1, unit="rows")
-
-    optimizer: str = option(
-        "adamw", "adamw, or muon, which learns more from each token of a fresh model", choices=("adamw", "muon")
-    )
-    muon_momentum: float = option(0.95, "decay of Muon's gradient average", minimum=0, maximum=1)
-    learning_rate: float = option(1e-3, "peak learning rate", minimum=0)
-    weight_decay: float = option(
-        0.1, "decay of the matrices alone: the share that a step, times the learning rate, takes off them", minimum=0
-    )
-    adam_beta1: float = option(0.9, "decay of the gradient's average", minimum=0, maximum=1)
-    adam_beta2: float = option(0.95, "decay of the squared gradient's average", minimum=0, maximum=1)
-    max_grad_norm: float = option(1.0, "clip the gradient to this norm; 0 does not clip", minimum=0)
-    schedule: dict[str, Any] = option(
-        {}, 'kind (cosine, wsd, constant), warmup_ratio, decay_ratio and min_ratio, as {"kind": "wsd"}'
-    )
 
     precision: str = option(
         "auto",
@@ -79,28 +70,59 @@ class TrainConfig(PreferenceOptions, ParallelOptions, Config):
         0,
         "steps between texts that the model writes for you to read; 0 is never",
         minimum=0,
-        stages=("pt", "sft", "dpo"),
+        stages=("pt", "sft", "dpo", "ppo", "grpo"),
     )
-    sample_prompts: list[str] = option(["The", "今天"], "what those texts answer, or in stage pt continue")
+    sample_prompts: list[str] = option(SAMPLE_PROMPTS, "what those texts answer, or in stage pt continue")
     tensorboard: bool = option(False, "write the metrics as TensorBoard files too")
 
     def conflicts(self) -> list[str]:
-        problems = self._options_of_other_stages() + PreferenceOptions.conflicts(self)
+        problems = self._options_of_other_stages()
+        for group in (OptimizerOptions, AdapterOptions, PreferenceOptions, RLOptions):
+            problems += group.conflicts(self)
+        problems += self._adapter_problems()
         if self.global_batch_size % self.micro_batch_size:
             below = self.global_batch_size // self.micro_batch_size * self.micro_batch_size
             problems.append(
                 f"global_batch_size {self.global_batch_size} is not a multiple of micro_batch_size"
                 f" {self.micro_batch_size}: use {max(below, self.micro_batch_size)} or {below + self.micro_batch_size}"
             )
-        problems += _mixture_problems(self.mixture)
+        problems += _mixture_problems(self.mixture) + self._options_without_effect()
         if self.stage != "pt" and self.base is None:
             problems.append(f"stage {self.stage} needs base, the run or model to start from")
-        try:
-            ScheduleConfig.from_dict(self.schedule)
-        except ConfigError as exc:
-            problems.append(f"schedule: {exc.message.removesuffix('.')}")
         if self.max_steps is None and self.epochs == 0:
             problems.append("epochs is 0 and max_steps is not given, nothing would be trained")
+        return problems
+
+    def _adapter_problems(self) -> list[str]:
+        """Settings that an adapter does not go with."""
+        if self.adapter == "none":
+            return []
+        problems = []
+        if self.base is None:
+            problems.append(f"adapter {self.adapter} needs base, the model that it is trained beside")
+        if self.optimizer == "muon":
+            problems.append(f"optimizer muon is for whole matrices, and adapter is {self.adapter}: take adamw")
+        if self.parallel == "fsdp":
+            problems.append(f"parallel fsdp is for whole models, and adapter is {self.adapter}: take ddp")
+        if self.stage == "rm":
+            problems.append(f"stage rm trains a whole reward model, and adapter is {self.adapter}: set it to none")
+        return problems
+
+    def _options_without_effect(self) -> list[str]:
+        """Options that were set and that another one turns off."""
+        problems = []
+        if self.base is not None and self.model:
+            problems.append(f"base {self.base} has its own shape: leave out model")
+        if self.validation_interval == 0 and self.early_stopping:
+            problems.append(
+                f"early_stopping {self.early_stopping} needs validations on the way: set validation_interval"
+            )
+        if self.validation_interval == 0 and self.keep_best:
+            problems.append("keep_best needs validations on the way: set validation_interval")
+        if self.sample_interval == 0 and self.sample_prompts != SAMPLE_PROMPTS:
+            problems.append("sample_prompts are answered every sample_interval steps, and that is 0")
+        if self.max_steps is not None and self.epochs != 1.0:
+            problems.append(f"max_steps {self.max_steps} and epochs {self.epochs:g} both say how long: leave one out")
         return problems
 
     def _options_of_other_stages(self) -> list[str]:
@@ -109,12 +131,9 @@ class TrainConfig(PreferenceOptions, ParallelOptions, Config):
             f"{field.name} belongs to stage {' and '.join(field.metadata['stages'])}, not to {self.stage}"
             for field in dataclasses.fields(self)
             if field.metadata["stages"] and self.stage not in field.metadata["stages"]
-            if getattr(self, field.name) != field.default
+            if getattr(self, field.name)
+            != (field.default_factory() if callable(field.default_factory) else field.default)
         ]
-
-    @property
-    def schedule_config(self) -> ScheduleConfig:
-        return ScheduleConfig.from_dict(self.schedule)
 
 
 def _mixture_problems(mixture: dict[str, Any]) -> list[str]:

@@ -88,9 +88,7 @@ def recognise(value: str | Mapping[str, Any]) -> Example:
     for chosen, rejected in CHOSEN_FIELDS:
         if value.get(chosen) and value.get(rejected):
             return _preference(value, value[chosen], value[rejected])
-    turns = value.get("messages") or value.get("conversations") or value.get("conversation")
-    if isinstance(turns, str):
-        turns = _json_list(turns)
+    turns = _turns(value)
     if turns:
         return Chat(_finished(_messages(turns, str(value.get("system") or ""))))
     prompt = _first(value, PROMPT_FIELDS)
@@ -106,6 +104,38 @@ def recognise(value: str | Mapping[str, Any]) -> Example:
     return _text(f"{title}\n\n{text}" if starts else text)
 
 
+def prompt_of(value: str | Mapping[str, Any]) -> Messages:
+    """The conversation that an answer is wanted to; answers at its end are left out. Raises UnrecognisedError."""
+    if isinstance(value, str):
+        return [{"role": "user", "content": _text(value).text}]
+    turns, prompt = _turns(value), _first(value, PROMPT_FIELDS)
+    if any(value.get(chosen) and value.get(rejected) for chosen, rejected in CHOSEN_FIELDS):
+        example = recognise(value)
+        assert isinstance(example, Preference)
+        messages = example.messages
+    elif turns:
+        messages = _messages(turns, str(value.get("system") or ""))
+    elif prompt is not None:
+        messages = [*_history(value), {"role": "user", "content": _question(value, prompt)}]
+    else:
+        raise UnrecognisedError(f"no prompt among {', '.join(map(str, list(value)[:6]))}")
+    while messages[-1]["role"] == "assistant":
+        messages.pop()
+    return messages
+
+
+def _turns(value: Mapping[str, Any]) -> Any:
+    """The list of a conversation's turns, if there is one."""
+    turns = value.get("messages") or value.get("conversations") or value.get("conversation")
+    return _json_list(turns) if isinstance(turns, str) else turns
+
+
+def _question(value: Mapping[str, Any], prompt: str) -> str:
+    """A prompt with its `input`."""
+    extra = value.get("input")
+    return f"{prompt}\n{extra}" if isinstance(extra, str) and extra.strip() else prompt
+
+
 def _text(text: str) -> Text:
     if not text.strip():
         raise UnrecognisedError("the text is empty")
@@ -118,9 +148,8 @@ def _single_turn(value: Mapping[str, Any], prompt: str) -> Chat:
         raise UnrecognisedError("the answer is empty")
     if value.get("rationale"):
         answer = f"{value['rationale']}\n{answer}"
-    extra = value.get("input")
-    question = f"{prompt}\n{extra}" if isinstance(extra, str) and extra.strip() else prompt
-    return Chat([*_history(value), {"role": "user", "content": question}, {"role": "assistant", "content": answer}])
+    question = {"role": "user", "content": _question(value, prompt)}
+    return Chat([*_history(value), question, {"role": "assistant", "content": answer}])
 
 
 def _history(value: Mapping[str, Any]) -> Messages:
@@ -151,9 +180,7 @@ def _preference(value: Mapping[str, Any], chosen: Any, rejected: Any) -> Prefere
         prompt = _first(value, PROMPT_FIELDS)
         if prompt is None:
             raise UnrecognisedError("a pair without a prompt")
-        extra = value.get("input")
-        question = f"{prompt}\n{extra}" if isinstance(extra, str) and extra.strip() else prompt
-        messages = [*_history(value), {"role": "user", "content": question}]
+        messages = [*_history(value), {"role": "user", "content": _question(value, prompt)}]
     if messages[-1]["role"] == "assistant":
         raise UnrecognisedError("the conversation before the pair ends with an answer")
     return Preference(messages, better, worse)

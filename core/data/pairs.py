@@ -150,6 +150,7 @@ class PairDataset:
         self.reference: Tensor | None = None  # (pairs of the split, 2), set once it is known
         self.reference_mismatched: Tensor | None = None  # (pairs of the split,)
         found = _find_answers(handler, split, np.array(sorted(stop_ids)))
+        handler.release_memory()
         longest = found[:, 1:].max(axis=1, initial=0)
         is_whole = (found[:, 0] > 0) & (found[:, 1:].min(axis=1, initial=1) > 0)
         fits = is_whole & (longest < max_seq_len)

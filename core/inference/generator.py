@@ -24,7 +24,7 @@ from core.inference.scheduler import EngineConfig
 from core.inference.token_stream import GenerationStats, Piece, Reply, TokenStream
 from core.inference.tools import tool_use
 from core.model.fingerprint import fingerprint
-from core.model.lora import load_adapter
+from core.model.lora import Adapter, load_adapter
 from core.model.transformer import Transformer
 
 __all__ = ["GenerationStats", "LanguageModel", "Message", "Piece", "TokenStream"]
@@ -56,8 +56,9 @@ class LanguageModel:
         max_running: int = 8,
         speculation: bool = True,
         kv_cache: str = "fp16",
+        adapter: Adapter | None = None,
     ) -> None:
-        """`sampling` is what holds where a call says nothing; None is SamplingConfig's own."""
+        """What holds where a call says nothing: `sampling`, None is SamplingConfig's own, and `adapter`."""
         self.sampling = sampling or SamplingConfig()
         self.name, self.quantization, self.max_seq_len = name, quantization, max_seq_len
         self.tokenizer, self.config = tokenizer, model.config
@@ -66,8 +67,10 @@ class LanguageModel:
         config = EngineConfig(
             max_seq_len=max_seq_len, max_running=max_running, speculation=speculation, kv_cache=kv_cache
         )
-        mark = fingerprint(model)  # before the runner takes the weights over
+        mark = fingerprint(model, adapter)  # before the runner takes the weights over
         runner = runner_for(model, config)
+        if adapter is not None:
+            runner.add_adapter(None, adapter)
         self._layout = prefix_file.layout_of(runner, mark)
         self.engine = Engine(runner, config)
         self.backend, self.weight_bytes = runner.name, runner.weight_bytes

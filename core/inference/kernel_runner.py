@@ -100,7 +100,7 @@ class KernelRunner:
         """Put back what `read_block` gave."""
         self._layers[:, block] = content.view(len(self._layers), self._half_block)
 
-    def add_adapter(self, name: str, adapter: Adapter) -> None:
+    def add_adapter(self, name: str | None, adapter: Adapter) -> None:
         """See `Runner`."""
         table = np.zeros((self.config.num_hidden_layers, layout.NUM_ADAPTED, layout.ADAPTED_BYTES // 8), np.int64)
         for number, layer in enumerate(table):

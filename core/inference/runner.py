@@ -48,8 +48,8 @@ class Runner(Protocol):
     def write_block(self, block: int, content: Tensor) -> None:
         """Put back what `read_block` gave."""
 
-    def add_adapter(self, name: str, adapter: Adapter) -> None:
-        """Make a LoRA adapter known to segments. Raises ModelError where it cannot be run."""
+    def add_adapter(self, name: str | None, adapter: Adapter) -> None:
+        """Make a LoRA adapter known to segments; None is that of segments which name none."""
 
 
 def num_blocks_for(num_tokens: int) -> int:

@@ -37,17 +37,17 @@ class TorchRunner:
             logits = self._model(ids, position_ids=step.position_ids, kv_cache=step, rows=asked)[0]
         return logits[: len(rows)].float().cpu()
 
-    def add_adapter(self, name: str, adapter: Adapter) -> None:
+    def add_adapter(self, name: str | None, adapter: Adapter) -> None:
         """See `Runner`."""
         self._adapters.add(name, adapter)
 
-    def _adapter_rows(self, segments: Sequence[Segment]) -> dict[str, Tensor]:
+    def _adapter_rows(self, segments: Sequence[Segment]) -> dict[str | None, Tensor]:
         """The rows of each adapter that is asked for."""
-        rows: dict[str, list[int]] = {}
+        rows: dict[str | None, list[int]] = {}
         end = 0
         for segment in segments:
             start, end = end, end + len(segment.ids)
-            if segment.adapter is not None:
+            if segment.adapter in self._adapters:
                 rows.setdefault(segment.adapter, []).extend(range(start, end))
         return {name: torch.tensor(places, device=self._device) for name, places in rows.items()}
 

@@ -5,11 +5,17 @@ A forward pass is the same with and without a cache: each layer hands its new qu
 heads, K kv heads, D head dim.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from core.model.block_attention import block_attention, plan_blocks
+from core.model.visibility import Visibility
+
+RowAttention = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class AttentionCache(Protocol):
@@ -29,11 +35,7 @@ class AttentionCache(Protocol):
 
 
 class NoCache:
-    """Whole sequences at once, as in training.
-
-    With document_ids (B, T) a token sees its own document only. With branch_ids (B, T) it sees of that what is in
-    branch 0 or in its own branch: several answers share one prompt. position_ids (B, T) then measure a window.
-    """
+    """Whole rows at once, as in training: a token sees what `Visibility` says."""
 
     def __init__(
         self,
@@ -42,42 +44,29 @@ class NoCache:
         position_ids: Tensor | None = None,
     ) -> None:
         assert branch_ids is None or (document_ids is not None and position_ids is not None)
-        self._document_ids, self._branch_ids, self._position_ids = document_ids, branch_ids, position_ids
-        self._mask: Tensor | None = None
+        self._ids = document_ids, branch_ids, position_ids
+        self._attend: RowAttention | None = None
 
     def begin(self, num_tokens: int, window: int | None, device: torch.device) -> int:
-        if self._branch_ids is not None:
-            self._mask = self._branched_mask(self._branch_ids, num_tokens, window, device)
-            return num_tokens
-        ids = self._document_ids
-        self._mask = causal_mask(0, num_tokens, window=window, device=device, is_needed=ids is not None)
-        if ids is not None:
-            assert self._mask is not None
-            self._mask = self._mask & _same(ids)
+        self._visibility = Visibility(num_tokens, device, window, *self._ids)
+        self._attend = None
         return num_tokens
 
-    def _branched_mask(self, branches: Tensor, num_tokens: int, window: int | None, device: torch.device) -> Tensor:
-        """(B, 1, T, T): earlier in the row, of the same document, in branch 0 or the own branch, within the window."""
-        mask = causal_mask(0, num_tokens, window=None, device=device, is_needed=True)
-        documents, positions = self._document_ids, self._position_ids
-        assert mask is not None
-        assert documents is not None
-        assert positions is not None
-        mask = mask & _same(documents) & (_same(branches) | (branches == 0)[:, None, None, :])
-        if window is not None:
-            mask &= positions[:, None, None, :] > positions[:, None, :, None] - window
-        return mask
-
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return attention(q, k, v, self._mask)
+        if self._attend is None:
+            self._attend = choose_attention(self._visibility, q)
+        return self._attend(q, k, v)
 
     def finish(self, num_tokens: int) -> None:
         """Nothing is kept."""
 
 
-def _same(ids: Tensor) -> Tensor:
-    """(B, T) -> (B, 1, T, T): where query and key have the same number."""
-    return ids[:, None, :, None] == ids[:, None, None, :]
+def choose_attention(visibility: Visibility, q: Tensor) -> "RowAttention":
+    if q.device.type == "cpu" and q.dtype in (torch.float32, torch.float64):
+        plan = plan_blocks(visibility, len(q))
+        return lambda q, k, v: block_attention(q, k, v, plan)
+    mask = None if visibility.is_causal else visibility.mask()
+    return lambda q, k, v: attention(q, k, v, mask)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

@@ -114,15 +114,17 @@ def load_model(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     scheme: Scheme | None = None,
+    blocks_only: bool = False,
 ) -> Transformer:
     """Open a model folder or GGUF file. Float weights become `dtype`; None keeps what is stored.
 
-    With a `scheme` float matrices are quantised one after the other, so that memory holds the quantised model
-    and one matrix. Raises ModelError naming every missing, unknown or wrongly shaped tensor, before one is read.
+    With a `scheme` float matrices, or those of the blocks only, are quantised one after the other, so that memory
+    holds the quantised model and one matrix. Raises ModelError naming every missing, unknown or wrongly shaped
+    tensor, before one is read.
     """
     model, stored = open_model(path)
     if scheme is not None:
-        prepare_for_quantized_(model, scheme)
+        prepare_for_quantized_(model.model.layers if blocks_only else model, scheme)
     converted: dict[str, Tensor] = {}
     for name, tensor in stored.items():
         module, _, parameter = name.rpartition(".")

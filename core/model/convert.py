@@ -10,19 +10,20 @@ from core.data.gguf_file import SUFFIX, is_gguf
 from core.data.tokenizer import Tokenizer
 from core.errors import ModelError
 from core.files import write_json
+from core.model.adapted_model import load_merged, model_folder, tokenizer_folder
 from core.model.checkpoint import (
     CONFIG,
     GENERATION,
     cannot_write,
     find_model,
     load_config,
-    load_model,
     load_sampling,
     open_model,
     quantization_scheme,
     read_json,
     save_model,
 )
+from core.model.folder import ADAPTER_CONFIG, is_adapter
 from core.model.gguf_write import GGUFSource, write_gguf
 from core.model.quantize import INT4, INT8, Scheme
 from core.model.transformer import Transformer
@@ -31,14 +32,14 @@ SCHEMES = {"int8": INT8, "int4": INT4}
 
 
 def quantize(source: str | Path, output: str | Path, *, scheme: Scheme = INT8) -> Path:
-    """Write a weight-only quantised copy of a model or run folder.
+    """Write a weight-only quantised copy of a model, adapter or run folder; an adapter is merged into its base.
 
     Raises: ModelError for a model that is quantised already, a full disk.
     """
     path, target = _places(source, output)
-    if quantization_scheme(path) is not None:
+    if _is_quantised(path):
         raise ModelError(f"{path} is quantised already.", "Start from the unquantised model.")
-    model = load_model(path, scheme=scheme)
+    model = load_merged(path, scheme=scheme)
     extra = {**_origin(path), "quantization_config": scheme.to_config()}
     _save(model, path, target, extra)
     return target
@@ -60,14 +61,14 @@ def export(source: str | Path, output: str | Path, *, to: str = "hf", dtype: str
 
 def _export_hf(source: str | Path, output: str | Path, dtype: str) -> Path:
     path, target = _places(source, output)
-    if quantization_scheme(path) is not None:
+    if _is_quantised(path):
         raise ModelError(f"{path} is quantised, which other programs cannot read.", "Export the unquantised model.")
-    if load_config(path).model_type == "astrai":
+    if load_config(model_folder(path)).model_type == "astrai":
         raise ModelError(
             f"{path} has AstrAI's own gate or q/k norm after RoPE, which transformers does not run.",
             "Export to int8, or use it as it is.",
         )
-    _save(load_model(path, dtype=getattr(torch, dtype)), path, target, _origin(path))
+    _save(load_merged(path, dtype=getattr(torch, dtype)), path, target, _origin(path))
     return target
 
 
@@ -76,6 +77,8 @@ def _export_gguf(source: str | Path, output: str | Path, dtype: str) -> Path:
     path, target = _places(source, output)
     if not is_gguf(target):
         raise ModelError(f"{target} does not end in {SUFFIX}.", f"Call it {target.name}{SUFFIX}.")
+    if is_adapter(path):
+        raise ModelError(f"{path} is an adapter.", "Export it to hf, which merges it, and then that to gguf.")
     model, stored = open_model(path)
     name = path.absolute().parent.name if path.name == "model" else path.stem if is_gguf(path) else path.absolute().name
     made_of = GGUFSource(name, model, stored, Tokenizer.load(path), load_sampling(path))
@@ -88,9 +91,15 @@ def _export_gguf(source: str | Path, output: str | Path, dtype: str) -> Path:
 
 def _save(model: Transformer, source: Path, target: Path, extra: dict[str, Any]) -> None:
     """Write the model with what stands beside it: tokenizer, and stop ids and sampling that it asks for."""
-    save_model(model, target, tokenizer=Tokenizer.load(source), extra=extra)
-    if (source / GENERATION).exists():
-        write_json(target / GENERATION, read_json(source / GENERATION))
+    save_model(model, target, tokenizer=Tokenizer.load(tokenizer_folder(source)), extra=extra)
+    generation = model_folder(source) / GENERATION
+    if generation.exists():
+        write_json(target / GENERATION, read_json(generation))
+
+
+def _is_quantised(path: Path) -> bool:
+    """Whether the weights are whole numbers. Those of an adapter's base become floats when it is merged."""
+    return not is_adapter(path) and quantization_scheme(path) is not None
 
 
 def _places(source: str | Path, output: str | Path) -> tuple[Path, Path]:
@@ -105,5 +114,5 @@ def _places(source: str | Path, output: str | Path) -> tuple[Path, Path]:
 
 def _origin(path: Path) -> dict[str, Any]:
     """What our training noted in a model's config.json, to be carried along."""
-    config = {} if is_gguf(path) else read_json(path / CONFIG)
+    config = {} if is_gguf(path) else read_json(path / (ADAPTER_CONFIG if is_adapter(path) else CONFIG))
     return {"astrai": config["astrai"]} if "astrai" in config else {}

@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,19 @@ from core.files import read_json_object
 from core.hub.places import find_downloaded
 
 CONFIG = "config.json"
+ADAPTER_CONFIG = "adapter_config.json"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 GGUF_SUFFIX = ".gguf"
 REWARD_SUFFIX = "ForSequenceClassification"
 UNFINISHED = ("*.incomplete", "*.part", "*.crdownload", "*.aria2", ".cache/huggingface/download/**/*.incomplete")
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterBase:
+    """The model that an adapter was trained on: where it lay, and the hash of its weights if it is known."""
+
+    path: str
+    weights_hash: str | None
 
 
 def find_model(name: str | Path) -> Path:
@@ -26,17 +36,22 @@ def find_model(name: str | Path) -> Path:
     """
     path = Path(name) if Path(name).exists() else find_downloaded(name) or Path(name)
     checkpoints = sorted((path / "checkpoints").glob("step-*"), reverse=True)
-    if (path / "model" / CONFIG).exists():
+    if any((path / "model" / name).exists() for name in (CONFIG, ADAPTER_CONFIG)):
         return path / "model"
     if checkpoints:
         return checkpoints[0]
     if path.is_dir():
-        return path if (path / CONFIG).exists() else _only_gguf(path) or path
+        return path if (path / CONFIG).exists() or is_adapter(path) else _only_gguf(path) or path
     if path.suffix.lower() == GGUF_SUFFIX and path.exists():
         return path
     if HUB_NAME.fullmatch(str(name)) and not path.exists():
         return _in_hub_cache(str(name))
     raise ModelError(f"{path} is not a folder.", "Give the path of a folder that holds a model, or of a GGUF file.")
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter and not a whole model."""
+    return (folder / ADAPTER_CONFIG).exists() and not (folder / CONFIG).exists()
 
 
 def _only_gguf(folder: Path) -> Path | None:
@@ -51,7 +66,7 @@ def _only_gguf(folder: Path) -> Path | None:
 
 def is_reward_model(path: Path) -> bool:
     """Whether a folder holds a decoder under a scalar head. Raises ModelError for one without a readable config."""
-    if not path.is_dir():
+    if not path.is_dir() or is_adapter(path):
         return False
     names = read_json(path / CONFIG).get("architectures")
     return isinstance(names, list) and bool(names) and str(names[0]).endswith(REWARD_SUFFIX)

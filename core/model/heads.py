@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from core.config.model_config import ModelConfig
 from core.errors import ModelError
-from core.model.checkpoint import load_model
 from core.model.folder import CONFIG, is_reward_model, read_json, refuse_links_outside
 from core.model.transformer import Backbone
 from core.model.weights import check_fit, stored_tensors
@@ -63,11 +62,6 @@ class RewardModel(Backbone):
         with torch.autocast(hidden.device.type, enabled=False):
             dtype = torch.promote_types(hidden.dtype, torch.float32)
             return F.linear(hidden.to(dtype), self.score.weight.to(dtype)).squeeze(-1)
-
-
-def load_backbone(path: Path, *, dtype: torch.dtype | None = None) -> Backbone:
-    """The reward or language model of a folder, whichever it is. Raises ModelError."""
-    return load_reward_model(path, dtype=dtype) if is_reward_model(path) else load_model(path, dtype=dtype)
 
 
 def load_reward_model(

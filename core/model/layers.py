@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from core.config.model_config import ModelConfig
 from core.model.attention import AttentionCache
+from core.model.fused import Rotary, can_fuse, norm_mlp, norm_qkv
 from core.model.rope import apply_rotary
 
 
@@ -35,6 +36,11 @@ class AttentionInput:
     cos: Tensor  # (B or 1, 1, T, D)
     sin: Tensor
     cache: AttentionCache
+    fuses: bool = False  # whole rows, where the fused steps serve
+
+    def rotary(self, batch: int) -> Rotary:
+        """The angles of all tokens of `batch` rows."""
+        return Rotary(*(part[:, 0].expand(batch, -1, -1).flatten(0, 1)[:, None] for part in (self.cos, self.sin)))
 
 
 class Attention(nn.Module):
@@ -77,6 +83,20 @@ class Attention(nn.Module):
         y = y.transpose(1, 2).reshape(batch, time, -1)
         return self.o_proj(y * torch.sigmoid(self.output_gate(x)) if self.is_gated else y)
 
+    def can_fuse(self, x: Tensor) -> bool:
+        """Whether `fused` computes what this layer is."""
+        is_plain = not (self.norm_first or self.norm_last or self.is_gated)
+        return is_plain and can_fuse(x, self.q_proj, self.k_proj, self.v_proj, self.o_proj)
+
+    def fused(self, x: Tensor, norm: RMSNorm, shared: AttentionInput) -> Tensor:
+        """x + attention(norm(x)), (B, T, C) -> (B, T, C)."""
+        batch, time, hidden = x.shape
+        weights = self.q_proj.weight, self.k_proj.weight, self.v_proj.weight
+        parts = norm_qkv(x.flatten(0, 1), norm.weight, norm.eps, weights, shared.rotary(batch))
+        q, k, v = (part.unflatten(0, (batch, time)).transpose(1, 2) for part in parts)  # (B, H or K, T, D)
+        y = shared.cache.attend(self.layer, q, k, v).transpose(1, 2).reshape(batch * time, -1)
+        return torch.addmm(x.view(-1, hidden), y, self.o_proj.weight.T).view(x.shape)
+
 
 class MLP(nn.Module):
     """SwiGLU: down(silu(gate(x)) * up(x)) (Shazeer 2020)."""
@@ -103,5 +123,11 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, x: Tensor, shared: AttentionInput) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), shared)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        if shared.fuses and self.self_attn.can_fuse(x):
+            x = self.self_attn.fused(x, self.input_layernorm, shared)
+        else:
+            x = x + self.self_attn(self.input_layernorm(x), shared)
+        norm, mlp = self.post_attention_layernorm, self.mlp
+        if shared.fuses and can_fuse(x, mlp.gate_proj, mlp.up_proj, mlp.down_proj):
+            return norm_mlp(x, norm.weight, norm.eps, mlp.gate_proj.weight, mlp.up_proj.weight, mlp.down_proj.weight)
+        return x + mlp(norm(x))

@@ -10,7 +10,7 @@ Legend: B batch, T time, I inputs, O outputs, G group.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,9 @@ PEAK_LEVELS = (*(-step / 4 for step in range(29, 41)), *(step / 4 for step in ra
 CHUNK_WEIGHTS = 2**22
 # So many weights are worth the compiled search.
 KERNEL_WEIGHTS = 2**20
+# So many weights at a time become floats for a product: 4 MB, which fit the cache and are no new pages each time.
+PRODUCT_WEIGHTS = 2**20
+LOW_NIBBLES = 0x0F0F0F0F
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,14 +89,14 @@ class _Quantized(nn.Module):
             self.register_buffer("weight", torch.empty(outputs, groups * group_size // 2, dtype=torch.uint8))
             self.register_buffer("weight_scale", torch.empty(outputs, groups, dtype=torch.float16))
 
-    def floats(self, rows: Tensor | None = None) -> Tensor:
+    def floats(self, rows: Tensor | slice | None = None) -> Tensor:
         """All weights, or those of some rows (…,), as fp32 (…, I)."""
         weight, scale = (
             (self.weight, self.weight_scale) if rows is None else (self.weight[rows], self.weight_scale[rows])
         )
         if self.bits == 8:
-            return weight.float() * scale.float().unsqueeze(-1)
-        values = unpack_nibbles(weight).view(*scale.shape, self.group_size).float() * scale.float().unsqueeze(-1)
+            return weight.float().mul_(scale.float().unsqueeze(-1))
+        values = unpack_nibbles(weight).view(*scale.shape, self.group_size).float().mul_(scale.float().unsqueeze(-1))
         return values.flatten(-2)[..., : self.inputs]
 
     def fill(self, weight: Tensor) -> None:
@@ -109,8 +112,38 @@ class QuantizedLinear(_Quantized):
         self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, I) -> (B, T, O)."""
-        return F.linear(x, self.floats().to(x.dtype), self.bias)
+        """(…, I) -> (…, O). A gradient goes to x alone."""
+        result: Tensor = _FrozenProduct.apply(x, self)  # type: ignore[no-untyped-call]
+        return result
+
+    def chunks(self) -> Iterator[slice]:
+        """Rows whose floats are made at once."""
+        size = max(1, PRODUCT_WEIGHTS // self.inputs)
+        return (slice(start, start + size) for start in range(0, self.outputs, size))
+
+
+class _FrozenProduct(torch.autograd.Function):
+    """x Wᵀ + bias of a quantised layer. No float of W outlives its chunk: the backward pass makes them again."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: QuantizedLinear) -> Tensor:
+        device = x.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+        ctx.layer, ctx.dtype = layer, x.dtype
+        states = x.to(dtype)
+        result = states.new_empty(*x.shape[:-1], layer.outputs)
+        for rows in layer.chunks():
+            result[..., rows] = states @ layer.floats(rows).to(dtype).T
+        return result if layer.bias is None else result.add_(layer.bias.to(dtype))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        layer = ctx.layer
+        flat = gradient.reshape(-1, layer.outputs)
+        result = flat.new_zeros(len(flat), layer.inputs)
+        for rows in layer.chunks():
+            result.addmm_(flat[:, rows], layer.floats(rows).to(flat.dtype))
+        return result.view(*gradient.shape[:-1], layer.inputs).to(ctx.dtype), None
 
 
 class QuantizedEmbedding(_Quantized):
@@ -199,9 +232,10 @@ def pack_nibbles(values: Tensor) -> Tensor:
 
 
 def unpack_nibbles(packed: Tensor) -> Tensor:
-    """Bytes (…, I/2) to values -8…7 (…, I) of int8."""
-    words = packed.view(*packed.shape[:-1], -1, 1, 4)
-    return torch.cat((words & 15, words >> 4), dim=-2).flatten(-3).to(torch.int8) - 8
+    """Bytes (…, I/2) to values -8…7 (…, I) of int8, four at a time as the bytes of a word."""
+    words = packed.contiguous().view(torch.int32)
+    halves = torch.stack((words & LOW_NIBBLES, (words >> 4) & LOW_NIBBLES), dim=-1)
+    return halves.view(torch.int8).flatten(-2).sub_(8)
 
 
 def quantize_(model: nn.Module, scheme: Scheme) -> None:
@@ -234,11 +268,14 @@ def prepare_for_quantized_(model: nn.Module, scheme: Scheme) -> None:
             setattr(model.get_submodule(parent), child, replacement)
 
 
-def dequantize_(model: nn.Module, dtype: torch.dtype) -> None:
-    """Turn quantised layers into plain ones of `dtype`, in place: for devices that our kernels do not run on."""
+def dequantize_(model: nn.Module, dtype: torch.dtype, *, outside: str | None = None) -> None:
+    """Turn quantised layers into plain ones of `dtype`, in place: all, or all but those below a module `outside`.
+
+    For devices that our kernels do not run on, and for embedding and head beside a base that stays quantised.
+    """
     weights: dict[int, nn.Parameter] = {}
     for name, module in list(model.named_modules()):
-        if not isinstance(module, _Quantized):
+        if not isinstance(module, _Quantized) or (outside is not None and name.startswith(outside)):
             continue
         weight = weights.get(id(module.weight))
         if weight is None:  # a tied head shares it

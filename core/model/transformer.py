@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from core.config.model_config import ModelConfig
 from core.errors import GenerationError
 from core.model.attention import AttentionCache, NoCache
+from core.model.folder import AdapterBase
 from core.model.layers import AttentionInput, Block, RMSNorm
 from core.model.rope import rotary_table
 
@@ -39,6 +41,10 @@ class Backbone(nn.Module):
         super().__init__()
         self.config = config
         self.model = Decoder(config)
+        self.checkpoints_blocks = False
+        """Whether training keeps the blocks' inputs alone and computes the rest again in the backward pass."""
+        self.adapter_base: AdapterBase | None = None
+        """The frozen model whose adapters are trained here, if they are."""
         self._rotary: tuple[Tensor, Tensor] | None = None
 
     def hf_config(self) -> dict[str, Any]:
@@ -65,10 +71,14 @@ class Backbone(nn.Module):
         end = cache.begin(time, self.config.sliding_window, device)
         if document_ids is not None:
             end = min(end, self.config.max_position_embeddings)
-        shared = AttentionInput(*self._cos_sin(end, time, position_ids, device), cache)
+        shared = AttentionInput(*self._cos_sin(end, time, position_ids, device), cache, fuses=kv_cache is None)
         x = self.model.embed_tokens(input_ids)  # (B, T, C)
+        is_checkpointed = self.checkpoints_blocks and torch.is_grad_enabled()
         for block in self.model.layers:
-            x = block(x, shared)
+            if is_checkpointed:  # nothing in a block is drawn, so no random state is kept
+                x = checkpoint(block, x, shared, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = block(x, shared)
         cache.finish(time)
         return self.model.norm(x)
 
@@ -83,7 +93,8 @@ class Backbone(nn.Module):
         if self._rotary is None or self._rotary[0].device != device or len(self._rotary[0]) < end:
             # Grown by doubling: a config may promise a context of millions that nobody uses.
             size = min(max(1 << (end - 1).bit_length(), MIN_ROTARY_POSITIONS), limit)
-            self._rotary = rotary_table(self.config, size, device=device)
+            with torch.inference_mode(mode=False):  # a pass that only looks may come first, one with gradients later
+                self._rotary = rotary_table(self.config, size, device=device)
         cos, sin = self._rotary
         if position_ids is None:
             return cos[None, None, end - time : end], sin[None, None, end - time : end]

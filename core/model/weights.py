@@ -18,11 +18,12 @@ from torch import Tensor
 from core.data.placeholder import refuse_placeholder
 from core.errors import ModelError
 from core.files import read_json_object, sha256_file, write_atomic, write_json
-from core.model.folder import unfinished_files
+from core.model.folder import ADAPTER_CONFIG, is_adapter, unfinished_files
 from core.model.shards import has_shards, open_shards, shard_files
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 # A checkpoint that several ranks wrote.
 SHARDS = "model"
 # A training checkpoint of AstrAI's first generations.
@@ -102,9 +103,13 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def weights_hash(folder: Path) -> str:
-    """SHA-256 of every byte of a model's weights: whether two folders hold the same model."""
+    """SHA-256 of every byte of a model's weights: whether two folders hold the same model.
+
+    That of an adapter is of its own files, whose settings hold the hash of its base.
+    """
     digest = hashlib.sha256()
-    for path in [folder] if folder.is_file() else weight_files(folder):
+    files = [folder / ADAPTER_CONFIG, folder / ADAPTER_WEIGHTS] if is_adapter(folder) else None
+    for path in [folder] if folder.is_file() else files or weight_files(folder):
         digest.update(sha256_file(path).encode())
     return digest.hexdigest()
 

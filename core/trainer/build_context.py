@@ -8,26 +8,30 @@ import psutil
 import torch
 
 from core.config.model_config import PRESETS, ModelConfig
+from core.config.rl_options import STAGES as RL_STAGES
 from core.config.train_config import TrainConfig
 from core.data.dataset import Rows
 from core.data.mixture import Mixture, Part
 from core.data.mmap_file import MmapFileHandler
 from core.data.sampler import RowSampler
 from core.data.tokenizer import Tokenizer
-from core.errors import ConfigError, DataError, ModelError, TrainingError
+from core.errors import ConfigError, DataError, TrainingError
 from core.files import read_json_object
-from core.model.checkpoint import find_model, load_model, quantization_scheme
+from core.model.adapted_model import tokenizer_folder
+from core.model.checkpoint import find_model
 from core.model.device import free_memory_bytes
-from core.model.heads import RewardModel, load_backbone
+from core.model.folder import AdapterBase, is_reward_model
+from core.model.heads import RewardModel, load_reward_model
 from core.model.shards import open_shards
 from core.model.transformer import Backbone, Transformer
 from core.model.weights import weights_hash
 from core.parallel.setup import Ranks
 from core.parallel.wrap import Parallel, choose_kind, wrap
 from core.trainer.optimizer import build_optimizers, load_optimizer_tensors, named_parameters
+from core.trainer.parameters import load_base, load_trained_, prepare_parameters_
 from core.trainer.precision import resolve_precision
 from core.trainer.rng import restore_rng, seed_rank
-from core.trainer.run_folder import OPTIMIZER, RunFolder, read_state, step_of
+from core.trainer.run_folder import OPTIMIZER, RunFolder, load_beside_, read_state, step_of
 from core.trainer.stages import STRATEGIES
 from core.trainer.strategy import Strategy
 from core.trainer.train_context import Best, RewardFunction, TrainContext
@@ -35,7 +39,10 @@ from core.trainer.train_context import Best, RewardFunction, TrainContext
 logger = logging.getLogger(__name__)
 
 # What a resumed run must keep: its data order, its loss and its optimiser's state hang on these.
-SETTINGS_OF_A_RUN = ("stage", "base", "data", "mixture", "optimizer", "max_seq_len", "global_batch_size", "seed")
+SETTINGS_OF_A_RUN = (
+    "stage", "base", "data", "mixture", "optimizer", "max_seq_len", "global_batch_size", "seed",
+    "adapter", "lora_rank", "lora_alpha", "lora_layers", "base_quantization",
+)  # fmt: skip
 
 # fp32 weight and gradient, and at least one of the optimiser's averages.
 BYTES_PER_TRAINED_PARAMETER = 12
@@ -60,7 +67,12 @@ def build_context(
     tokenizer = Tokenizer.load(Path(config.data) / "tokenizer")
     checkpoint = _checkpoint_to_resume(run, config, ranks) if resume else None
     parent = find_model(config.base) if config.base else None
-    model = _build_model(config, tokenizer, checkpoint or parent, device)
+    parent_hash = weights_hash(parent) if parent else None
+    has_adapters = config.adapter != "none"
+    model = _build_model(config, tokenizer, parent if has_adapters else checkpoint or parent, device)
+    prepare_parameters_(model, config, AdapterBase(str(parent.absolute()), parent_hash) if parent else None)
+    if has_adapters and checkpoint:
+        load_trained_(model, checkpoint)
     rows = _train_rows(config, strategy, handler, tokenizer)
     sampler = RowSampler(rows.num_rows, config.global_batch_size)
     context = TrainContext(
@@ -78,7 +90,7 @@ def build_context(
         sampler=sampler,
         num_steps=config.max_steps or sampler.steps_in(config.epochs),
         attempt=run.last_attempt() + 1,
-        parent_hash=weights_hash(parent) if parent else None,
+        parent_hash=parent_hash,
         reward=reward,
     )
     strategy.prepare(context)
@@ -100,18 +112,37 @@ def _check_rows(config: TrainConfig, ranks: Ranks) -> None:
             f" {config.micro_batch_size} × {ranks.world_size} ranks.",
             f"Use {max(below, at_once)} or {below + at_once}, or another micro_batch_size.",
         )
+    if config.stage in RL_STAGES and config.global_batch_size // ranks.world_size % config.num_minibatches:
+        raise ConfigError(
+            f"num_minibatches {config.num_minibatches} does not divide the {config.global_batch_size} prompts of a step"
+            f" among {ranks.world_size} ranks.",
+            "Use a global_batch_size that is a multiple of num_minibatches and the ranks.",
+        )
 
 
 def _bind(context: TrainContext) -> Parallel:
     """Wrap what is trained for the run's ranks."""
     num_trained = sum(parameter.numel() for parameter in named_parameters(context.trained).values())
-    kind = choose_kind(context.config.parallel, num_trained=num_trained, free_bytes=free_memory_bytes(context.device))
-    if context.ranks.is_group and kind == "fsdp" and context.config.sample_interval:
+    wanted = "ddp" if context.config.adapter != "none" else context.config.parallel
+    kind = choose_kind(wanted, num_trained=num_trained, free_bytes=free_memory_bytes(context.device))
+    if context.ranks.is_group and kind == "fsdp":
+        _check_texts(context.config)
+    return wrap(context.trained, context.ranks, kind, dtype=context.dtype)
+
+
+def _check_texts(config: TrainConfig) -> None:
+    """Raise ConfigError for texts that one rank would write, which has a part of the weights alone."""
+    if config.sample_interval:
         raise ConfigError(
             "sample_interval lets one rank write texts, which has only a part of the weights with parallel fsdp.",
             "Set sample_interval to 0, or parallel to ddp.",
         )
-    return wrap(context.trained, context.ranks, kind, dtype=context.dtype)
+    if config.stage in RL_STAGES:
+        raise ConfigError(
+            f"Stage {config.stage} lets each rank write texts, which has only a part of the weights with parallel"
+            " fsdp.",
+            "Set parallel to ddp; where the whole model has no room, train an adapter.",
+        )
 
 
 def _open_data(folder: Path, config: TrainConfig, strategy: Strategy[Any]) -> MmapFileHandler:
@@ -188,6 +219,7 @@ def _restore(context: TrainContext, checkpoint: Path) -> None:
     stored = open_shards(checkpoint, OPTIMIZER)
     if not restore_rng(stored, context.device, context.ranks):
         seed_rank(context.config.seed, context.step, context.ranks)
+    load_beside_(checkpoint, context.beside, context.ranks)
     load_optimizer_tensors(context.trained, context.optimizers, stored, context.ranks)
     _tell_differences(context, state)
 
@@ -235,9 +267,10 @@ def _build_model(config: TrainConfig, tokenizer: Tokenizer, source: Path | None,
 def _load(source: Path, config: TrainConfig) -> Backbone:
     """A model as its stage takes it: stage rm puts a fresh head on a language model, or goes on with a reward model."""
     if config.stage != "rm":
-        return load_model(source, dtype=torch.float32)
-    model = load_backbone(source, dtype=torch.float32)
-    return model if isinstance(model, RewardModel) else RewardModel.from_backbone(model, config.seed)
+        return load_base(source, config)
+    if is_reward_model(source):
+        return load_reward_model(source, dtype=torch.float32)
+    return RewardModel.from_backbone(load_base(source, config), config.seed)
 
 
 def _check_memory(shape: ModelConfig, device: torch.device) -> None:
@@ -253,10 +286,8 @@ def _check_memory(shape: ModelConfig, device: torch.device) -> None:
 
 
 def _check_base(source: Path, tokenizer: Tokenizer) -> None:
-    """Raise ModelError for weights that cannot be trained, DataError when the data has another vocabulary."""
-    if quantization_scheme(source) is not None:
-        raise ModelError(f"{source} is quantised, which cannot be trained.", "Start from the unquantised model.")
-    if Tokenizer.load(source).fingerprint != tokenizer.fingerprint:
+    """Raise DataError when the data has another vocabulary."""
+    if Tokenizer.load(tokenizer_folder(source)).fingerprint != tokenizer.fingerprint:
         raise DataError(
             f"The data was prepared with another tokenizer than that of {source}.",
             f"Prepare it again with --tokenizer {source}.",

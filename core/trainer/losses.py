@@ -33,10 +33,12 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         hidden_grad = torch.empty_like(states) if needs_grad else None
         head_grad = torch.zeros_like(head) if needs_grad else None
         total = hidden.new_zeros((), dtype=torch.promote_types(compute, torch.float32))
+        buffer = states.new_empty(min(CHUNK_TOKENS, len(labels)), len(head))
         with torch.autocast(device, enabled=False):
             for start in range(0, len(labels), CHUNK_TOKENS):
                 part = slice(start, start + CHUNK_TOKENS)
-                logits = (states[part] @ weight.T).to(total.dtype)  # (chunk, V)
+                out = buffer[: len(labels) - start]
+                logits = torch.mm(states[part], weight.T, out=out).to(total.dtype)  # (chunk, V)
                 target = labels[part, None]
                 picked = logits.gather(1, target)
                 maximum = logits.amax(dim=1, keepdim=True)
@@ -47,7 +49,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                     logits.scatter_add_(1, target, torch.full_like(picked, -1.0))
                     gradient = logits.to(compute)
                     hidden_grad[part] = gradient @ weight
-                    head_grad += gradient.T @ states[part]
+                    if head_grad.dtype == compute:
+                        head_grad.addmm_(gradient.T, states[part])
+                    else:
+                        head_grad += gradient.T @ states[part]
         ctx.save_for_backward(hidden_grad, head_grad)
         ctx.hidden_dtype = hidden.dtype
         return total

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 def answer_logprobs(model: Transformer, batch: PairBatch) -> Tensor:
     """Log-probability (S,) of each whole answer after its prompt, in nats."""
-    values = token_logprobs(_hidden(model, batch)[batch.source], model.lm_head.weight, batch.target)
+    values = token_logprobs(answer_hidden(model, batch)[batch.source], model.lm_head.weight, batch.target)
     return values.new_zeros(len(batch.lengths)).index_add(0, batch.sequence, values)
 
 
-def _hidden(model: Backbone, batch: PairBatch) -> Tensor:
-    """(B·T, C)."""
+def answer_hidden(model: Backbone, batch: PairBatch) -> Tensor:
+    """Hidden states (B·T, C) of all rows."""
     return model.hidden(
         batch.input_ids,
         position_ids=batch.position_ids,
@@ -66,7 +66,7 @@ class RMStrategy(PairStrategy):
     def loss(self, context: "TrainContext", batch: PairBatch) -> Loss:
         model, config = context.model, self.config
         assert isinstance(model, RewardModel)
-        scores = model.scores(_hidden(model, batch)[batch.ends])  # (2P,)
+        scores = model.scores(answer_hidden(model, batch)[batch.ends])  # (2P,)
         chosen, rejected = scores[0::2], scores[1::2]
         total = losses.bradley_terry(
             chosen, rejected, margin=config.reward_margin, centring=config.reward_centring
@@ -168,15 +168,15 @@ class DPOStrategy(PairStrategy):
 
         Called without gradients.
         """
-        sums = torch.zeros(2, dtype=torch.float64, device=context.device)
+        sums = torch.zeros(2, device=context.device)
         for batch in batches:
             assert batch.mismatched is not None
             with context.autocast():
                 policy = answer_logprobs(context.policy, batch.mismatched)
                 ratios = policy - self._reference_logprobs(context, batch.mismatched)
-            sums += torch.stack((ratios.sum(dtype=torch.float64), sums.new_tensor(batch.num_pairs)))
+            sums = sums + torch.stack((ratios.sum(), ratios.new_tensor(batch.num_pairs)))
         total, count = context.ranks.sum_(sums)
-        return (total / count).clamp(min=0).to(policy.dtype)
+        return (total / count).clamp(min=0)
 
 
 def _compared(chosen: Tensor, rejected: Tensor) -> dict[str, Mean]:

@@ -35,8 +35,13 @@ Logprobs = Callable[[Transformer, PairBatch], Tensor]
 FOLDER = "reference"
 
 
-def load_reference(context: "TrainContext") -> Transformer:
-    """The base of a run, frozen, in the policy's arithmetic so that both begin equal."""
+def load_reference(context: "TrainContext") -> Transformer | None:
+    """The base of a run, frozen, in the policy's arithmetic so that both begin equal.
+
+    None where adapters are trained: the policy without them is the reference, and no second model is held.
+    """
+    if context.model.adapter_base is not None:
+        return None
     assert context.config.base is not None, "the config asks for it"
     model = load_model(find_model(context.config.base), device=context.device, dtype=torch.float32)
     return model.requires_grad_(False)
@@ -68,27 +73,26 @@ class ReferenceCache:
             "stop_ids": sorted(context.tokenizer.stop_ids),
             "with_mismatched": dataset.with_mismatched,
             "dtype": str(context.dtype),
+            "base_quantization": context.config.base_quantization,
         }
         key = hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
         roots = (dataset.handler.folder, context.run.root)
         return [root / FOLDER / f"{dataset.split}-{key}.safetensors" for root in roots]
 
     def _read(self) -> dict[str, Tensor] | None:
-        """What an earlier run kept; None where no rank may miss it."""
+        """What an earlier run kept, where every rank finds it."""
         tensors = None
         for path in self.places():
             try:
                 tensors = tensors or (load_file(path) if path.exists() else None)
             except (OSError, SafetensorError) as exc:
                 logger.warning("%s is not whole and made again: %s", path, exc)
-        missing = self.context.ranks.sum_(torch.tensor(float(tensors is None)))
-        return None if missing.item() else tensors
+        return None if self.context.ranks.any_true(tensors is None) else tensors
 
     def _compute(self, logprobs: Logprobs) -> dict[str, Tensor]:
         """One pass over the split in batches as in training; ranks share the rows."""
         context, dataset = self.context, self.dataset
-        if context.reference is None:
-            context.reference = load_reference(context)
+        context.reference = context.reference or load_reference(context)
         answers = torch.zeros(dataset.num_pairs, 2, device=context.device)
         mismatched = torch.zeros(dataset.num_pairs, device=context.device)
         places = [(0, index) for index in range(dataset.num_rows(0))]

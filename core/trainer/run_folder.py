@@ -19,20 +19,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.config.train_config import TrainConfig
 from core.data.tokenizer import Tokenizer
 from core.errors import ModelError, TrainingError
 from core.files import sha256_file, sync, write_json
-from core.model.checkpoint import free_bytes, save_description, save_model, weights_of
+from core.model.checkpoint import free_bytes, save_description, weights_of
+from core.model.shards import open_shards
 from core.model.transformer import Backbone
 from core.model.weights import SHARDS
 from core.parallel.setup import Ranks
-from core.parallel.sharded import write_index, write_part
+from core.parallel.sharded import read_like, write_index, write_part
 from core.parallel.wrap import is_dtensor
+from core.trainer.parameters import save_result
 
 OPTIMIZER = "optimizer"
 STATE = "state.json"
@@ -112,10 +115,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a checkpoint holds: the model, its tokenizer, tensors beside the weights, plain data."""
+    """What a checkpoint holds: the model, its tokenizer, modules beside it, the optimisers' tensors, plain data."""
 
     model: Backbone
     tokenizer: Tokenizer
+    beside: Mapping[str, nn.Module]
     optimizer: Mapping[str, Tensor]
     state: Mapping[str, Any]
 
@@ -165,12 +169,16 @@ def _make_empty(folder: Path, ranks: Ranks) -> None:
 
 def _write_whole(snapshot: Snapshot, folder: Path, ranks: Ranks) -> None:
     if ranks.is_first:
-        save_model(snapshot.model, folder, tokenizer=snapshot.tokenizer)
+        save_result(snapshot.model, folder, tokenizer=snapshot.tokenizer)
+        for name, module in snapshot.beside.items():
+            save_file(module.state_dict(), folder / f"{name}.safetensors")
         save_file(dict(snapshot.optimizer), folder / f"{OPTIMIZER}.safetensors")
 
 
 def _write_part(snapshot: Snapshot, folder: Path, ranks: Ranks) -> None:
     write_part(weights_of(snapshot.model), folder, SHARDS, ranks)
+    for name, module in snapshot.beside.items():
+        write_part(module.state_dict(), folder, name, ranks)
     write_part(snapshot.optimizer, folder, OPTIMIZER, ranks)
 
 
@@ -179,7 +187,7 @@ def _finish(snapshot: Snapshot, temporary: Path, final: Path, ranks: Ranks) -> N
     if not ranks.is_first:
         return
     if not (temporary / f"{OPTIMIZER}.safetensors").exists():
-        for name in (SHARDS, OPTIMIZER):
+        for name in (SHARDS, *snapshot.beside, OPTIMIZER):
             write_index(temporary, name, ranks.world_size)
         save_description(snapshot.model, temporary, tokenizer=snapshot.tokenizer)
     write_json(temporary / STATE, snapshot.state)
@@ -204,6 +212,15 @@ def is_whole(folder: Path) -> bool:
         return all(sha256_file(folder / name) == digest for name, digest in manifest.items())
     except (OSError, ValueError):
         return False
+
+
+def load_beside_(folder: Path, modules: Mapping[str, nn.Module], ranks: Ranks) -> None:
+    """Restore what is trained beside the model itself."""
+    for name, module in modules.items():
+        stored = open_shards(folder, name)
+        with torch.no_grad():
+            for key, tensor in module.state_dict().items():
+                tensor.copy_(read_like(tensor, stored[key], ranks))
 
 
 def read_state(folder: Path) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from core.trainer.grpo import GRPOStrategy
+from core.trainer.ppo import PPOStrategy
 from core.trainer.preference import DPOStrategy, RMStrategy
 from core.trainer.strategy import PTStrategy, SFTStrategy, Strategy
 
@@ -10,4 +12,6 @@ STRATEGIES: dict[str, type[Strategy[Any]]] = {
     "sft": SFTStrategy,
     "rm": RMStrategy,
     "dpo": DPOStrategy,
+    "ppo": PPOStrategy,
+    "grpo": GRPOStrategy,
 }

@@ -34,9 +34,6 @@ class TrainBatch(Protocol):
     def pin_memory(self) -> Self:
         """In memory that a GPU reads by itself."""
 
-    def joined(self, others: Sequence[Self]) -> Self:
-        """These rows and then those of the others."""
-
 
 B = TypeVar("B", bound=TrainBatch)
 

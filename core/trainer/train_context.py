@@ -16,6 +16,7 @@ from core.config.train_config import TrainConfig
 from core.data.dataset import Rows
 from core.data.sampler import RowSampler
 from core.data.tokenizer import Tokenizer
+from core.model.adapters import adapters_off
 from core.model.transformer import Backbone, Transformer
 from core.parallel.setup import Ranks
 from core.parallel.wrap import Parallel
@@ -92,7 +93,12 @@ class TrainContext:
     @property
     def trained(self) -> dict[str, nn.Module]:
         """What optimisers own and checkpoints keep, by the prefix of its tensors' names."""
-        return {"": self.model} if self.value is None else {"": self.model, "value.": self.value}
+        return {"": self.model, **{f"{name}.": module for name, module in self.beside.items()}}
+
+    @property
+    def beside(self) -> dict[str, nn.Module]:
+        """What is trained beside the model itself: PPO's value model."""
+        return {} if self.value is None else {"value": self.value}
 
     def autocast(self) -> torch.autocast:
         """The arithmetic of a forward pass."""
@@ -100,14 +106,19 @@ class TrainContext:
 
     @contextmanager
     def as_reference(self) -> Iterator[Transformer]:
-        """The frozen model that the policy began as."""
+        """The frozen model that the policy began as: where adapters are trained, the policy without them."""
+        if self.model.adapter_base is not None:
+            with adapters_off(self.model):
+                yield self.policy
+            return
         assert self.reference is not None, "the strategy asked for no reference"
         yield self.reference
 
     def snapshot(self) -> Snapshot:
         """What a checkpoint of this step holds. Every rank must ask."""
         optimizer = optimizer_tensors(self.trained, self.optimizers)
-        return Snapshot(self.model, self.tokenizer, {**optimizer, **rng_tensors(self.device, self.ranks)}, self.state())
+        tensors = {**optimizer, **rng_tensors(self.device, self.ranks)}
+        return Snapshot(self.model, self.tokenizer, self.beside, tensors, self.state())
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps beside weights and optimiser."""

@@ -20,8 +20,9 @@ from core.config.train_config import TrainConfig
 from core.data.prefetch import Prefetch
 from core.errors import TrainingError
 from core.files import write_json
-from core.model.checkpoint import free_bytes, save_model
-from core.model.heads import load_backbone
+from core.model.checkpoint import free_bytes, load_model
+from core.model.folder import is_reward_model
+from core.model.heads import load_reward_model
 from core.parallel.setup import Ranks
 from core.parallel.wrap import whole
 from core.trainer.build_context import build_context
@@ -34,6 +35,7 @@ from core.trainer.callbacks import (
     ValidationCallback,
 )
 from core.trainer.metrics import MetricsWriter
+from core.trainer.parameters import load_trained_, num_trained, save_result
 from core.trainer.run_folder import RunFolder
 from core.trainer.samples import SamplesCallback
 from core.trainer.schedule import learning_rate_factor
@@ -86,11 +88,14 @@ def train(
 
 def _save_result(context: TrainContext) -> None:
     """Write the model folder: the best weights where they were kept, else the last."""
-    run, source = context.run, context.best_checkpoint
+    run, source, model = context.run, context.best_checkpoint, context.model
     if context.parallel.is_sharded:  # no rank holds the weights whole
-        source = source or run.checkpoint(context.step)
-    model = load_backbone(source, dtype=torch.float32) if source else context.model
-    save_model(model, run.model, tokenizer=context.tokenizer, extra={"astrai": _origin(context)})
+        folder = source or run.checkpoint(context.step)
+        load = load_reward_model if is_reward_model(folder) else load_model
+        model = load(folder, dtype=torch.float32)
+    elif source:
+        load_trained_(model, source)
+    save_result(model, run.model, tokenizer=context.tokenizer, origin=_origin(context))
 
 
 def _plan(context: TrainContext) -> dict[str, object]:
@@ -98,6 +103,7 @@ def _plan(context: TrainContext) -> dict[str, object]:
     return {
         "stage": context.config.stage,
         "num_parameters": context.model.config.num_parameters,
+        "num_trained": num_trained(context.model),
         "device": context.device.type,
         "num_ranks": context.ranks.world_size,
         "first_step": context.step,
@@ -129,6 +135,7 @@ class _Update:
     loss: Mean
     grad_norm: float
     metrics: dict[str, Mean]
+    num_tokens: int  # that the model read, without padding
 
 
 class Trainer:
@@ -170,7 +177,7 @@ class Trainer:
         rate = context.config.learning_rate * factor
         updates = [self._update(update, rate) for update in context.strategy.updates(context, batches)]
         seconds = time.perf_counter() - start
-        num_tokens = context.ranks.total(sum(batch.num_tokens for batch in batches))
+        num_tokens = context.ranks.total(sum(update.num_tokens for update in updates))
         context.step += 1
         context.tokens += num_tokens
         context.train_s += seconds
@@ -213,7 +220,7 @@ class Trainer:
                 group["lr"] = rate
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        return _Update(loss, grad_norm, metrics)
+        return _Update(loss, grad_norm, metrics, num_tokens=sum(batch.num_tokens for batch in batches))
 
     def _accumulate(self, batch: Any, tally: Tally) -> None:
         """Add the gradient of this micro batch's loss sum."""

@@ -89,9 +89,9 @@ def test_help_is_made_from_the_texts_of_the_configs(capsys: pytest.CaptureFixtur
         main(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert "python launch.py train --stage pt --data DATASET --output RUN" in text
-    assert "--max-seq-len N length of one packed row (default 512 tokens)" in text
+    assert "--max-seq-len N length of one packed row; rm and dpo: longest prompt with its answer (default 512" in text
     assert "--data TEXT folder that `prepare` wrote (required)" in text
-    assert "--checkpoint-interval-s X time between checkpoints (default 300 s)" in text
+    assert "--checkpoint-interval-s X time between checkpoints; 0 saves after every step (default 300 s)" in text
 
 
 def test_train_export_eval_and_generate_run_end_to_end(run: Run, text_data: Path, tmp_path: Path) -> None:
@@ -115,6 +115,18 @@ def test_train_export_eval_and_generate_run_end_to_end(run: Run, text_data: Path
     assert status == 0
     assert json.loads(out)["finish_reason"] in ("length", "stop")
     assert json.loads((tmp_path / "int8" / "config.json").read_text())["astrai"]["steps"] == 4
+
+
+def test_stages_of_pairs_run_from_the_command_line(run: Run, text_data: Path, pair_data: Path, tmp_path: Path) -> None:
+    options = ("--max-seq-len", 96, "--max-steps", 2, "--log-interval", 1, "--num-threads", 1)
+    begun = run("train", "--preset", "tiny", "--data", text_data, "--output", tmp_path / "pt", *options)
+    assert begun[0] == 0
+    for stage, is_in in (("rm", "The reward model is in"), ("dpo", "Chat with it")):
+        words = ("--stage", stage, "--from", tmp_path / "pt", "--data", pair_data, "--output", tmp_path / stage)
+        status, out, _ = run("train", *words, *options)
+        assert status == 0
+        assert is_in in out
+        assert "of the pairs the right way round" in out
 
 
 def test_a_stopped_run_says_where_its_checkpoint_is_and_how_to_go_on(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.data.formats import Chat, Preference, Text, UnrecognisedError, recognise
+from core.data.formats import Chat, Preference, Text, UnrecognisedError, prompt_of, recognise
 
 FIELDS = st.sampled_from(
     [
@@ -34,6 +34,7 @@ FIELDS = st.sampled_from(
     ]
 )
 ASKED = Chat([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}])
+QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "q"}]}
 PAIR = Preference([{"role": "user", "content": "q"}], "c", "r")
 
 
@@ -87,6 +88,10 @@ def turn(speaker: str, text: str) -> dict[str, str]:
             {"conversations": [turn("human", "q")], "chosen": turn("gpt", "c"), "rejected": turn("gpt", "r")},
             Preference([{"role": "user", "content": "q"}], "c", "r"),
         ),
+        (
+            {**QUESTION, "chosen": "c", "rejected": "r", "time": "2026-01-01T12:00:00Z", "model": "starter"},
+            Preference([{"role": "user", "content": "q"}], "c", "r"),
+        ),
     ],
 )
 def test_records_are_recognised_by_their_fields(value: str | dict[str, object], expected: object) -> None:
@@ -108,6 +113,30 @@ def test_records_that_are_no_example_say_why(value: dict[str, object], message: 
         recognise(value)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "q",
+        {"prompt": "q"},
+        {"instruction": "q", "output": "a"},
+        QUESTION,
+        {"conversations": [turn("human", "q"), turn("gpt", "a"), turn("gpt", "b")]},
+        {"prompt": "q", "chosen": "c", "rejected": "r"},
+        {
+            "chosen": [QUESTION["messages"][0], turn("gpt", "c")],
+            "rejected": [QUESTION["messages"][0], turn("gpt", "r")],
+        },
+    ],
+)
+def test_the_prompt_of_a_record_is_what_comes_before_its_answer(value: str | dict[str, Any]) -> None:
+    assert prompt_of(value) == QUESTION["messages"]
+
+
+def test_records_without_a_prompt_say_so() -> None:
+    with pytest.raises(UnrecognisedError, match="no prompt among title"):
+        prompt_of({"title": "t"})
+
+
 WORDS = st.text("a :", max_size=3)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | WORDS,
@@ -121,3 +150,5 @@ VALUES = st.recursive(
 def test_any_object_is_an_example_or_says_why_not(value: dict[str, Any]) -> None:
     with contextlib.suppress(UnrecognisedError):
         assert recognise(value).key().strip()
+    with contextlib.suppress(UnrecognisedError):
+        assert prompt_of(value)[-1]["role"] != "assistant"

@@ -16,7 +16,7 @@ from core.inference import prefix_file
 from core.inference.generator import LanguageModel
 from core.inference.runner import BLOCK_TOKENS
 from core.model.checkpoint import save_model
-from core.model.lora import linear_shapes
+from core.model.peft_format import linear_shapes
 from core.model.transformer import Transformer
 from tests.core.model.test_lora import write_adapter
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from core.config.model_config import PRESETS, ModelConfig
 from core.inference.kernel_runner import KernelRunner
 from core.inference.runner import Segment
-from core.model.lora import Adapter, AdapterHooks, LowRank, linear_shapes
+from core.model.lora import Adapter, AdapterHooks, LowRank
+from core.model.peft_format import linear_shapes
 from core.model.quantize import Scheme, quantize_
 from core.model.transformer import Transformer
 

@@ -15,7 +15,8 @@ from core.config.model_config import PRESETS
 from core.errors import ModelError
 from core.inference.runner import Segment
 from core.inference.torch_runner import TorchRunner
-from core.model.lora import linear_shapes, load_adapter
+from core.model.lora import load_adapter
+from core.model.peft_format import linear_shapes
 from core.model.transformer import Transformer
 
 CONFIG = dataclasses.replace(PRESETS["tiny"], vocab_size=101, initializer_range=0.2)
@@ -95,7 +96,7 @@ def test_two_adapters_and_none_in_one_step_equal_each_alone(tmp_path: Path) -> N
     ("settings", "reason"),
     [
         ({"peft_type": "LOHA"}, "kind 'LOHA', not LORA"),
-        ({"use_dora": True}, "sets use_dora to True"),
+        ({"use_dora": True}, "has A, B of .*, and an adapter of its kind has A, B, magnitude"),
         ({"modules_to_save": ["lm_head"]}, r"sets modules_to_save to \['lm_head'\]"),
         ({"bias": "all"}, "sets bias to 'all'"),
         ({"rank_pattern": {"q_proj": 8}}, "sets rank_pattern"),
@@ -125,7 +126,7 @@ def test_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:
         with pytest.raises(ModelError, match=reason):
             load_adapter(folder, CONFIG)
     del whole[name]
-    with pytest.raises(ModelError, match=r"only one half of model\.layers\.0\.self_attn\.q_proj"):
+    with pytest.raises(ModelError, match=r"has B of model\.layers\.0\.self_attn\.q_proj, .* has A, B"):
         load_adapter(write_adapter(tmp_path / "adapter", whole), CONFIG)
 
 

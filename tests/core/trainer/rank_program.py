@@ -45,9 +45,8 @@ class GradientRecorder:
 def step_in_double(config: TrainConfig, ranks: Ranks) -> tuple[StepResult, dict[str, Tensor]]:
     """One step in float64: its result, and the gradient of every parameter, whole."""
     context = build_context(config, resume=False)
-    context.model.double()
-    if context.reference is not None:
-        context.reference.double()
+    for module in (*context.trained.values(), *([context.reference] if context.reference else [])):
+        module.double()
     context.ranks = ranks
     context.parallel = wrap(context.trained, ranks, config.parallel, dtype=torch.float32)
     recorder = GradientRecorder(context)

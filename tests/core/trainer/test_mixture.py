@@ -75,3 +75,10 @@ def test_shares_that_make_no_mixture_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         TrainConfig.from_dict(run_options(mixture=mixture))
+
+
+def test_stages_that_do_not_mix_say_so() -> None:
+    values = {"data": "a", "output": "b", "base": "c", "stage": "dpo"}
+    assert TrainConfig.from_dict(values).mixture == {}
+    with pytest.raises(ConfigError, match="mixture belongs to stage pt and sft, not to dpo"):
+        TrainConfig.from_dict({**values, "mixture": {"d": 0.5}})

@@ -25,7 +25,10 @@ from tests.core.trainer.rank_program import KILLED_AFTER, runs, step_in_double
 
 PROGRAM = "tests.core.trainer.rank_program"
 KINDS = ("ddp", "fsdp")
-CASES = ("pt", "pt-tied", "sft", "rm", "kto")
+SPREAD = [(case, kind) for case in ("pt", "pt-tied", "sft", "rm", "kto") for kind in KINDS] + [
+    ("grpo", "ddp"),
+    ("ppo", "ddp"),
+]
 
 # Processes start slowly on a machine that has other work.
 pytestmark = pytest.mark.timeout(600)
@@ -55,6 +58,7 @@ def options(text_data: Path) -> dict[str, Any]:
         "num_threads": 1,
         "log_interval": 1,
         "validation_interval": 4,
+        "validation_tokens": 4 * 32,  # rows that two ranks share evenly
     }
 
 
@@ -68,12 +72,16 @@ def cases(
     options = {**options, "output": str(folder / "never written")}
     chat = {"stage": "sft", "data": str(chat_data), "base": str(base), "max_seq_len": 64}
     pairs = {"data": str(pair_data), "base": str(base), "max_seq_len": 96}
+    reward = {**options, **pairs, "stage": "rm", "output": str(folder / "reward"), "max_steps": 1}
+    rollouts = {"reward_model": str(train(TrainConfig.from_dict(reward))), "max_new_tokens": 8, "num_generations": 3}
     return {
         "pt": {**options, "model": {"tie_word_embeddings": False}},
         "pt-tied": options,
         "sft": {**options, **chat},
         "rm": {**options, **pairs, "stage": "rm"},
         "kto": {**options, **pairs, "stage": "dpo", "loss": "kto"},
+        "grpo": {**options, **pairs, **rollouts, "stage": "grpo"},
+        "ppo": {**options, **pairs, **rollouts, "stage": "ppo"},
     }
 
 
@@ -81,7 +89,7 @@ def cases(
 def computed(cases: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that two ranks left their gradients and figures in."""
     folder = tmp_path_factory.mktemp("computed")
-    spread = {f"{name}-{kind}": {**case, "parallel": kind} for name, case in cases.items() for kind in KINDS}
+    spread = {f"{name}-{kind}": {**cases[name], "parallel": kind} for name, kind in SPREAD}
     (folder / "cases.json").write_text(json.dumps(spread))
     result = launch(2, PROGRAM, str(folder), "gradients")
     assert result.returncode == 0, result.stderr
@@ -92,8 +100,7 @@ def facts(computed: Path, rank: int) -> Any:
     return json.loads((computed / f"rank-{rank}.json").read_text())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("case", "kind"), SPREAD)
 def test_two_ranks_have_the_loss_and_every_gradient_of_one(
     computed: Path, cases: dict[str, dict[str, Any]], case: str, kind: str
 ) -> None:
@@ -271,6 +278,19 @@ def test_rows_that_the_ranks_cannot_share_evenly_are_refused(
     config = TrainConfig.from_dict({**options, "output": str(tmp_path), "micro_batch_size": 8, "global_batch_size": 8})
     with pytest.raises(ConfigError, match=f"8 is not a multiple of micro_batch_size 8 × {world_size} ranks"):
         build_context(config, resume=False, ranks=Ranks(0, world_size))
+
+
+@pytest.mark.parametrize("stage", ["grpo", "ppo"])
+def test_rollouts_of_a_sharded_model_are_refused(cases: dict[str, dict[str, Any]], tmp_path: Path, stage: str) -> None:
+    config = TrainConfig.from_dict({**cases[stage], "parallel": "fsdp", "output": str(tmp_path)})
+    with pytest.raises(ConfigError, match=f"Stage {stage} lets each rank write texts"):
+        build_context(config, resume=False, ranks=Ranks(0, 2, backend="gloo"))
+
+
+def test_minibatches_that_the_ranks_cannot_make_are_refused(cases: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    config = TrainConfig.from_dict({**cases["grpo"], "num_minibatches": 8, "output": str(tmp_path)})
+    with pytest.raises(ConfigError, match="num_minibatches 8 does not divide the 8 prompts of a step among 2 ranks"):
+        build_context(config, resume=False, ranks=Ranks(0, 2, backend="gloo"))
 
 
 def test_samples_of_a_sharded_model_are_refused(options: dict[str, Any], tmp_path: Path) -> None:

@@ -150,10 +150,13 @@ def test_a_reward_is_read_at_the_end_of_each_answer_alone(options: Options) -> N
     assert float(loss.metrics["chosen_is_longer"].total) == longer
 
 
-@pytest.mark.parametrize("loss", ["sigmoid", "robust"])
-def test_the_first_step_of_dpo_costs_ln_2_and_has_a_gradient(options: Options, loss: str) -> None:
-    loss_value, gradients = gradients_of(context_of(options("dpo", loss=loss)))
-    assert loss_value == pytest.approx(math.log(2), abs=1e-6)
+FIRST_STEPS = [{"loss": "sigmoid"}, {"loss": "robust"}, {"adapter": "lora"}, {"adapter": "dora"}]
+
+
+@pytest.mark.parametrize("changes", FIRST_STEPS)
+def test_the_first_step_of_dpo_costs_ln_2_and_has_a_gradient(options: Options, changes: dict[str, Any]) -> None:
+    loss, gradients = gradients_of(context_of(options("dpo", **changes)))
+    assert loss == pytest.approx(math.log(2), abs=1e-6)
     assert math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients.values())) > 0.01
 
 

@@ -14,11 +14,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from core.data.formats import UnrecognisedError, recognise
-from core.data.readers import read_file
-from core.data.records import place_text
+from core.data.formats import recognise
 from core.data.streams import InputFile, input_files
 from core.errors import DataError, ModelError
+from core.evaluation.reading import recognised
 from core.inference.generator import LanguageModel
 from core.inference.runner import Segment
 from core.inference.scheduler import Scheduler
@@ -118,19 +117,6 @@ def _window_nats(ids: list[int], first: int, scheduler: Scheduler) -> float:
 
 
 def read_texts(file: InputFile) -> Iterator[str]:
-    """The texts of a file. Raises DataError for the first thing in it that is none: a score is of the whole file."""
-    problems: list[tuple[str, int, str]] = []
-    for record in read_file(file, lambda *problem: problems.append(problem), lambda _: None):
-        if problems:
-            break
-        try:
-            text = recognise(record.value).key()
-        except UnrecognisedError as exc:
-            raise _no_text(record.file, record.row, str(exc)) from exc
-        yield text.encode("utf-8", "replace").decode()  # JSON may hold half of a surrogate pair
-    if problems:
-        raise _no_text(*problems[0])
-
-
-def _no_text(file: str, row: int, what: str) -> DataError:
-    return DataError(f"{place_text(file, row)}: {what}.", "Correct the file, or leave it out.")
+    """The texts of a file. Raises DataError for the first thing in it that is none."""
+    for example in recognised(file, recognise):
+        yield example.key().encode("utf-8", "replace").decode()  # JSON may hold half of a surrogate pair
