@@ -27,7 +27,7 @@ def launch_command(
 
     Several machines meet at `rendezvous`, the HOST:PORT of one of them; its host takes the port.
     """
-    where = ["--standalone"]
+    where = ["--standalone", "--local-addr=127.0.0.1"]
     if rendezvous:
         where = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={rendezvous}", "--rdzv-id=astrai"]
     options = [*where, f"--nproc-per-node={nproc}", f"--max-restarts={max_restarts}"]
@@ -75,6 +75,8 @@ class Launcher:
 
 def main() -> int:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # of connections that end with their process
+    # Restarted ranks would meet addresses of the dead ones in a store that outlives them: rank 0 holds it instead.
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     logging.disable()  # the agent's log tells of signals and exit codes, which the cause sums up
     return Launcher(sys.argv[1:]).run()
 

@@ -147,14 +147,14 @@ def join_ranks(device: str) -> Iterator[Ranks]:
         watchdog.start()
         yield ranks
         ranks.barrier()
+        watchdog.stop()
+        ranks.barrier()  # rank 0, which holds the store, leaves after everyone has stopped watching
     except BaseException as exc:
         cause = watchdog.explain(exc)
         record_cause(cause)
         if not is_lost_connection(exc):
             raise
         raise TrainingError(cause.sentence, "The run goes on from its last checkpoint with --resume.") from exc
-    finally:
-        watchdog.stop()
     dist.destroy_process_group()
 
 

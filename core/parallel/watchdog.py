@@ -1,7 +1,7 @@
 """A thread of every rank that shows it is alive, looks after the others and ends this process when one is lost.
 
-A collective cannot tell a slow rank from a dead one; here every rank beats each second in torchrun's
-store, whatever its main thread does. The first that suffers or notices an end publishes the cause, and
+A collective cannot tell a slow rank from a dead one; here every rank beats each second in the
+run's store, whatever its main thread does. The first that suffers or notices an end publishes the cause, and
 all ranks end with that sentence:
 
     a rank raised              its own error
@@ -136,7 +136,7 @@ class Watchdog:
         except RuntimeError:
             if gone:
                 return self._gone(gone[0])
-            return Cause(f"Rank {self._rank} lost the launcher at {self._address}: it or its machine ended.", True)
+            return self._lost_store()
 
     def _lost(self, gone: list[int]) -> Cause | None:
         """The first rank that is gone or silent."""
@@ -155,6 +155,15 @@ class Watchdog:
                     os.kill(process.pid, signal.SIGKILL)  # else the launcher waits for it
                 return Cause(f"Rank {rank} ({process}) has not answered for {now - since:.0f} s.", is_root=True)
         return None
+
+    def _lost_store(self) -> Cause:
+        """Rank 0 holds the store (torchrun's agent where it shares its own)."""
+        first = self._processes.get(0)
+        if first is not None and self._is_beside(first):
+            with suppress(ProcessLookupError):
+                os.kill(first.pid, signal.SIGKILL)
+        who = f"rank 0 ({first})" if first is not None else "the launcher"
+        return Cause(f"Rank {self._rank} lost {who}, which held the store at {self._address}.", is_root=False)
 
     def _gone(self, rank: int) -> Cause:
         return Cause(f"Rank {rank} ({self._processes[rank]}) ended without a word.", is_root=False)

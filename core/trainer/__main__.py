@@ -15,7 +15,7 @@ from typing import Any
 
 from core.config.train_config import TrainConfig
 from core.errors import AssistantError
-from core.parallel.failure import Cause, own_cause, record_cause
+from core.parallel.failure import ERROR_FILE, Cause, end_process, own_cause, record_cause
 from core.parallel.setup import join_ranks
 from core.trainer import train
 
@@ -30,12 +30,19 @@ def main() -> int:
     try:
         run_rank(TrainConfig.from_json(arguments.config), resume=arguments.resume, report=report)
     except AssistantError as exc:
-        record_cause(Cause(str(exc), is_root=True))
-        return 1
+        return _fail(Cause(str(exc), is_root=True))
     except Exception as exc:
-        record_cause(own_cause(int(os.environ.get("RANK", "0")), exc))
-        raise
+        logging.getLogger(__name__).exception("rank %s failed", rank := int(os.environ.get("RANK", "0")))
+        return _fail(own_cause(rank, exc))
     return 0
+
+
+def _fail(cause: Cause) -> int:
+    """Leave the cause; a rank ends at once, since its group's end would wait for ranks that are lost."""
+    if ERROR_FILE in os.environ:
+        end_process(cause)
+    record_cause(cause)
+    return 1
 
 
 def run_rank(config: TrainConfig, *, resume: bool, report: Callable[[dict[str, Any]], None] | None) -> None:

@@ -130,8 +130,7 @@ def test_a_pause_of_the_whole_machine_is_no_silence_of_others(pair: tuple[Watchd
 
 
 def test_the_end_of_the_launcher_is_named(pair: tuple[Watchdog, Watchdog], monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = pair
-    meet(first, second)
+    first, _ = pair
 
     def refuse(*_: object) -> None:
         raise dist.DistNetworkError("Connection reset by peer")
@@ -139,7 +138,7 @@ def test_the_end_of_the_launcher_is_named(pair: tuple[Watchdog, Watchdog], monke
     monkeypatch.setattr(first, "_store", type("Store", (), {"set": refuse}))
     cause = first._look()
     assert cause is not None
-    assert "Rank 0 lost the launcher at 127.0.0.1:" in cause.sentence
+    assert "Rank 0 lost the launcher, which held the store at 127.0.0.1:" in cause.sentence
 
 
 def test_the_thread_ends_this_process_with_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
