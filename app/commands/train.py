@@ -20,6 +20,8 @@ from core.errors import ConfigError, TrainingError
 from core.files import read_json_object
 from core.model.folder import is_reward_model
 
+# Of a validation of what is learnt from rewards, those that are shown.
+RL_FIGURES = ("reward", "kl", "entropy", "length")
 # Below this a run hardly changes a model.
 FEW_STEPS = 50
 
@@ -94,7 +96,7 @@ class Progress:
         if "sample" in row:
             self._line(f"step {row['step']}: {row['sample']['prompt']} → {row['sample']['text']}")
             return
-        if "validation_loss" in row:
+        if any(name.startswith("validation_") for name in row):
             self._line(f"step {row['step']}: validation {validation_text(row)}")
             return
         text = f"loss {row['loss']:.3f}, {row['tokens_per_s']:,.0f} tokens/s, {time_to_go(row['eta_s'])} to go"
@@ -131,11 +133,13 @@ def plan_line(row: dict[str, Any]) -> str:
 
 
 def validation_text(row: dict[str, Any]) -> str:
-    """The loss, and what it means where that can be said: bits per byte, or how many pairs were told apart."""
+    """The loss or in RL the reward, and what it means where that can be said: bits per byte, pairs told apart."""
     bits, accuracy = row.get("validation_bits_per_byte"), row.get("validation_accuracy")
     in_bits = f" ({bits:.3f} bits/byte)" if bits is not None else ""
     in_pairs = f" ({accuracy:.1%} of the pairs the right way round)" if accuracy is not None else ""
-    return f"{row['validation_loss']:.3f}{in_bits}{in_pairs}"
+    if "validation_loss" in row:
+        return f"{row['validation_loss']:.3f}{in_bits}{in_pairs}"
+    return ", ".join(f"{name} {row[f'validation_{name}']:.3f}" for name in RL_FIGURES if f"validation_{name}" in row)
 
 
 def result_line(folder: Path) -> str:
