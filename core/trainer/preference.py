@@ -168,15 +168,15 @@ class DPOStrategy(PairStrategy):
 
         Called without gradients.
         """
-        sums = torch.zeros(2, dtype=torch.float64, device=context.device)
+        sums = torch.zeros(2, device=context.device)
         for batch in batches:
             assert batch.mismatched is not None
             with context.autocast():
                 policy = answer_logprobs(context.policy, batch.mismatched)
                 ratios = policy - self._reference_logprobs(context, batch.mismatched)
-            sums += torch.stack((ratios.sum(dtype=torch.float64), sums.new_tensor(batch.num_pairs)))
+            sums = sums + torch.stack((ratios.sum(), ratios.new_tensor(batch.num_pairs)))
         total, count = context.ranks.sum_(sums)
-        return (total / count).clamp(min=0).to(policy.dtype)
+        return (total / count).clamp(min=0)
 
 
 def _compared(chosen: Tensor, rejected: Tensor) -> dict[str, Mean]:

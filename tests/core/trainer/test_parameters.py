@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -209,6 +210,18 @@ def test_the_reference_is_the_policy_without_its_adapters(adapter_options: Optio
     assert not torch.equal(frozen, logits(context.policy))
     with adapters_off(context.model):
         assert torch.equal(logits(context.policy), frozen)
+
+
+def test_a_cached_reference_holds_for_one_form_of_the_base(adapter_options: Options, pair_data: Path) -> None:
+    """Policy and reference begin equal, so the first loss is ln 2, whatever an earlier run kept beside the data."""
+    losses = {}
+    for form in ("none", "int4"):
+        changes = {"stage": "dpo", "data": str(pair_data), "max_seq_len": 96, "cache_reference": True}
+        config = read_config(adapter_options(**changes, base_quantization=form))
+        context = build_context(config, resume=False)
+        loss = Trainer(context, []).step().metrics["loss"]
+        losses[form] = float(loss.total) / float(loss.weight)
+    assert losses == pytest.approx({"none": math.log(2), "int4": math.log(2)}, abs=1e-6)
 
 
 def test_a_quantised_base_is_trained_through_adapters_alone(
