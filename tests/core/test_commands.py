@@ -5,6 +5,7 @@ import importlib
 import json
 import math
 import pickle
+import re
 import shutil
 import signal
 from argparse import ArgumentParser
@@ -128,6 +129,13 @@ def test_stages_of_pairs_run_from_the_command_line(run: Run, text_data: Path, pa
         assert status == 0
         assert is_in in out
         assert "of the pairs the right way round" in out
+    for stage in ("grpo", "ppo"):
+        words = ("--stage", stage, "--from", tmp_path / "dpo", "--data", pair_data, "--output", tmp_path / stage)
+        small = ("--max-new-tokens", 8, "--num-generations", 2, "--micro-batch-size", 2, "--global-batch-size", 2)
+        status, out, _ = run("train", *words, "--reward-model", tmp_path / "rm", *small, *options)
+        assert status == 0
+        assert "Chat with it" in out
+        assert re.search(r"validation .*reward -?\d", out)
 
 
 def test_a_stopped_run_says_where_its_checkpoint_is_and_how_to_go_on(
