@@ -126,12 +126,17 @@ def _bind(context: TrainContext) -> Parallel:
     wanted = "ddp" if context.config.adapter != "none" else context.config.parallel
     kind = choose_kind(wanted, num_trained=num_trained, free_bytes=free_memory_bytes(context.device))
     if context.ranks.is_group and kind == "fsdp":
-        _check_texts(context.config)
+        _check_sharding(context.config)
     return wrap(context.trained, context.ranks, kind, dtype=context.dtype)
 
 
-def _check_texts(config: TrainConfig) -> None:
-    """Raise ConfigError for texts that one rank would write, which has a part of the weights alone."""
+def _check_sharding(config: TrainConfig) -> None:
+    """Raise ConfigError for what a rank with only a part of every weight cannot do."""
+    if config.optimizer == "adamw_8bit":
+        raise ConfigError(
+            "optimizer adamw_8bit quantises averages in blocks of a whole tensor, of which parallel fsdp keeps rows.",
+            "Set optimizer to adamw, whose averages fsdp shares out, or parallel to ddp.",
+        )
     if config.sample_interval:
         raise ConfigError(
             "sample_interval lets one rank write texts, which has only a part of the weights with parallel fsdp.",

@@ -293,8 +293,16 @@ def test_minibatches_that_the_ranks_cannot_make_are_refused(cases: dict[str, dic
         build_context(config, resume=False, ranks=Ranks(0, 2, backend="gloo"))
 
 
-def test_samples_of_a_sharded_model_are_refused(options: dict[str, Any], tmp_path: Path) -> None:
-    asked = {"parallel": "fsdp", "sample_interval": 2, "sample_prompts": ["the"]}
-    config = TrainConfig.from_dict({**options, **asked, "output": str(tmp_path)})
-    with pytest.raises(ConfigError, match="sample_interval lets one rank write texts"):
+@pytest.mark.parametrize(
+    ("asked", "problem"),
+    [
+        ({"sample_interval": 2, "sample_prompts": ["the"]}, "sample_interval lets one rank write texts"),
+        ({"optimizer": "adamw_8bit"}, "adamw_8bit quantises averages in blocks"),
+    ],
+)
+def test_what_a_part_of_the_weights_cannot_do_is_refused(
+    options: dict[str, Any], tmp_path: Path, asked: dict[str, Any], problem: str
+) -> None:
+    config = TrainConfig.from_dict({**options, **asked, "parallel": "fsdp", "output": str(tmp_path)})
+    with pytest.raises(ConfigError, match=problem):
         build_context(config, resume=False, ranks=Ranks(0, 2, backend="gloo"))
