@@ -1,8 +1,8 @@
 """The training step beside Hugging Face's Trainer (SFT) and TRL (DPO), and beside the machine's matrix product.
 
-All engines get one model and the same token ids, and sit in processes of their own; they take turns, one step each,
-so that a disturbance hits all alike. Medians are shown, and ratios of medians of one run. Tokens are those that are not
-padding; in DPO the prompt counts for both answers, whoever computes it once, and the reference is computed in each step.
+All engines get one model and the same token ids, and sit in processes of their own; they take turns, a step each, so
+that a disturbance hits all alike. Medians are shown, and ratios of medians of one run. Tokens are those that are not
+padding; in DPO the prompt counts for both answers, whoever computes it once, and the reference runs in each step.
 Efficiency is the FLOP/s of the model over those of the best square product of the same run: 6 for each token and weight
 of a matrix, the head's among them, and for attention 12 · layers · width · context, of which causal order leaves half.
 """
@@ -42,6 +42,7 @@ class Engine:
     name: str
     process: subprocess.Popen[str]
     seconds: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
 
     def ask(self, what: str) -> dict[str, float]:
         """Send one line, read one. Raises SetupError when the process ended."""
@@ -165,7 +166,7 @@ def _write_ours(work: Work, arguments: Namespace, folder: Path) -> Path:
     from core.model.transformer import Transformer
 
     shape = PRESETS[arguments.preset]
-    tokenizer = Tokenizer.train([f"word {number}" for number in range(200)], vocab_size=300)
+    tokenizer = Tokenizer.train([f"word {number}" for number in range(200)], vocab_size=290)
     model = Transformer(shape)
     model.init_weights(0)
     save_model(model, folder / "model", tokenizer=tokenizer)
@@ -233,7 +234,9 @@ def _take_turns(engines: list[Engine], repeats: int, threads: int) -> list[float
                 start = time.perf_counter()
                 torch.mm(left, right, out=out)
                 products.append(2 * GEMM_SIZE**3 / (time.perf_counter() - start))
-            engine.seconds.append(engine.ask("step")["seconds"])
+            taken = engine.ask("step")
+            engine.seconds.append(taken["seconds"])
+            engine.cpu_s.append(taken["cpu_s"])
     return products
 
 
@@ -246,6 +249,7 @@ def _row(engine: Engine, work: Work) -> dict[str, Any]:
         "tok_s": round(work.num_tokens / median, 1),
         "spread_tok_s": round(work.num_tokens / min(engine.seconds) - work.num_tokens / max(engine.seconds), 1),
         "step_s": round(median, 3),
+        "step_cpu_s": round(statistics.median(engine.cpu_s), 3),
         "peak_rss_mb": engine.ask("facts")["peak_rss_mb"],
         "flop_per_s": work.flop / median,
     }
@@ -262,7 +266,7 @@ def _ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def _print_table(result: dict[str, Any]) -> None:
-    names = ("engine", "stage", "rows", "tok_s", "spread_tok_s", "step_s", "efficiency", "peak_rss_mb")
+    names = ("engine", "stage", "rows", "tok_s", "spread_tok_s", "step_s", "step_cpu_s", "efficiency", "peak_rss_mb")
     print("  ".join(f"{name:>14}" for name in names))
     for row in result["rows"]:
         print("  ".join(f"{row[name]:>14}" for name in names))

@@ -27,19 +27,19 @@ class OnRequest(TrainerCallback):  # type: ignore[misc]
     """Lets the loop go on when a line asks for it, and answers with the time until the step's end."""
 
     def __init__(self) -> None:
-        self._start = 0.0
+        self._start = self._busy = 0.0
 
     def on_train_begin(self, *arguments: Any, **others: Any) -> None:
         self._wait()
 
     def on_step_end(self, *arguments: Any, **others: Any) -> None:
-        answer({"seconds": time.perf_counter() - self._start})
+        answer({"seconds": time.perf_counter() - self._start, "cpu_s": time.process_time() - self._busy})
         self._wait()
 
     def _wait(self) -> None:
         for line in sys.stdin:
             if line.strip() == "step":
-                self._start = time.perf_counter()
+                self._start, self._busy = time.perf_counter(), time.process_time()
                 return
             answer({"peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024})
         sys.exit()

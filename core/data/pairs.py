@@ -211,12 +211,11 @@ class PairDataset:
 
     def _prompt(self, place: int) -> Ids:
         end, length = self._prompt_ends[place], self._prompts[place]
-        return self.handler.tokens(self.split, 2 * int(self.pairs[place]))[end - length : end].astype(np.int64)
+        return self.handler.ids(self.split, 2 * int(self.pairs[place]), end - length, end)
 
     def _answer(self, place: int, side: int) -> Ids:
         first, length = self._prompt_ends[place], self._answers[place, side]
-        tokens = self.handler.tokens(self.split, 2 * int(self.pairs[place]) + side)
-        return tokens[first : first + length].astype(np.int64)
+        return self.handler.ids(self.split, 2 * int(self.pairs[place]) + side, first, first + length)
 
     def _collated(self, groups: list[list[Group]], rows: list[list[int]], reference: Tensor | None) -> PairBatch:
         pairs = torch.from_numpy(self.pairs[[place for row in rows for place in row]])

@@ -50,5 +50,5 @@ def dequantized_nf4(layer: nn.Linear) -> Tensor:
     """The weights (O, I) of a layer that bitsandbytes holds in 4 bits."""
     from bitsandbytes.functional import dequantize_4bit
 
-    weight: Tensor = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+    weight: Tensor = dequantize_4bit(layer.weight.data, layer.weight.quant_state)  # type: ignore[attr-defined]
     return weight

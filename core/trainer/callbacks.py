@@ -56,11 +56,12 @@ class MetricsCallback:
     def __init__(self, writer: MetricsWriter, report: ProgressReporter | None) -> None:
         self._writer, self._report = writer, report
         self._since: list[StepResult] = []
-        self._has_written = False
+        self._num_steps, self._seconds = 0, 0.0  # of this attempt, whose pace tells the time to go
 
     def after_step(self, context: TrainContext, result: StepResult) -> None:
         self._since.append(result)
-        if context.step % context.config.log_interval == 0 or context.is_done or not self._has_written:
+        self._num_steps, self._seconds = self._num_steps + 1, self._seconds + result.seconds
+        if context.step % context.config.log_interval == 0 or context.is_done or self._num_steps == 1:
             self._write(context)
 
     def at_end(self, context: TrainContext) -> None:
@@ -82,10 +83,9 @@ class MetricsCallback:
             "data_wait": sum(result.data_wait_s for result in self._since) / seconds,
             "efficiency": self._efficiency(context, seconds),
             "memory_bytes": used_memory(context.device),
-            "eta_s": (context.num_steps - context.step) * context.train_s / context.step,
+            "eta_s": (context.num_steps - context.step) * self._seconds / self._num_steps,
         }
         self._since.clear()
-        self._has_written = True
         self._writer.write(context.step, **row)
         if self._report:
             self._report({"step": context.step, "num_steps": context.num_steps, **row})
@@ -93,8 +93,10 @@ class MetricsCallback:
     def _efficiency(self, context: TrainContext, seconds: float) -> float:
         """FLOP/s of the policy's training over the most that this device does."""
         tokens = sum(result.num_tokens for result in self._since)
-        work = tokens * train_flops_per_token(context.model.config, context.config.max_seq_len)
-        return work / seconds / peak_flops(context.device, context.dtype) / context.ranks.world_size
+        flops = train_flops_per_token(
+            context.model.config, context.config.max_seq_len, trains_base=context.config.adapter == "none"
+        )
+        return tokens * flops / seconds / peak_flops(context.device, context.dtype) / context.ranks.world_size
 
 
 def used_memory(device: torch.device) -> int:

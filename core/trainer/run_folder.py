@@ -53,6 +53,10 @@ class RunFolder:
         return self.root / "config.json"
 
     @property
+    def lock(self) -> Path:
+        return self.root / ".lock"
+
+    @property
     def metrics(self) -> Path:
         return self.root / "metrics.jsonl"
 

@@ -7,13 +7,14 @@ weight of all of them, clips, sets the scheduled learning rate and steps. Everyt
 import math
 import re
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from core.config.train_config import TrainConfig
@@ -62,6 +63,41 @@ def train(
     checkpoint on disk.
     """
     run, ranks = RunFolder(Path(config.output)), ranks or Ranks.alone()
+    with _lock(run, ranks):
+        return _train(config, run, ranks, resume=resume, restart=restart, report=report, reward=reward)
+
+
+@contextmanager
+def _lock(run: RunFolder, ranks: Ranks) -> Iterator[None]:
+    """Keep other processes out of the run's folder. Raises TrainingError when one is in it, on every rank."""
+    lock, problem = FileLock(run.lock, timeout=0), None
+    if ranks.is_first:
+        try:
+            run.root.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            problem = f"{run.root} is being trained by another process."
+        except OSError as exc:
+            problem = f"{run.root} could not be written: {exc} ({free_bytes(run.root) / 1e6:.1f} MB free)."
+    if problem := ranks.first_problem(problem):
+        raise TrainingError(problem, "Wait for it or stop it, or choose another --output.")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _train(  # noqa: PLR0913 - what train is given
+    config: TrainConfig,
+    run: RunFolder,
+    ranks: Ranks,
+    *,
+    resume: bool,
+    restart: bool,
+    report: ProgressReporter | None,
+    reward: RewardFunction | None,
+) -> Path:
+    """What `train` does while the folder is its own."""
     if restart:
         resume = ranks.any_true(ranks.is_first and run.newest_checkpoint() is not None)
     elif ranks.is_first and not resume and run.holds_another(config):

@@ -5,11 +5,13 @@ import importlib
 import json
 import math
 import pickle
+import re
 import shutil
 import signal
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -127,12 +129,26 @@ def test_stages_of_pairs_run_from_the_command_line(run: Run, text_data: Path, pa
         assert status == 0
         assert is_in in out
         assert "of the pairs the right way round" in out
+    for stage in ("grpo", "ppo"):
+        words = ("--stage", stage, "--from", tmp_path / "dpo", "--data", pair_data, "--output", tmp_path / stage)
+        small = ("--max-new-tokens", 8, "--num-generations", 2, "--micro-batch-size", 2, "--global-batch-size", 2)
+        status, out, _ = run("train", *words, "--reward-model", tmp_path / "rm", *small, *options)
+        assert status == 0
+        assert "Chat with it" in out
+        assert re.search(r"validation .*reward -?\d", out)
 
 
 def test_a_stopped_run_says_where_its_checkpoint_is_and_how_to_go_on(
     run: Run, text_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Progress, "show", lambda _, row: "loss" in row and signal.raise_signal(signal.SIGTERM))
+    show = Progress.show
+
+    def show_and_stop(self: Progress, row: dict[str, Any]) -> None:
+        show(self, row)
+        if "loss" in row:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Progress, "show", show_and_stop)
     options = ("--preset", "tiny", "--max-seq-len", 32, "--max-steps", 3, "--log-interval", 1, "--num-threads", 1)
     status, out, _ = run("train", "--data", text_data, "--output", tmp_path / "run", *options)
     assert status == 0
