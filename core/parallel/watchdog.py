@@ -7,6 +7,7 @@ all ranks end with that sentence:
     a rank raised              its own error
     its process is gone        seen within a second by the ranks of its machine
     its beats stopped          it hangs, or its machine is gone: seen after SILENCE_S
+    the launcher is gone       seen by its children within a second
 """
 
 import json
@@ -70,7 +71,7 @@ class Watchdog:
         store = dist.TCPStore(host, int(port), is_master=False, timeout=timeout)  # type: ignore[attr-defined]
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         self._store = dist.PrefixStore(f"watchdog/{attempt}", store)  # type: ignore[attr-defined]
-        self._process = Process.this()
+        self._process, self._launcher = Process.this(), os.getppid()
         self._processes: dict[int, Process] = {}
         self._heard: dict[int, tuple[bytes, float]] = {}
         self._num_beats, self._looked_at = 0, time.monotonic()
@@ -124,6 +125,8 @@ class Watchdog:
         if now - self._looked_at > self._silence_s / 3:  # we were away ourselves, maybe all of us: listen anew
             self._heard.clear()
         self._looked_at = now
+        if os.getppid() != self._launcher:  # a process that loses its parent gets another
+            return Cause(f"Rank {self._rank} lost its launcher (process {self._launcher}), which ended.", is_root=False)
         # Before the store is read: who is done says so there before it leaves.
         gone = [rank for rank, process in self._processes.items() if self._is_beside(process) and process.is_gone]
         try:

@@ -129,7 +129,15 @@ def test_a_pause_of_the_whole_machine_is_no_silence_of_others(pair: tuple[Watchd
     assert first._look() is None
 
 
-def test_the_end_of_the_launcher_is_named(pair: tuple[Watchdog, Watchdog], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_of_the_launcher_is_named(pair: tuple[Watchdog, Watchdog]) -> None:
+    first, _ = pair
+    first._launcher = 1234567
+    cause = first._look()
+    assert cause is not None
+    assert cause.sentence == "Rank 0 lost its launcher (process 1234567), which ended."
+
+
+def test_the_end_of_the_store_is_named(pair: tuple[Watchdog, Watchdog], monkeypatch: pytest.MonkeyPatch) -> None:
     first, _ = pair
 
     def refuse(*_: object) -> None:

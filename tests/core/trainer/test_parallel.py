@@ -306,3 +306,14 @@ def test_what_a_part_of_the_weights_cannot_do_is_refused(
     config = TrainConfig.from_dict({**options, **asked, "parallel": "fsdp", "output": str(tmp_path)})
     with pytest.raises(ConfigError, match=problem):
         build_context(config, resume=False, ranks=Ranks(0, 2, backend="gloo"))
+
+
+def test_a_resume_with_other_threads_says_that_it_is_not_bit_exact(
+    options: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = {**options, "output": str(tmp_path / "run"), "max_steps": 1}
+    train(TrainConfig.from_dict(run))
+    train(TrainConfig.from_dict({**run, "max_steps": 2}), resume=True)
+    assert "bit-exact" not in caplog.text
+    train(TrainConfig.from_dict({**run, "max_steps": 3, "num_threads": 2}), resume=True)
+    assert "this resume is not bit-exact: 1 → 2 threads" in caplog.text
