@@ -62,11 +62,11 @@ def measure(path: Path, arguments: Namespace) -> dict[str, Any]:
     count = min(rows.num_rows(0), arguments.rows)
     plan_s, planned = time.perf_counter() - started, process.memory_info().rss
     peak = planned
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     for first in range(0, count, batch_rows):
         rows.batch([(0, index) for index in range(first, min(first + batch_rows, count))])
         peak = max(peak, process.memory_info().rss)
-    seconds = time.perf_counter() - started
+    seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
     return {
         "documents": len(rows.lengths),
         "rows": rows.num_rows(0),
@@ -75,5 +75,6 @@ def measure(path: Path, arguments: Namespace) -> dict[str, Any]:
         "plan_mb": round((planned - before) / 1e6),
         "rows_read": count,
         "tokens_per_s": round(count * arguments.max_seq_len / seconds),
+        "tokens_per_cpu_s": round(count * arguments.max_seq_len / cpu_s),
         "peak_growth_mb": round((peak - before) / 1e6),
     }

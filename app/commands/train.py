@@ -3,6 +3,7 @@
 python launch.py train --stage pt --data DATASET --output RUN
 python launch.py train --stage sft --from RUN --data DATASET --output RUN2
 python launch.py train --output RUN --resume
+python launch.py train --nproc 2 … (also with --resume): on two processes, docs/training-on-many.md
 """
 
 import sys
@@ -12,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from app.commands import PROGRAM
+from app.many_processes import Job, train_on_many
 from core.config.schema import add_options, given_options
 from core.config.train_config import TrainConfig
 from core.errors import ConfigError, TrainingError
 from core.files import read_json_object
+from core.model.folder import is_reward_model
 
+# Of a validation of what is learnt from rewards, those that are shown.
+RL_FIGURES = ("reward", "kl", "entropy", "length")
 # Below this a run hardly changes a model.
 FEW_STEPS = 50
 
@@ -25,6 +30,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="JSON file with options; those given here win")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of the run in --output")
     parser.add_argument("--from", dest="base", default=SUPPRESS, metavar="RUN", help="the same as --base")
+    many = parser.add_argument_group("many processes")
+    many.add_argument("--nproc", type=positive, metavar="N", help="processes on this machine, one for each GPU")
+    many.add_argument("--nodes", type=positive, default=1, metavar="N", help="machines, each with the same command")
+    many.add_argument("--rendezvous", metavar="HOST:PORT", help="where the machines meet: one of them, a free port")
+    many.add_argument("--max-restarts", type=int, default=0, metavar="N", help="go on after so many failures")
     add_options(parser, TrainConfig)
 
 
@@ -41,15 +51,29 @@ def run(arguments: Namespace) -> int:
     if source := arguments.config or begun:
         values = {**read_json_object(source), **values}
     config = TrainConfig.from_dict(values)
-    import core
-
     with closing(Progress()) as progress:
+        return train(config, arguments, progress)
+
+
+def train(config: TrainConfig, arguments: Namespace, progress: "Progress") -> int:
+    """Train in this process, or in as many as are asked for; returns the exit status."""
+    if arguments.nproc is None and arguments.nodes == 1:
+        import core
+
         folder = core.train(config, resume=arguments.resume, report=progress.show)
-    if folder.parent == Path(config.output):
-        print(f"The model is in {folder}. Chat with it: {PROGRAM} chat --model {config.output}")
-    else:
-        print(f"Stopped; the checkpoint is {folder}. Go on: {PROGRAM} train --output {config.output} --resume")
-    return 0
+        progress.show({"result": str(folder)})
+        return 0
+    if arguments.nodes > 1 and not arguments.rendezvous:
+        raise ConfigError(f"{arguments.nodes} machines must meet somewhere.", "Give --rendezvous HOST:PORT.")
+    job = Job(arguments.nproc or 1, arguments.nodes, arguments.rendezvous, arguments.max_restarts)
+    return train_on_many(config, job, resume=arguments.resume, show=progress.show)
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on, for argparse."""
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
 
 
 class Progress:
@@ -66,13 +90,14 @@ class Progress:
         if "stopping" in row:
             self._line("Finishing this step and saving a checkpoint. Ctrl-C again ends at once, without one.")
             return
+        if "result" in row:
+            self._line(result_line(Path(row["result"])))
+            return
         if "sample" in row:
             self._line(f"step {row['step']}: {row['sample']['prompt']} → {row['sample']['text']}")
             return
-        if "validation_loss" in row:
-            bits = row.get("validation_bits_per_byte")
-            in_bits = f" ({bits:.3f} bits/byte)" if bits is not None else ""
-            self._line(f"step {row['step']}: validation {row['validation_loss']:.3f}{in_bits}")
+        if any(name.startswith("validation_") for name in row):
+            self._line(f"step {row['step']}: validation {validation_text(row)}")
             return
         text = f"loss {row['loss']:.3f}, {row['tokens_per_s']:,.0f} tokens/s, {time_to_go(row['eta_s'])} to go"
         if not sys.stderr.isatty():
@@ -105,6 +130,26 @@ def plan_line(row: dict[str, Any]) -> str:
         f"Training {row['num_parameters'] / 1e6:.1f}M parameters on {row['device']}: {steps:,} steps of"
         f" {row['rows_per_step']} rows of {row['row_tokens']} tokens.{left_out}{few}"
     )
+
+
+def validation_text(row: dict[str, Any]) -> str:
+    """The loss or in RL the reward, and what it means where that can be said: bits per byte, pairs told apart."""
+    bits, accuracy = row.get("validation_bits_per_byte"), row.get("validation_accuracy")
+    in_bits = f" ({bits:.3f} bits/byte)" if bits is not None else ""
+    in_pairs = f" ({accuracy:.1%} of the pairs the right way round)" if accuracy is not None else ""
+    if "validation_loss" in row:
+        return f"{row['validation_loss']:.3f}{in_bits}{in_pairs}"
+    return ", ".join(f"{name} {row[f'validation_{name}']:.3f}" for name in RL_FIGURES if f"validation_{name}" in row)
+
+
+def result_line(folder: Path) -> str:
+    """Where the model is, or the checkpoint of a run that was stopped."""
+    if folder.name == "model" and is_reward_model(folder):
+        return f"The reward model is in {folder}. Ask it: {PROGRAM} eval --reward-model {folder.parent}"
+    if folder.name == "model":
+        return f"The model is in {folder}. Chat with it: {PROGRAM} chat --model {folder.parent}"
+    run = folder.parent.parent
+    return f"Stopped; the checkpoint is {folder}. Go on: {PROGRAM} train --output {run} --resume"
 
 
 def time_to_go(seconds: float) -> str:

@@ -1,21 +1,16 @@
 """Options of learning from rewards, the stages ppo and grpo."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from core.config.run_options import RunOptions
 from core.config.schema import option
 
 STAGES = ("ppo", "grpo")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RLOptions:
+class RLOptions(RunOptions):
     """How completions are drawn, rewarded and learnt from."""
-
-    if TYPE_CHECKING:  # of TrainConfig
-        stage: str
-        max_seq_len: int
-        global_batch_size: int
 
     reward_model: str | None = option(
         None, "reward model's run or folder; without it train() is given a function", stages=STAGES

@@ -142,7 +142,7 @@ class PackedDataset:
         while document < len(plan.order) and plan.starts[document] < last:
             begin = max(first - int(plan.starts[document]), 0)
             end = min(last - int(plan.starts[document]), int(self.lengths[plan.order[document]]) + 1)
-            body = self._ids(int(plan.order[document]), max(begin - 1, 0), end - 1)
+            body = self.handler.ids(self.split, int(plan.order[document]), max(begin - 1, 0), end - 1)
             ids = np.concatenate(([self.start_id], body)) if begin == 0 else body
             pieces.append(_Piece(ids, np.ones(len(ids), dtype=bool)))
             document += 1
@@ -151,22 +151,11 @@ class PackedDataset:
     def _conversations(self, plan: "_EpochPlan", row: int) -> list["_Piece"]:
         pieces = []
         for document in plan.order[plan.starts[row] : plan.starts[row + 1]]:
-            ids = self._ids(int(document), 0, self.max_seq_len + 1)
+            ids = self.handler.ids(self.split, int(document), 0, self.max_seq_len + 1)
             mask = self.handler.loss_mask(self.split, int(document))
             assert mask is not None, "conversations carry a loss mask"
             pieces.append(_Piece(ids, mask[: len(ids)].astype(bool)))
         return pieces
-
-    def _ids(self, document: int, begin: int, end: int) -> Ids:
-        """Tokens begin … end - 1 of a document. Raises DataError for one that the vocabulary does not have."""
-        ids = self.handler.tokens(self.split, document)[begin:end].astype(np.int64)
-        if len(ids) and ids.max() >= self.handler.vocab_size:
-            raise DataError(
-                f"{self.handler.place(self.split, document)} holds the token id {ids.max()},"
-                f" the vocabulary has {self.handler.vocab_size}.",
-                "The file changed on disk: prepare the data again.",
-            )
-        return ids
 
     def _join(self, pieces: list["_Piece"]) -> tuple[Ids, Ids, Ids, Ids, int]:
         """Shift each piece by one for its labels and fill the row up.

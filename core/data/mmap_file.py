@@ -89,6 +89,16 @@ class MmapFileHandler:
         shard, span = self._locate(split, document)
         return shard.tokens[span]
 
+    def ids(self, split: str, document: int, begin: int = 0, end: int | None = None) -> NDArray[np.int64]:
+        """Tokens begin … end - 1 of one document, copied. Raises DataError for one beyond the vocabulary."""
+        ids = self.tokens(split, document)[begin:end].astype(np.int64)
+        if len(ids) and ids.max() >= self.vocab_size:
+            raise DataError(
+                f"{self.place(split, document)} holds the token id {ids.max()}, the vocabulary has {self.vocab_size}.",
+                "The file changed on disk: prepare the data again.",
+            )
+        return ids
+
     def loss_mask(self, split: str, document: int) -> NDArray[np.uint8] | None:
         """1 where loss is taken, a view of the map; None for text."""
         shard, span = self._locate(split, document)

@@ -150,6 +150,7 @@ class PairDataset:
         self.reference: Tensor | None = None  # (pairs of the split, 2), set once it is known
         self.reference_mismatched: Tensor | None = None  # (pairs of the split,)
         found = _find_answers(handler, split, np.array(sorted(stop_ids)))
+        handler.release_memory()
         longest = found[:, 1:].max(axis=1, initial=0)
         is_whole = (found[:, 0] > 0) & (found[:, 1:].min(axis=1, initial=1) > 0)
         fits = is_whole & (longest < max_seq_len)
@@ -210,12 +211,11 @@ class PairDataset:
 
     def _prompt(self, place: int) -> Ids:
         end, length = self._prompt_ends[place], self._prompts[place]
-        return self.handler.tokens(self.split, 2 * int(self.pairs[place]))[end - length : end].astype(np.int64)
+        return self.handler.ids(self.split, 2 * int(self.pairs[place]), end - length, end)
 
     def _answer(self, place: int, side: int) -> Ids:
         first, length = self._prompt_ends[place], self._answers[place, side]
-        tokens = self.handler.tokens(self.split, 2 * int(self.pairs[place]) + side)
-        return tokens[first : first + length].astype(np.int64)
+        return self.handler.ids(self.split, 2 * int(self.pairs[place]) + side, first, first + length)
 
     def _collated(self, groups: list[list[Group]], rows: list[list[int]], reference: Tensor | None) -> PairBatch:
         pairs = torch.from_numpy(self.pairs[[place for row in rows for place in row]])

@@ -76,7 +76,7 @@ class PromptRows:
     def batch(self, places: Sequence[tuple[int, int]]) -> PromptBatch:
         """The prompts at these (epoch, index) places."""
         found = tuple((epoch, int(_order(self, epoch)[index])) for epoch, index in places)
-        prompts = tuple(self._handler.tokens(self._split, doc)[: self._documents[doc]].tolist() for _, doc in found)
+        prompts = tuple(self._handler.ids(self._split, doc, 0, self._documents[doc]).tolist() for _, doc in found)
         return PromptBatch(prompts, found)
 
     def _mask(self, document: int) -> NDArray[np.uint8]:

@@ -65,10 +65,11 @@ class RewardScorer:
     @torch.inference_mode()
     def rewards(self, groups: Sequence[Group]) -> list[list[float]]:
         """One for each answer of each group; all groups have the same number of answers."""
-        rewards: list[list[float]] = []
+        rewards: list[list[float]] = [[] for _ in groups]
+        by_length = sorted(range(len(groups)), key=lambda place: groups[place].num_tokens)  # rows of a batch alike
         for first in range(0, len(groups), PROMPTS_AT_ONCE):
-            some = groups[first : first + PROMPTS_AT_ONCE]
-            batch = collate([[group] for group in some], torch.arange(len(some)))
+            places = by_length[first : first + PROMPTS_AT_ONCE]
+            batch = collate([[groups[place]] for place in places], torch.tensor(places))
             hidden = self._model.hidden(
                 batch.input_ids,
                 position_ids=batch.position_ids,
@@ -78,7 +79,8 @@ class RewardScorer:
             scores = self._model.scores(hidden.flatten(0, 1)[batch.ends])  # (A,)
             if not scores.isfinite().all():
                 raise ModelError("A reward is not finite: the reward model's weights are damaged.", "Train it again.")
-            rewards += scores.view(len(some), -1).tolist()
+            for place, row in zip(places, scores.view(len(places), -1).tolist(), strict=True):
+                rewards[place] = row
         return rewards
 
     def _answer(self, messages: Messages, prompt_length: int, answer: str) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -71,7 +71,7 @@ def win_rate(
 
 def _compared(groups: Sequence[Group], rewards: NDArray[np.float64], num_left_out: int) -> WinRate:
     """Of rewards (prompts, 2). Equal answers tie, whatever rounding makes of their rewards."""
-    is_same = np.array([np.array_equal(*group.answers) for group in groups])
+    is_same = np.array([np.array_equal(group.answers[0], group.answers[1]) for group in groups])
     left, right = rewards[:, 0], np.where(is_same, rewards[:, 0], rewards[:, 1])
     count = len(rewards)
     wins, losses = int((left > right).sum()), int((left < right).sum())

@@ -92,7 +92,7 @@ class MergedLinear(nn.Linear):
         with torch.device("meta"):
             super().__init__(weight.shape[1], weight.shape[0], bias=False)
         self.weight = nn.Parameter(weight, requires_grad=False)
-        self.bias = bias if isinstance(bias, nn.Parameter) else None
+        self.register_parameter("bias", bias if isinstance(bias, nn.Parameter) else None)
         self.sources = (source,)  # in a tuple, so that its tensors are not this module's
 
 

@@ -68,7 +68,7 @@ def _bias(visibility: Visibility, row: int, first: int, end: int, key: int, futu
     return bias
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def block_attention(q: Tensor, k: Tensor, v: Tensor, plan: BlockPlan) -> Tensor:
     """softmax(q kᵀ / √D) v with q (B, H, T, D), k and v (B, K, T, D) -> (B, H, T, D)."""
     result: Tensor = _BlockAttention.apply(q, k, v, plan)  # type: ignore[no-untyped-call]
@@ -110,7 +110,7 @@ class _Work:
         source = self.of_block(self.q, block)
         torch.mul(source, self.scale, out=q.view(source.shape))
         torch.bmm(q, self.k[block.row, :, block.key : block.end].transpose(1, 2), out=scores)
-        biased = scores.unflatten(1, (-1, self.shape[3]))[..., -block.bias.shape[1] :]
+        biased = torch.unflatten(scores, 1, (-1, self.shape[3]))[..., -block.bias.shape[1] :]
         biased += block.bias[:, None]
         return q, torch.softmax(scores, dim=-1, out=scores)
 

@@ -4,6 +4,8 @@ int8 is LLM.int8() with outliers apart, int4 is NF4 computed in the model's type
 are. The same code runs on a CPU, slowly. Sources: Dettmers et al. 2022 (LLM.int8()), 2023 (QLoRA, NF4).
 """
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from core.errors import ConfigError
@@ -13,14 +15,18 @@ from core.model.transformer import Transformer
 OUTLIER_THRESHOLD = 6.0
 
 
-def quantize_with_bitsandbytes_(model: Transformer, bits: int) -> None:
-    """Replace the linear layers of all blocks, in place and where they are. Raises ConfigError without the library."""
+def load_bitsandbytes(remedy: str) -> Any:
+    """The library. Raises ConfigError with this remedy where it does not load."""
     try:
         import bitsandbytes
     except (ImportError, OSError, RuntimeError) as exc:  # missing, or without the CUDA libraries that it links
-        raise ConfigError(
-            f"bitsandbytes does not load here ({type(exc).__name__}: {exc}).", "Load with quantization none."
-        ) from exc
+        raise ConfigError(f"bitsandbytes does not load here ({type(exc).__name__}: {exc}).", remedy) from exc
+    return bitsandbytes
+
+
+def quantize_with_bitsandbytes_(model: Transformer, bits: int) -> None:
+    """Replace the linear layers of all blocks, in place and where they are. Raises ConfigError without the library."""
+    bitsandbytes = load_bitsandbytes("Load with quantization none.")
     device, dtype = model.model.norm.weight.device, model.model.norm.weight.dtype
     for name, linear in list(model.model.layers.named_modules()):
         if not isinstance(linear, nn.Linear):
@@ -44,5 +50,5 @@ def dequantized_nf4(layer: nn.Linear) -> Tensor:
     """The weights (O, I) of a layer that bitsandbytes holds in 4 bits."""
     from bitsandbytes.functional import dequantize_4bit
 
-    weight: Tensor = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+    weight: Tensor = dequantize_4bit(layer.weight.data, layer.weight.quant_state)  # type: ignore[attr-defined]
     return weight

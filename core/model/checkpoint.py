@@ -36,7 +36,9 @@ __all__ = [
     "open_weights",
     "quantization_scheme",
     "read_json",
+    "save_description",
     "save_model",
+    "weights_of",
 ]
 
 Value = TypeVar("Value", Tensor, StoredTensor)
@@ -151,17 +153,28 @@ def save_model(
     `config.json` is written last: a folder that has one is whole.
     Raises: ModelError when it cannot be written, a full disk for instance.
     """
-    stored = _without_tied_head(model.config, model.state_dict())
-    tensors = {name: tensor.detach().contiguous() for name, tensor in stored.items()}
-    dtype = str(model.model.norm.weight.dtype).removeprefix("torch.")
+    tensors = {name: tensor.contiguous() for name, tensor in weights_of(model).items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors(tensors, folder, max_shard_bytes)
-        if tokenizer is not None:
-            tokenizer.save(folder)
-        write_json(folder / CONFIG, {**model.hf_config(), "dtype": dtype, **(extra or {})})
+        save_description(model, folder, tokenizer=tokenizer, extra=extra)
     except (OSError, SafetensorError) as exc:
         raise cannot_write(folder, sum(tensor.nbytes for tensor in tensors.values()), exc) from exc
+
+
+def weights_of(model: Backbone) -> dict[str, Tensor]:
+    """The tensors that a model folder holds, by name; a tied head is left out."""
+    return {name: tensor.detach() for name, tensor in _without_tied_head(model.config, model.state_dict()).items()}
+
+
+def save_description(
+    model: Backbone, folder: Path, *, tokenizer: Tokenizer | None, extra: dict[str, Any] | None = None
+) -> None:
+    """Write what a model folder holds beside its weights. Raises: OSError."""
+    if tokenizer is not None:
+        tokenizer.save(folder)
+    dtype = str(model.model.norm.weight.dtype).removeprefix("torch.")
+    write_json(folder / CONFIG, {**model.hf_config(), "dtype": dtype, **(extra or {})})
 
 
 def cannot_write(place: Path, needed_bytes: int, exc: Exception) -> ModelError:

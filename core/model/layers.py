@@ -93,7 +93,7 @@ class Attention(nn.Module):
         batch, time, hidden = x.shape
         weights = self.q_proj.weight, self.k_proj.weight, self.v_proj.weight
         parts = norm_qkv(x.flatten(0, 1), norm.weight, norm.eps, weights, shared.rotary(batch))
-        q, k, v = (part.unflatten(0, (batch, time)).transpose(1, 2) for part in parts)  # (B, H or K, T, D)
+        q, k, v = (torch.unflatten(part, 0, (batch, time)).transpose(1, 2) for part in parts)  # (B, H or K, T, D)
         y = shared.cache.attend(self.layer, q, k, v).transpose(1, 2).reshape(batch * time, -1)
         return torch.addmm(x.view(-1, hidden), y, self.o_proj.weight.T).view(x.shape)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from core.config.model_config import ModelConfig
 from core.model.attention import attention, causal_mask
 
-# Sequences of one new token are attended to in one product while the padding is at most the work itself.
+# Sequences of one new token are attended to in one product while padding makes it at most so many times the work.
 MAX_PADDING = 2.0
 
 
@@ -85,13 +85,10 @@ class PagedStep:
             rows.append(range(row, row + span.num_tokens))
             row += span.num_tokens
         singles = [index for index, span in enumerate(self._spans) if span.num_tokens == 1]
-        lengths = [self._spans[index].end for index in singles]
-        if len(singles) < 2 or max(lengths) * len(lengths) > MAX_PADDING * sum(lengths):
-            singles = []
-        others = sorted(set(range(len(self._spans))) - set(singles))
+        groups = [group for group in self._of_like_length(singles) if len(group) > 1]
+        others = sorted(set(range(len(self._spans))) - set().union(*groups))
         self._parts = [self._part(index, rows[index], window, device) for index in others]
-        if singles:
-            self._parts.append(self._together(singles, [rows[index].start for index in singles], window))
+        self._parts += [self._together(group, [rows[index].start for index in group], window) for group in groups]
         return max(span.end for span in self._spans)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -108,6 +105,19 @@ class PagedStep:
 
     def finish(self, num_tokens: int) -> None:
         """Nothing moves here: whoever holds the sequences knows their lengths."""
+
+    def _of_like_length(self, singles: list[int]) -> list[list[int]]:
+        """The sequences by length, in groups that each need no more padding than MAX_PADDING allows."""
+        groups: list[list[int]] = []
+        total = 0
+        for index in sorted(singles, key=lambda index: self._spans[index].end):
+            longest = self._spans[index].end
+            total += longest
+            if not groups or longest * (len(groups[-1]) + 1) > MAX_PADDING * total:
+                groups.append([])
+                total = longest
+            groups[-1].append(index)
+        return groups
 
     def _slots_of(self, span: Span) -> Tensor:
         """Where each of a sequence's tokens lies, (S,)."""

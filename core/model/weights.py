@@ -19,10 +19,13 @@ from core.data.placeholder import refuse_placeholder
 from core.errors import ModelError
 from core.files import read_json_object, sha256_file, write_atomic, write_json
 from core.model.folder import ADAPTER_CONFIG, is_adapter, unfinished_files
+from core.model.shards import has_shards, open_shards, shard_files
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+# A checkpoint that several ranks wrote.
+SHARDS = "model"
 # A training checkpoint of AstrAI's first generations.
 ASTRAI_WEIGHTS = "state_dict.safetensors"
 # Written by older transformers beside the weights; recomputed from the config here.
@@ -54,6 +57,9 @@ class StoredTensor:
 
 def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     """Every tensor of a folder's safetensors by name. Raises ModelError for files that are not whole."""
+    if has_shards(folder, SHARDS):
+        shards = open_shards(folder, SHARDS).items()
+        return {name: StoredTensor(shard.shape, DTYPES[shard.dtype], shard.read) for name, shard in shards}
     found: dict[str, StoredTensor] = {}
     for path in weight_files(folder):
         refuse_placeholder(path)
@@ -74,6 +80,8 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
 
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a model folder. Raises ModelError if one is missing or none is there."""
+    if has_shards(folder, SHARDS):
+        return shard_files(folder, SHARDS)
     if (folder / INDEX).exists():
         return _files_of_index(folder)
     for name in (WEIGHTS, ASTRAI_WEIGHTS):

@@ -8,6 +8,7 @@ import psutil
 import torch
 
 from core.config.model_config import PRESETS, ModelConfig
+from core.config.rl_options import STAGES as RL_STAGES
 from core.config.train_config import TrainConfig
 from core.data.dataset import Rows
 from core.data.mixture import Mixture, Part
@@ -18,16 +19,19 @@ from core.errors import ConfigError, DataError, TrainingError
 from core.files import read_json_object
 from core.model.adapted_model import tokenizer_folder
 from core.model.checkpoint import find_model
-from core.model.device import num_usable_cores, resolve_device
+from core.model.device import free_memory_bytes
 from core.model.folder import AdapterBase, is_reward_model
 from core.model.heads import RewardModel, load_reward_model
+from core.model.shards import open_shards
 from core.model.transformer import Backbone, Transformer
 from core.model.weights import weights_hash
 from core.parallel.setup import Ranks
-from core.trainer.optimizer import build_optimizers
+from core.parallel.wrap import Parallel, choose_kind, wrap
+from core.trainer.optimizer import build_optimizers, load_optimizer_tensors, named_parameters
 from core.trainer.parameters import load_base, load_trained_, prepare_parameters_
 from core.trainer.precision import resolve_precision
-from core.trainer.run_folder import RunFolder, load_optimizers, read_state
+from core.trainer.rng import restore_rng, seed_rank
+from core.trainer.run_folder import OPTIMIZER, RunFolder, load_beside_, read_state, step_of
 from core.trainer.stages import STRATEGIES
 from core.trainer.strategy import Strategy
 from core.trainer.train_context import Best, RewardFunction, TrainContext
@@ -44,20 +48,24 @@ SETTINGS_OF_A_RUN = (
 BYTES_PER_TRAINED_PARAMETER = 12
 
 
-def build_context(config: TrainConfig, *, resume: bool, reward: RewardFunction | None = None) -> TrainContext:
-    """Build a run's parts, fresh or from its newest whole checkpoint.
+def build_context(
+    config: TrainConfig, *, resume: bool, ranks: Ranks | None = None, reward: RewardFunction | None = None
+) -> TrainContext:
+    """Build this rank's parts of a run, fresh or from its newest whole checkpoint.
 
     Raises ConfigError, DataError, ModelError or TrainingError before anything is written.
     """
     run = RunFolder(Path(config.output))
-    device = resolve_device(config.device)
+    ranks = ranks or Ranks.alone()
+    device = ranks.device(config.device)
     if device.type == "cpu":
-        torch.set_num_threads(config.num_threads or num_usable_cores())
+        torch.set_num_threads(ranks.num_threads(config.num_threads))  # which turns MKL's own choice off, too
     torch.manual_seed(config.seed)
+    _check_rows(config, ranks)
     strategy = STRATEGIES[config.stage](config)
     handler = _open_data(Path(config.data), config, strategy)
     tokenizer = Tokenizer.load(Path(config.data) / "tokenizer")
-    checkpoint = _checkpoint_to_resume(run, config) if resume else None
+    checkpoint = _checkpoint_to_resume(run, config, ranks) if resume else None
     parent = find_model(config.base) if config.base else None
     parent_hash = weights_hash(parent) if parent else None
     has_adapters = config.adapter != "none"
@@ -72,7 +80,7 @@ def build_context(config: TrainConfig, *, resume: bool, reward: RewardFunction |
         run=run,
         device=device,
         dtype=resolve_precision(config.precision, device),
-        ranks=Ranks.alone(),
+        ranks=ranks,
         model=model,
         tokenizer=tokenizer,
         optimizers=[],
@@ -86,10 +94,60 @@ def build_context(config: TrainConfig, *, resume: bool, reward: RewardFunction |
         reward=reward,
     )
     strategy.prepare(context)
+    context.parallel = _bind(context)
     context.optimizers = build_optimizers(context.trained, config, device)
+    seed_rank(config.seed, context.step, ranks)
     if checkpoint is not None:
         _restore(context, checkpoint)
     return context
+
+
+def _check_rows(config: TrainConfig, ranks: Ranks) -> None:
+    """Raise ConfigError where the ranks cannot share a step's rows evenly."""
+    at_once = config.micro_batch_size * ranks.world_size
+    if config.global_batch_size % at_once:
+        below = config.global_batch_size // at_once * at_once
+        raise ConfigError(
+            f"global_batch_size {config.global_batch_size} is not a multiple of micro_batch_size"
+            f" {config.micro_batch_size} × {ranks.world_size} ranks.",
+            f"Use {max(below, at_once)} or {below + at_once}, or another micro_batch_size.",
+        )
+    if config.stage in RL_STAGES and config.global_batch_size // ranks.world_size % config.num_minibatches:
+        raise ConfigError(
+            f"num_minibatches {config.num_minibatches} does not divide the {config.global_batch_size} prompts of a step"
+            f" among {ranks.world_size} ranks.",
+            "Use a global_batch_size that is a multiple of num_minibatches and the ranks.",
+        )
+
+
+def _bind(context: TrainContext) -> Parallel:
+    """Wrap what is trained for the run's ranks."""
+    num_trained = sum(parameter.numel() for parameter in named_parameters(context.trained).values())
+    wanted = "ddp" if context.config.adapter != "none" else context.config.parallel
+    kind = choose_kind(wanted, num_trained=num_trained, free_bytes=free_memory_bytes(context.device))
+    if context.ranks.is_group and kind == "fsdp":
+        _check_sharding(context.config)
+    return wrap(context.trained, context.ranks, kind, dtype=context.dtype)
+
+
+def _check_sharding(config: TrainConfig) -> None:
+    """Raise ConfigError for what a rank with only a part of every weight cannot do."""
+    if config.optimizer == "adamw_8bit":
+        raise ConfigError(
+            "optimizer adamw_8bit quantises averages in blocks of a whole tensor, of which parallel fsdp keeps rows.",
+            "Set optimizer to adamw, whose averages fsdp shares out, or parallel to ddp.",
+        )
+    if config.sample_interval:
+        raise ConfigError(
+            "sample_interval lets one rank write texts, which has only a part of the weights with parallel fsdp.",
+            "Set sample_interval to 0, or parallel to ddp.",
+        )
+    if config.stage in RL_STAGES:
+        raise ConfigError(
+            f"Stage {config.stage} lets each rank write texts, which has only a part of the weights with parallel"
+            " fsdp.",
+            "Set parallel to ddp; where the whole model has no room, train an adapter.",
+        )
 
 
 def _open_data(folder: Path, config: TrainConfig, strategy: Strategy[Any]) -> MmapFileHandler:
@@ -129,7 +187,7 @@ def _validation_rows(strategy: Strategy[Any], handler: MmapFileHandler, tokenize
     return strategy.rows(handler, "validation", tokenizer=tokenizer, seed=None)
 
 
-def _checkpoint_to_resume(run: RunFolder, config: TrainConfig) -> Path:
+def _checkpoint_to_resume(run: RunFolder, config: TrainConfig, ranks: Ranks) -> Path:
     """The newest whole checkpoint. Raises TrainingError without one, or for settings that make another run."""
     begun = read_json_object(run.config) if run.config.exists() else {}
     now = config.to_dict()
@@ -141,18 +199,18 @@ def _checkpoint_to_resume(run: RunFolder, config: TrainConfig) -> Path:
             f"{run.root} was begun with {'; '.join(changed)}.",
             "Resume with the run's own settings, or choose another --output.",
         )
-    checkpoint = run.newest_checkpoint()
-    if checkpoint is None:
+    newest = run.newest_checkpoint() if ranks.is_first else None
+    step = ranks.from_first(-1 if newest is None else step_of(newest))
+    if step < 0:
         raise TrainingError(
             f"{run.root} has no whole checkpoint among {len(run.checkpoint_folders())}.",
             "Start it again without --resume into another folder.",
         )
-    return checkpoint
+    return run.checkpoint(step)
 
 
 def _restore(context: TrainContext, checkpoint: Path) -> None:
     """Go on where the checkpoint was written. Raises TrainingError when the run's parent is another model now."""
-    load_optimizers(checkpoint, context.trained, context.optimizers)
     state = read_state(checkpoint)
     if state.get("parent_hash") != context.parent_hash:
         raise TrainingError(
@@ -163,9 +221,27 @@ def _restore(context: TrainContext, checkpoint: Path) -> None:
     context.step, context.tokens, context.train_s = state["step"], state["tokens"], state["train_s"]
     if state.get("best"):
         context.best = Best(**state["best"])
-    before, now = state["num_threads"], torch.get_num_threads()
-    if context.device.type == "cpu" and before != now:
-        logger.warning("this resume is not bit-exact: %d → %d threads", before, now)
+    stored = open_shards(checkpoint, OPTIMIZER)
+    if not restore_rng(stored, context.device, context.ranks):
+        seed_rank(context.config.seed, context.step, context.ranks)
+    load_beside_(checkpoint, context.beside, context.ranks)
+    load_optimizer_tensors(context.trained, context.optimizers, stored, context.ranks)
+    _tell_differences(context, state)
+
+
+def _tell_differences(context: TrainContext, state: dict[str, Any]) -> None:
+    """Say once why the run will not be bit-equal to the uninterrupted one."""
+    differences = [
+        f"{state[key]} → {now} {name}"
+        for key, now, name in (
+            ("num_ranks", context.ranks.world_size, "ranks"),
+            ("num_threads", torch.get_num_threads() if context.device.type == "cpu" else None, "threads"),
+            ("torch", torch.__version__, "torch"),
+        )
+        if now is not None and state[key] != now
+    ]
+    if differences and context.ranks.is_first:
+        logger.warning("this resume is not bit-exact: %s", ", ".join(differences))
 
 
 def _build_model(config: TrainConfig, tokenizer: Tokenizer, source: Path | None, device: torch.device) -> Backbone:

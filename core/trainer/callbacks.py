@@ -56,11 +56,12 @@ class MetricsCallback:
     def __init__(self, writer: MetricsWriter, report: ProgressReporter | None) -> None:
         self._writer, self._report = writer, report
         self._since: list[StepResult] = []
-        self._has_written = False
+        self._num_steps, self._seconds = 0, 0.0  # of this attempt, whose pace tells the time to go
 
     def after_step(self, context: TrainContext, result: StepResult) -> None:
         self._since.append(result)
-        if context.step % context.config.log_interval == 0 or context.is_done or not self._has_written:
+        self._num_steps, self._seconds = self._num_steps + 1, self._seconds + result.seconds
+        if context.step % context.config.log_interval == 0 or context.is_done or self._num_steps == 1:
             self._write(context)
 
     def at_end(self, context: TrainContext) -> None:
@@ -82,10 +83,9 @@ class MetricsCallback:
             "data_wait": sum(result.data_wait_s for result in self._since) / seconds,
             "efficiency": self._efficiency(context, seconds),
             "memory_bytes": used_memory(context.device),
-            "eta_s": (context.num_steps - context.step) * context.train_s / context.step,
+            "eta_s": (context.num_steps - context.step) * self._seconds / self._num_steps,
         }
         self._since.clear()
-        self._has_written = True
         self._writer.write(context.step, **row)
         if self._report:
             self._report({"step": context.step, "num_steps": context.num_steps, **row})
@@ -93,8 +93,10 @@ class MetricsCallback:
     def _efficiency(self, context: TrainContext, seconds: float) -> float:
         """FLOP/s of the policy's training over the most that this device does."""
         tokens = sum(result.num_tokens for result in self._since)
-        work = tokens * train_flops_per_token(context.model.config, context.config.max_seq_len)
-        return work / seconds / peak_flops(context.device, context.dtype) / context.ranks.world_size
+        flops = train_flops_per_token(
+            context.model.config, context.config.max_seq_len, trains_base=context.config.adapter == "none"
+        )
+        return tokens * flops / seconds / peak_flops(context.device, context.dtype) / context.ranks.world_size
 
 
 def used_memory(device: torch.device) -> int:
@@ -110,7 +112,8 @@ class ValidationCallback:
     The best score is remembered in the context; after `early_stopping` scores that are no better the run is done.
     """
 
-    def __init__(self, writer: MetricsWriter, report: ProgressReporter | None) -> None:
+    def __init__(self, writer: MetricsWriter | None, report: ProgressReporter | None) -> None:
+        """Ranks beside the first validate their share of the rows and have no `writer`."""
         self._writer, self._report = writer, report
         self._validated_step = -1
 
@@ -132,7 +135,8 @@ class ValidationCallback:
             logger.warning("the validation split has no token to learn from")
             return
         context.best.add(context.strategy.score(row), context.step)
-        self._writer.write(context.step, time=time.time(), **row)
+        if self._writer:
+            self._writer.write(context.step, time=time.time(), **row)
         if self._report:
             self._report({"step": context.step, "num_steps": context.num_steps, **row})
 
@@ -141,19 +145,20 @@ class ValidationCallback:
 def validate(context: TrainContext) -> dict[str, float]:
     """`validation_loss` and the strategy's other means, for text `validation_bits_per_byte`; empty without any token.
 
-    Rows are taken evenly over the whole split, whose languages need not be mixed on disk.
+    Rows are taken evenly over the whole split, whose languages need not be mixed on disk, and as many by each rank.
     """
     rows, config = context.validation_rows, context.config
     assert rows is not None
     available = rows.num_rows(0)
     limit = min(available, max(config.validation_tokens // config.max_seq_len, 1))
-    places = [(0, index * available // limit) for index in range(limit)]
+    limit = max(limit // context.ranks.world_size, 1) * context.ranks.world_size
+    places = context.ranks.share([(0, index * available // limit) for index in range(limit)])
     batches = (
         rows.batch(places[first : first + config.micro_batch_size]).to(context.device)
-        for first in range(0, limit, config.micro_batch_size)
+        for first in range(0, len(places), config.micro_batch_size)
     )
     context.model.eval()
-    means = context.strategy.validate(context, batches)
+    means = context.parallel.run(context.strategy.validate, context, batches)
     context.model.train()
     values = {f"validation_{name}": value for name, value in means.items()}
     if isinstance(rows, PackedDataset) and rows.is_stream and means:
@@ -171,7 +176,8 @@ class CheckpointCallback:
 
     def after_step(self, context: TrainContext, result: StepResult) -> None:
         is_due = time.monotonic() - self._saved_at >= context.config.checkpoint_interval_s
-        if is_due or (context.config.keep_best and context.best.step == context.step):
+        is_best = context.config.keep_best and context.best.step == context.step
+        if context.ranks.any_true(is_best or (context.ranks.is_first and is_due)):
             self._save(context)
 
     def at_end(self, context: TrainContext) -> None:
@@ -179,13 +185,8 @@ class CheckpointCallback:
             self._save(context)
 
     def _save(self, context: TrainContext) -> None:
-        folder = save_checkpoint(
-            context.run,
-            context.trained,
-            context.optimizers,
-            context.tokenizer,
-            state=context.state(),
-        )
-        context.run.drop_old_checkpoints(context.config.keep_checkpoints, spare=context.best_checkpoint)
+        folder = save_checkpoint(context.run, context.snapshot(), context.ranks)
+        if context.ranks.is_first:
+            context.run.drop_old_checkpoints(context.config.keep_checkpoints, spare=context.best_checkpoint)
         logger.info("checkpoint %s", folder.name)
         self._saved_at, self._saved_step = time.monotonic(), context.step

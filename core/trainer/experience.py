@@ -91,6 +91,10 @@ class ExperienceBatch:
     metrics: Mapping[str, Mean]  # what the rollout was like
 
     @property
+    def num_tokens(self) -> int:
+        return self.rows.num_tokens
+
+    @property
     def num_sequences(self) -> int:
         return len(self.rows.lengths)
 

@@ -5,6 +5,7 @@ each chunk anew, which is one product of four, and takes both gradients from the
 are kept. A frozen head costs no gradient of its own.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -36,8 +37,7 @@ class _Chunked(torch.autograd.Function):
         states, weight = hidden.to(ctx.compute), head.to(ctx.compute)
         normalisers, picked, means = (_numbers(hidden, len(targets)) for _ in range(3))  # means: of the logits
         with torch.autocast(device, enabled=False):
-            for part in _parts(len(targets)):
-                logits = (states[part] @ weight.T).to(picked.dtype)  # (chunk, V)
+            for part, logits in _logits(states, weight, picked.dtype):
                 picked[part] = logits.gather(1, targets[part, None]).squeeze(1)
                 normalisers[part] = logits.logsumexp(1)
                 if with_entropies:
@@ -56,8 +56,8 @@ class _Chunked(torch.autograd.Function):
         hidden_grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         head_grad = torch.zeros_like(head) if ctx.needs_input_grad[1] else None
         with torch.autocast(hidden.device.type, enabled=False):
-            for part in _parts(len(targets)):
-                logits = (states[part] @ weight.T).to(normalisers.dtype).sub_(normalisers[part, None])  # log p
+            for part, logits in _logits(states, weight, normalisers.dtype):
+                logits.sub_(normalisers[part, None])  # log p
                 scale = -upstream[part, None]
                 if ctx.with_entropies:  # dH/dz = -p (log p + H)
                     scale = scale - upstream_entropies[part, None] * (logits + entropies[part, None])
@@ -67,7 +67,7 @@ class _Chunked(torch.autograd.Function):
                 if hidden_grad is not None:
                     hidden_grad[part] = gradient @ weight
                 if head_grad is not None:
-                    head_grad += gradient.T @ states[part]
+                    _add_product(head_grad, gradient.T, states[part])
         return hidden_grad, head_grad, None, None
 
 
@@ -75,5 +75,17 @@ def _numbers(like: Tensor, count: int) -> Tensor:
     return like.new_zeros(count, dtype=torch.promote_types(like.dtype, torch.float32))
 
 
-def _parts(count: int) -> list[slice]:
-    return [slice(start, start + CHUNK_TOKENS) for start in range(0, count, CHUNK_TOKENS)]
+def _logits(states: Tensor, weight: Tensor, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+    """Chunks of tokens with their logits (chunk, V), in one buffer that the next chunk overwrites."""
+    buffer = states.new_empty(min(CHUNK_TOKENS, len(states)), len(weight))
+    for start in range(0, len(states), CHUNK_TOKENS):
+        part = slice(start, start + CHUNK_TOKENS)
+        yield part, torch.mm(states[part], weight.T, out=buffer[: len(states) - start]).to(dtype)
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total += left @ right, in one step where the types are the same."""
+    if total.dtype == left.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right

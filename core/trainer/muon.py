@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from core.parallel.wrap import like, whole
+
 # Coefficients of the quintic whose iteration drives singular values towards 1 (Jordan et al. 2024).
 QUINTIC = (3.4445, -4.7750, 2.0315)
 NUM_ITERATIONS = 5
@@ -38,7 +40,8 @@ class Muon(Optimizer):
         if not state:
             state["momentum_buffer"] = torch.zeros_like(gradient)
         average = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
-        update = orthogonalised(gradient.lerp(average, group["momentum"]))
+        # A matrix that FSDP2 has shared out is made whole for this, on every rank.
+        update = like(parameter, orthogonalised(whole(gradient.lerp(average, group["momentum"]))))
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
         parameter.add_(update, alpha=-group["lr"] * RMS_FACTOR * max(parameter.shape) ** 0.5)
 

@@ -103,7 +103,8 @@ class DPOStrategy(PairStrategy):
 
     def updates(self, context: "TrainContext", batches: Sequence[PairBatch]) -> Iterator[Sequence[PairBatch]]:
         if self.with_mismatched:
-            self._kl = self._reference_point(context, batches)
+            with torch.no_grad():
+                self._kl = context.parallel.run(self._reference_point, context, batches)
         yield batches
 
     def validate(self, context: "TrainContext", batches: Iterable[PairBatch]) -> dict[str, float]:
@@ -162,18 +163,20 @@ class DPOStrategy(PairStrategy):
         with torch.no_grad(), context.as_reference() as reference:
             return answer_logprobs(reference, batch)
 
-    @torch.no_grad()
     def _reference_point(self, context: "TrainContext", batches: Sequence[PairBatch]) -> Tensor:
-        """KTO's KL, (): mean log-ratio of answers to other prompts over all rows of the step and ranks, at least 0."""
-        sums = torch.zeros(2, dtype=torch.float64, device=context.device)
+        """KTO's KL, (): mean log-ratio of answers to other prompts over all rows of the step and ranks, at least 0.
+
+        Called without gradients.
+        """
+        sums = torch.zeros(2, device=context.device)
         for batch in batches:
             assert batch.mismatched is not None
             with context.autocast():
                 policy = answer_logprobs(context.policy, batch.mismatched)
                 ratios = policy - self._reference_logprobs(context, batch.mismatched)
-            sums += torch.stack((ratios.sum(dtype=torch.float64), sums.new_tensor(batch.num_pairs)))
+            sums = sums + torch.stack((ratios.sum(), ratios.new_tensor(batch.num_pairs)))
         total, count = context.ranks.sum_(sums)
-        return (total / count).clamp(min=0).to(policy.dtype)
+        return (total / count).clamp(min=0)
 
 
 def _compared(chosen: Tensor, rejected: Tensor) -> dict[str, Mean]:

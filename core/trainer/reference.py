@@ -80,15 +80,14 @@ class ReferenceCache:
         return [root / FOLDER / f"{dataset.split}-{key}.safetensors" for root in roots]
 
     def _read(self) -> dict[str, Tensor] | None:
-        """What an earlier run kept; None where no rank may miss it."""
+        """What an earlier run kept, where every rank finds it."""
         tensors = None
         for path in self.places():
             try:
                 tensors = tensors or (load_file(path) if path.exists() else None)
             except (OSError, SafetensorError) as exc:
                 logger.warning("%s is not whole and made again: %s", path, exc)
-        missing = self.context.ranks.sum_(torch.tensor(float(tensors is None)))
-        return None if missing.item() else tensors
+        return None if self.context.ranks.any_true(tensors is None) else tensors
 
     def _compute(self, logprobs: Logprobs) -> dict[str, Tensor]:
         """One pass over the split in batches as in training; ranks share the rows."""

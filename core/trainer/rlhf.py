@@ -83,13 +83,8 @@ class RLHFStrategy(ABC):
         """See `Strategy`."""
 
     def validate(self, context: "TrainContext", batches: Iterable[PromptBatch]) -> dict[str, float]:
-        """One completion of each held-out prompt, drawn at the training's temperature with seeds that never change."""
-        tally = Tally()
-        prompts = [
-            (prompt, place) for batch in batches for prompt, place in zip(batch.prompts, batch.places, strict=True)
-        ]
-        draws = [Draw(prompt, (self.config.seed, VALIDATION, *place)) for prompt, place in prompts]
-        experience = self._complete(context, draws, [[number] for number in range(len(draws))])
+        """What `held_out` gave, and how far the policy is from the reference there."""
+        experience, tally = self.held_out(context, batches), Tally()
         for batch in self._batches(experience, experience.groups):
             with context.autocast():
                 logprobs, entropies = policy_logprobs(context.policy, batch.rows, self.config.temperature)
@@ -99,6 +94,12 @@ class RLHFStrategy(ABC):
             kl = Mean(kl_k3(logprobs, expected).sum(), count)
             tally.add({**batch.metrics, "kl": kl, "entropy": Mean(entropies.sum(), count)})
         return tally.means(context.ranks)
+
+    def held_out(self, context: "TrainContext", batches: Iterable[PromptBatch]) -> Experience:
+        """One completion of each prompt, drawn at the training's temperature with seeds that never change."""
+        prompts = [pair for batch in batches for pair in zip(batch.prompts, batch.places, strict=True)]
+        draws = [Draw(prompt, (self.config.seed, VALIDATION, *place)) for prompt, place in prompts]
+        return self._complete(context, draws, [[number] for number in range(len(draws))])
 
     def score(self, means: Mapping[str, float]) -> float:
         """A higher reward is the better validation."""
@@ -115,7 +116,9 @@ class RLHFStrategy(ABC):
 
     def _roll_out(self, context: "TrainContext", batches: Sequence[PromptBatch]) -> Experience:
         """`num_generations` completions of each prompt."""
-        count, draws, groups = self.config.num_generations, [], []
+        count = self.config.num_generations
+        draws: list[Draw] = []
+        groups: list[list[int]] = []
         for batch in batches:
             for prompt, place in zip(batch.prompts, batch.places, strict=True):
                 groups.append(list(range(len(draws), len(draws) + count)))
@@ -139,10 +142,12 @@ class RLHFStrategy(ABC):
             for group in numbers
         ]
         assert self._reward is not None, "prepare comes first"
-        is_cut = torch.tensor([completion.is_cut for completion in completions])
-        lengths = torch.tensor([len(completion.ids) for completion in completions])
-        moved = (values.to(context.device) for values in (lengths, self._reward(groups), is_cut))
-        return Experience(groups, *moved)
+        return Experience(
+            groups,
+            lengths=torch.tensor([len(completion.ids) for completion in completions], device=context.device),
+            rewards=self._reward(groups).to(context.device),
+            is_cut=torch.tensor([completion.is_cut for completion in completions], device=context.device),
+        )
 
     def _fill(
         self,

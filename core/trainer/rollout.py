@@ -110,7 +110,7 @@ def _sampler(model: Transformer, draw: Draw, temperature: float) -> Sampler:
 def _run(scheduler: Scheduler, requests: Sequence[Request]) -> None:
     """The first draw of each prompt goes a step ahead, so that the others find the prompt computed."""
     seen: list[Sequence[int]] = []
-    later = []
+    later: list[Request] = []
     for request in requests:
         is_first = not seen or request.prompt_ids != seen[-1]
         seen.append(request.prompt_ids)

@@ -42,7 +42,8 @@ class StopSignal:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._event.is_set():
             raise KeyboardInterrupt
-        logger.warning("stopping after this step; again to stop at once")
         self._event.set()
         if self._report:
             self._report({"stopping": True})
+        else:
+            logger.warning("stopping after this step; again to stop at once")

@@ -19,7 +19,10 @@ from core.data.tokenizer import Tokenizer
 from core.model.adapters import adapters_off
 from core.model.transformer import Backbone, Transformer
 from core.parallel.setup import Ranks
-from core.trainer.run_folder import RunFolder
+from core.parallel.wrap import Parallel
+from core.trainer.optimizer import optimizer_tensors
+from core.trainer.rng import rng_tensors
+from core.trainer.run_folder import RunFolder, Snapshot
 from core.trainer.strategy import Strategy
 
 # Prompts and their completions to one reward each.
@@ -64,6 +67,7 @@ class TrainContext:
     reference: Transformer | None = None
     value: nn.Module | None = None
     best: Best = field(default_factory=Best)
+    parallel: Parallel = field(default_factory=Parallel)
     step: int = 0
     tokens: int = 0
     train_s: float = 0.0
@@ -89,7 +93,12 @@ class TrainContext:
     @property
     def trained(self) -> dict[str, nn.Module]:
         """What optimisers own and checkpoints keep, by the prefix of its tensors' names."""
-        return {"": self.model} if self.value is None else {"": self.model, "value.": self.value}
+        return {"": self.model, **{f"{name}.": module for name, module in self.beside.items()}}
+
+    @property
+    def beside(self) -> dict[str, nn.Module]:
+        """What is trained beside the model itself: PPO's value model."""
+        return {} if self.value is None else {"value": self.value}
 
     def autocast(self) -> torch.autocast:
         """The arithmetic of a forward pass."""
@@ -105,6 +114,12 @@ class TrainContext:
         assert self.reference is not None, "the strategy asked for no reference"
         yield self.reference
 
+    def snapshot(self) -> Snapshot:
+        """What a checkpoint of this step holds. Every rank must ask."""
+        optimizer = optimizer_tensors(self.trained, self.optimizers)
+        tensors = {**optimizer, **rng_tensors(self.device, self.ranks)}
+        return Snapshot(self.model, self.tokenizer, self.beside, tensors, self.state())
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps beside weights and optimiser."""
         return {
@@ -114,6 +129,7 @@ class TrainContext:
             "num_steps": self.num_steps,
             "parent_hash": self.parent_hash,
             "best": None if self.best.step < 0 else asdict(self.best),
+            "num_ranks": self.ranks.world_size,
             "num_threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "machine": platform.machine(),

@@ -7,19 +7,25 @@ weight of all of them, clips, sets the scheduled learning rate and steps. Everyt
 import math
 import re
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
 
 from core.config.train_config import TrainConfig
 from core.data.prefetch import Prefetch
 from core.errors import TrainingError
 from core.files import write_json
-from core.model.checkpoint import free_bytes
+from core.model.checkpoint import free_bytes, load_model
+from core.model.folder import is_reward_model
+from core.model.heads import load_reward_model
+from core.parallel.setup import Ranks
+from core.parallel.wrap import whole
 from core.trainer.build_context import build_context
 from core.trainer.callbacks import (
     Callback,
@@ -35,6 +41,7 @@ from core.trainer.run_folder import RunFolder
 from core.trainer.samples import SamplesCallback
 from core.trainer.schedule import learning_rate_factor
 from core.trainer.stop_signal import StopSignal
+from core.trainer.strategy import Loss
 from core.trainer.tally import Mean, Tally
 from core.trainer.train_context import RewardFunction, TrainContext
 
@@ -43,38 +50,88 @@ def train(
     config: TrainConfig,
     *,
     resume: bool = False,
+    restart: bool = False,
+    ranks: Ranks | None = None,
     report: ProgressReporter | None = None,
     reward: RewardFunction | None = None,
 ) -> Path:
-    """Run or resume one stage; returns the folder of the trained model.
+    """Run or resume one stage, on each of its ranks; returns the folder of the trained model.
 
+    `restart` resumes where there is a checkpoint and else begins again: what torchrun's restarts ask for.
     A run that a signal stops has no result yet: it ends with a checkpoint, and that folder is returned.
     Raises ConfigError, DataError, ModelError or TrainingError, each before weights change or with a
     checkpoint on disk.
     """
-    run = RunFolder(Path(config.output))
-    if (run.config.exists() or run.checkpoint_folders()) and not resume:
+    run, ranks = RunFolder(Path(config.output)), ranks or Ranks.alone()
+    with _lock(run, ranks):
+        return _train(config, run, ranks, resume=resume, restart=restart, report=report, reward=reward)
+
+
+@contextmanager
+def _lock(run: RunFolder, ranks: Ranks) -> Iterator[None]:
+    """Keep other processes out of the run's folder. Raises TrainingError when one is in it, on every rank."""
+    lock, problem = FileLock(run.lock, timeout=0), None
+    if ranks.is_first:
+        try:
+            run.root.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            problem = f"{run.root} is being trained by another process."
+        except OSError as exc:
+            problem = f"{run.root} could not be written: {exc} ({free_bytes(run.root) / 1e6:.1f} MB free)."
+    if problem := ranks.first_problem(problem):
+        raise TrainingError(problem, "Wait for it or stop it, or choose another --output.")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _train(  # noqa: PLR0913 - what train is given
+    config: TrainConfig,
+    run: RunFolder,
+    ranks: Ranks,
+    *,
+    resume: bool,
+    restart: bool,
+    report: ProgressReporter | None,
+    reward: RewardFunction | None,
+) -> Path:
+    """What `train` does while the folder is its own."""
+    if restart:
+        resume = ranks.any_true(ranks.is_first and run.newest_checkpoint() is not None)
+    elif ranks.is_first and not resume and run.holds_another(config):
         raise TrainingError(f"{run.root} already holds a run.", "Resume it with --resume, or choose another --output.")
-    context = build_context(config, resume=resume, reward=reward)
+    context = build_context(config, resume=resume, ranks=ranks, reward=reward)
+    report = report if ranks.is_first else None
     if report:
         report(_plan(context))
-    with closing(_open_metrics(run, context)) as writer, StopSignal(report) as stop:
-        callbacks: list[Callback] = [
-            ValidationCallback(writer, report),
-            CheckpointCallback(),
-            MetricsCallback(writer, report),
-        ]
-        if config.sample_interval:
-            callbacks.append(SamplesCallback(run.samples, report))
+    with ExitStack() as stack:
+        stop = stack.enter_context(StopSignal(report))
+        writer = stack.enter_context(closing(_open_metrics(run, context))) if ranks.is_first else None
+        callbacks: list[Callback] = [ValidationCallback(writer, report), CheckpointCallback()]
+        if writer:
+            callbacks.append(MetricsCallback(writer, report))
+            if config.sample_interval:
+                callbacks.append(SamplesCallback(run.samples, report))
         Trainer(context, callbacks).run(stop)
     if not context.is_done:
-        newest = run.newest_checkpoint()
-        assert newest is not None, "the checkpoint callback saves at the end"
-        return newest
-    if context.best_checkpoint:
-        load_trained_(context.model, context.best_checkpoint)
-    save_result(context.model, run.model, tokenizer=context.tokenizer, origin=_origin(context))
+        return run.checkpoint(context.step)
+    if ranks.is_first:
+        _save_result(context)
     return run.model
+
+
+def _save_result(context: TrainContext) -> None:
+    """Write the model folder: the best weights where they were kept, else the last."""
+    run, source, model = context.run, context.best_checkpoint, context.model
+    if context.parallel.is_sharded:  # no rank holds the weights whole
+        folder = source or run.checkpoint(context.step)
+        load = load_reward_model if is_reward_model(folder) else load_model
+        model = load(folder, dtype=torch.float32)
+    elif source:
+        load_trained_(model, source)
+    save_result(model, run.model, tokenizer=context.tokenizer, origin=_origin(context))
 
 
 def _plan(context: TrainContext) -> dict[str, object]:
@@ -84,6 +141,7 @@ def _plan(context: TrainContext) -> dict[str, object]:
         "num_parameters": context.model.config.num_parameters,
         "num_trained": num_trained(context.model),
         "device": context.device.type,
+        "num_ranks": context.ranks.world_size,
         "first_step": context.step,
         "num_steps": context.num_steps,
         "rows_per_step": context.config.global_batch_size,
@@ -113,6 +171,7 @@ class _Update:
     loss: Mean
     grad_norm: float
     metrics: dict[str, Mean]
+    num_tokens: int  # that the model read, without padding
 
 
 class Trainer:
@@ -129,7 +188,7 @@ class Trainer:
     def run(self, stop: StopSignal) -> None:
         """Step until done or stopped, then let every callback finish."""
         with self._rows:
-            while not self.context.is_done and not stop.is_set:
+            while not self.context.is_done and not self.context.ranks.any_true(stop.is_set):
                 result = self._guarded_step()
                 for callback in self.callbacks:
                     callback.after_step(self.context, result)
@@ -154,7 +213,7 @@ class Trainer:
         rate = context.config.learning_rate * factor
         updates = [self._update(update, rate) for update in context.strategy.updates(context, batches)]
         seconds = time.perf_counter() - start
-        num_tokens = sum(batch.num_tokens for batch in batches)
+        num_tokens = context.ranks.total(sum(update.num_tokens for update in updates))
         context.step += 1
         context.tokens += num_tokens
         context.train_s += seconds
@@ -173,15 +232,16 @@ class Trainer:
     def _micro_batches(self, step: int) -> list[Any]:
         """The rows of a step; for a GPU in memory that it reads by itself."""
         context, size = self.context, self.context.config.micro_batch_size
-        places = context.sampler.step_rows(step)
+        places = context.ranks.share(context.sampler.step_rows(step))
         batches = [context.train_rows.batch(places[first : first + size]) for first in range(0, len(places), size)]
         return [batch.pin_memory() for batch in batches] if context.device.type == "cuda" else batches
 
     def _update(self, batches: Sequence[Any], rate: float) -> _Update:
         """Accumulate the gradient of the micro batches and step."""
         context, tally = self.context, Tally()
-        for batch in batches:
-            self._accumulate(batch, tally)
+        for number, batch in enumerate(batches, start=1):
+            with context.parallel.micro_batch(is_last=number == len(batches)):
+                self._accumulate(batch, tally)
         metrics = tally.totals(context.ranks)
         loss = metrics.pop("loss")
         if not loss.weight:
@@ -196,20 +256,24 @@ class Trainer:
                 group["lr"] = rate
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        return _Update(loss, grad_norm, metrics)
+        return _Update(loss, grad_norm, metrics, num_tokens=sum(batch.num_tokens for batch in batches))
 
     def _accumulate(self, batch: Any, tally: Tally) -> None:
         """Add the gradient of this micro batch's loss sum."""
-        context = self.context
-        with context.autocast():
-            loss = context.strategy.loss(context, batch)
-        loss.total.backward()  # type: ignore[no-untyped-call]
-        tally.add({"loss": Mean(loss.total, loss.weight), **loss.metrics})
+        total, loss = self.context.parallel.run(self._loss, batch)
+        total.backward()  # type: ignore[no-untyped-call]
+        tally.add({"loss": Mean(total, loss.weight), **loss.metrics})
+
+    def _loss(self, batch: Any) -> tuple[Tensor, Loss]:
+        """The sum stands beside the rest, where FSDP2 finds it and hooks the backward pass."""
+        with self.context.autocast():
+            loss = self.context.strategy.loss(self.context, batch)
+        return loss.total, loss
 
     def _scale_and_clip(self, scale: float) -> float:
         """Turn the sum's gradient into the mean's, clipped to `max_grad_norm`; returns its norm before that."""
         gradients = [p.grad for p in self._parameters if p.grad is not None]
-        norm = float(torch.nn.utils.get_total_norm(gradients)) * scale
+        norm = float(whole(torch.nn.utils.get_total_norm(gradients))) * scale
         limit = self.context.config.max_grad_norm or math.inf
         factor = scale * min(1.0, limit / (norm + 1e-6))
         if math.isfinite(factor):
@@ -244,7 +308,7 @@ def _out_of_memory(context: TrainContext, exc: BaseException) -> TrainingError:
 def _divergence(context: TrainContext, loss: float, grad_norm: float) -> TrainingError:
     """Why a step cannot be taken. The weights on disk are those before it."""
     message = f"The loss of step {context.step} is {loss}, its gradient's norm {grad_norm}."
-    bad = sum(int((~torch.isfinite(parameter)).sum()) for parameter in context.model.parameters())
+    bad = sum(int((~torch.isfinite(whole(parameter))).sum()) for parameter in context.model.parameters())
     if bad and not context.step:
         return TrainingError(
             f"{message} {bad} weights of {context.config.base} are not finite.", "Start from another base."

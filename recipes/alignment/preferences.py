@@ -81,7 +81,8 @@ def made_pairs(conversations: Sequence[Conversation]) -> list[Pair]:
 def first_of_each(prompts: Sequence[str]) -> list[bool]:
     """Whether a prompt is unlike all those before it that are kept; exact, unlike the sketches of `prepare`."""
     holders: dict[str, list[int]] = defaultdict(list)  # the kept prompts that have a run of words
-    sizes, kept = [], []
+    sizes: list[int] = []
+    kept: list[bool] = []
     for number, prompt in enumerate(prompts):
         runs = shingles(prompt)
         shared = Counter(other for run in runs for other in holders[run])

@@ -5,11 +5,13 @@ import importlib
 import json
 import math
 import pickle
+import re
 import shutil
 import signal
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -89,9 +91,9 @@ def test_help_is_made_from_the_texts_of_the_configs(capsys: pytest.CaptureFixtur
         main(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert "python launch.py train --stage pt --data DATASET --output RUN" in text
-    assert "--max-seq-len N length of one packed row (default 512 tokens)" in text
+    assert "--max-seq-len N length of one packed row; rm and dpo: longest prompt with its answer (default 512" in text
     assert "--data TEXT folder that `prepare` wrote (required)" in text
-    assert "--checkpoint-interval-s X time between checkpoints (default 300 s)" in text
+    assert "--checkpoint-interval-s X time between checkpoints; 0 saves after every step (default 300 s)" in text
 
 
 def test_train_export_eval_and_generate_run_end_to_end(run: Run, text_data: Path, tmp_path: Path) -> None:
@@ -117,10 +119,36 @@ def test_train_export_eval_and_generate_run_end_to_end(run: Run, text_data: Path
     assert json.loads((tmp_path / "int8" / "config.json").read_text())["astrai"]["steps"] == 4
 
 
+def test_stages_of_pairs_run_from_the_command_line(run: Run, text_data: Path, pair_data: Path, tmp_path: Path) -> None:
+    options = ("--max-seq-len", 96, "--max-steps", 2, "--log-interval", 1, "--num-threads", 1)
+    begun = run("train", "--preset", "tiny", "--data", text_data, "--output", tmp_path / "pt", *options)
+    assert begun[0] == 0
+    for stage, is_in in (("rm", "The reward model is in"), ("dpo", "Chat with it")):
+        words = ("--stage", stage, "--from", tmp_path / "pt", "--data", pair_data, "--output", tmp_path / stage)
+        status, out, _ = run("train", *words, *options)
+        assert status == 0
+        assert is_in in out
+        assert "of the pairs the right way round" in out
+    for stage in ("grpo", "ppo"):
+        words = ("--stage", stage, "--from", tmp_path / "dpo", "--data", pair_data, "--output", tmp_path / stage)
+        small = ("--max-new-tokens", 8, "--num-generations", 2, "--micro-batch-size", 2, "--global-batch-size", 2)
+        status, out, _ = run("train", *words, "--reward-model", tmp_path / "rm", *small, *options)
+        assert status == 0
+        assert "Chat with it" in out
+        assert re.search(r"validation .*reward -?\d", out)
+
+
 def test_a_stopped_run_says_where_its_checkpoint_is_and_how_to_go_on(
     run: Run, text_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Progress, "show", lambda _, row: "loss" in row and signal.raise_signal(signal.SIGTERM))
+    show = Progress.show
+
+    def show_and_stop(self: Progress, row: dict[str, Any]) -> None:
+        show(self, row)
+        if "loss" in row:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Progress, "show", show_and_stop)
     options = ("--preset", "tiny", "--max-seq-len", 32, "--max-steps", 3, "--log-interval", 1, "--num-threads", 1)
     status, out, _ = run("train", "--data", text_data, "--output", tmp_path / "run", *options)
     assert status == 0

@@ -45,7 +45,7 @@ def test_help_says_defaults_with_their_unit_and_nothing_where_there_is_none() ->
     parser = ArgumentParser()
     add_options(parser, TrainConfig)
     texts = {action.dest: action.help for action in parser._actions}
-    assert texts["checkpoint_interval_s"] == "time between checkpoints (default 300 s)"
+    assert texts["checkpoint_interval_s"] == "time between checkpoints; 0 saves after every step (default 300 s)"
     assert texts["data"] == "folder that `prepare` wrote (required)"
     assert str(texts["base"]).endswith("without it the weights are fresh")
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from core.config.model_config import PRESETS
 from core.inference.runner import BLOCK_TOKENS, Segment, num_blocks_for
 from core.inference.torch_runner import TorchRunner
+from core.model import paged_cache
 from core.model.transformer import Transformer
 
 SHAPES = {
@@ -81,6 +82,24 @@ def test_single_tokens_of_like_length_go_in_one_product_and_equal_each_alone(
     together = runner.forward(
         [Segment(ids[-1:], len(ids) - 1, table, 1) for ids, table in zip(texts, blocks, strict=True)]
     )
+    expected = torch.stack([full_logits(model, ids)[-1] for ids in texts])
+    torch.testing.assert_close(together, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_single_tokens_of_unlike_length_go_in_a_few_products_and_equal_each_alone(
+    model: Transformer, runner: TorchRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [some_ids(length, seed=length) for length in (2, 100, 5, 90, 3, 110, 40)]
+    free = iter(random.Random(6).sample(range(40), 40))
+    blocks = [[next(free) for _ in range(num_blocks_for(len(ids)))] for ids in texts]
+    for ids, table in zip(texts, blocks, strict=True):
+        runner.forward([Segment(ids[:-1], 0, table, 0)])
+    products: list[int] = []
+    attention = paged_cache.attention
+    monkeypatch.setattr(paged_cache, "attention", lambda q, *rest: products.append(len(q)) or attention(q, *rest))
+    segments = [Segment(ids[-1:], len(ids) - 1, table, 1) for ids, table in zip(texts, blocks, strict=True)]
+    together = runner.forward(segments)
+    assert products == [3, 4] * model.config.num_hidden_layers
     expected = torch.stack([full_logits(model, ids)[-1] for ids in texts])
     torch.testing.assert_close(together, expected, atol=1e-4, rtol=1e-4)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -163,7 +164,7 @@ def test_the_result_opens_as_base_and_adapter(adapter_options: Options, adapter:
     for model in (with_adapter, merged_model, only_base):
         model.close()
     assert not torch.allclose(logits(merged), logits(load_model(Path(str(config.base)))), atol=0.05)
-    with pytest.raises(ModelError, match="is an adapter.*Export it to hf"):
+    with pytest.raises(ModelError, match=r"is an adapter.*Export it to hf"):
         export(folder, folder.parent / "model.gguf", to="gguf")
 
 
@@ -179,7 +180,7 @@ def test_an_adapter_of_another_base_is_refused_with_both_hashes(adapter_options:
 def test_an_adapter_whose_base_is_gone_names_it(adapter_options: Options, base: Path) -> None:
     folder = train(read_config(adapter_options(max_steps=1)))
     base.rename(base.with_name("moved"))
-    with pytest.raises(ModelError, match="is an adapter of .*base, which is not here"):
+    with pytest.raises(ModelError, match=r"is an adapter of .*base, which is not here"):
         core.load(folder)
     settings = json.loads((folder / ADAPTER_CONFIG).read_text())
     settings["base_model_name_or_path"] = "../../moved"
@@ -204,17 +205,30 @@ def test_the_reference_is_the_policy_without_its_adapters(adapter_options: Optio
     Trainer(context, []).step()
     with context.as_reference() as reference:
         assert reference is context.model
-        assert torch.equal(logits(reference), logits(load_model(base)))
-    assert not torch.equal(logits(context.policy), logits(load_model(base)))
+        frozen = logits(reference)
+    torch.testing.assert_close(frozen, logits(load_model(base)), rtol=0, atol=1e-5)
+    assert not torch.equal(frozen, logits(context.policy))
     with adapters_off(context.model):
-        assert torch.equal(logits(context.policy), logits(load_model(base)))
+        assert torch.equal(logits(context.policy), frozen)
+
+
+def test_a_cached_reference_holds_for_one_form_of_the_base(adapter_options: Options, pair_data: Path) -> None:
+    """Policy and reference begin equal, so the first loss is ln 2, whatever an earlier run kept beside the data."""
+    losses = {}
+    for form in ("none", "int4"):
+        changes = {"stage": "dpo", "data": str(pair_data), "max_seq_len": 96, "cache_reference": True}
+        config = read_config(adapter_options(**changes, base_quantization=form))
+        context = build_context(config, resume=False)
+        loss = Trainer(context, []).step().metrics["loss"]
+        losses[form] = float(loss.total) / float(loss.weight)
+    assert losses == pytest.approx({"none": math.log(2), "int4": math.log(2)}, abs=1e-6)
 
 
 def test_a_quantised_base_is_trained_through_adapters_alone(
     adapter_options: Options, base: Path, tmp_path: Path
 ) -> None:
     quantised = str(quantize(base, tmp_path / "int4", scheme=INT4))
-    with pytest.raises(ModelError, match="is quantised, which cannot be trained.*adapter lora"):
+    with pytest.raises(ModelError, match=r"is quantised, which cannot be trained.*adapter lora"):
         build_context(read_config(adapter_options(base=quantised, adapter="none", lora_rank=16)), resume=False)
     with pytest.raises(ModelError, match="is int4 already, and base_quantization is int8"):
         build_context(read_config(adapter_options(base=quantised, base_quantization="int8")), resume=False)

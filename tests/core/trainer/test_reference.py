@@ -12,6 +12,7 @@ from core.config.train_config import TrainConfig
 from core.data.tokenizer import Tokenizer
 from core.errors import TrainingError
 from core.model.checkpoint import load_model, save_model
+from core.parallel.setup import Ranks
 from core.trainer import reference, train
 from core.trainer.build_context import build_context
 from core.trainer.preference import answer_logprobs
@@ -80,6 +81,24 @@ def test_the_numbers_are_kept_beside_the_data_for_other_runs(
     assert len(files(tmp_path / "data")) == 2
     build_context(TrainConfig.from_dict(options(output=str(tmp_path / "other"), learning_rate=0.5)), resume=False)
     assert computed == ["train", "validation"]
+
+
+class Apart(Ranks):
+    """A rank whose sums are added up by the test."""
+
+    def sum_(self, values: torch.Tensor) -> torch.Tensor:
+        return values
+
+
+def test_ranks_share_the_pass_over_the_data(options: Options) -> None:
+    context = build_context(TrainConfig.from_dict(options(cache_reference=False, loss="kto")), resume=False)
+    parts = []
+    for ranks in (Ranks.alone(), Apart(0, 2), Apart(1, 2)):
+        context.ranks = ranks
+        parts.append(ReferenceCache(context, context.train_rows)._compute(answer_logprobs))
+    for name, whole in parts[0].items():
+        assert (parts[1][name] != 0).any()
+        torch.testing.assert_close(parts[1][name] + parts[2][name], whole)
 
 
 def test_other_weights_data_or_lengths_are_other_numbers(

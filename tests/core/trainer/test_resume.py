@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -277,3 +278,19 @@ def test_a_cut_metrics_row_is_left_out_and_the_next_one_stands_alone(run_options
         file.write('{"attempt": 1, "st')
     train(config, resume=True)
     assert [row["step"] for row in read_metrics(metrics) if "loss" in row] == [1, 2, 3, 4]
+
+
+def test_a_folder_that_another_process_trains_in_is_refused(run_options: Options, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(TrainConfig.from_dict(run_options(max_steps=100_000)).to_dict()))
+    process = subprocess.Popen([sys.executable, "-m", "core.trainer", str(path)])
+    run = RunFolder(tmp_path / "run")
+    try:
+        while not run.metrics.exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        with pytest.raises(TrainingError, match="is being trained by another process"):
+            train(TrainConfig.from_dict(run_options()), resume=True)
+    finally:
+        process.kill()
+        process.wait()

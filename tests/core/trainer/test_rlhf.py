@@ -68,11 +68,13 @@ def steps(folder: Path) -> list[dict[str, Any]]:
     [
         ("grpo", {}),
         ("grpo", {"num_minibatches": 2, "rollout_epochs": 2, "policy_loss": "gspo"}),
+        ("grpo", {"adapter": "lora", "learning_rate": 0.05}),
         ("ppo", {"rollout_epochs": 2}),
     ],
 )
 def test_the_reward_rises(rl_options: Options, tmp_path: Path, stage: str, changes: dict[str, Any]) -> None:
-    options = rl_options(stage=stage, max_steps=30, num_generations=8, learning_rate=0.01, kl_coef=0.01, **changes)
+    common = {"max_steps": 30, "num_generations": 8, "learning_rate": 0.01, "kl_coef": 0.01}
+    options = rl_options(stage=stage, **{**common, **changes})
     rows = run(options, tmp_path / "run")
     rewards = [row["reward"] for row in rows]
     assert sum(rewards[-5:]) > 2 * sum(rewards[:5])
@@ -144,8 +146,10 @@ def test_the_first_step_has_no_loss_and_a_gradient(rl_options: Options, tmp_path
     assert "kl" not in first
 
 
-def test_an_unchanged_policy_has_no_divergence(rl_options: Options, tmp_path: Path) -> None:
-    rows = run(rl_options(max_steps=2, learning_rate=0.01, schedule={"warmup_ratio": 0.0}), tmp_path / "run")
+@pytest.mark.parametrize("adapter", ["none", "lora"])
+def test_an_unchanged_policy_has_no_divergence(rl_options: Options, tmp_path: Path, adapter: str) -> None:
+    options = rl_options(adapter=adapter, max_steps=2, learning_rate=0.01, schedule={"warmup_ratio": 0.0})
+    rows = run(options, tmp_path / "run")
     assert rows[0]["kl"] == pytest.approx(0, abs=1e-6)
     assert rows[1]["kl"] > 1e-4
 
