@@ -125,12 +125,12 @@ def _works(arguments: Namespace) -> Iterator[Work]:
     for stage in arguments.stages:
         if stage == "dpo":
             answer = size - arguments.prompt_tokens
-            data = [
+            pairs = [
                 {"prompt": ids(arguments.prompt_tokens), "chosen": ids(answer), "rejected": ids(answer)}
                 for _ in range(64)
             ]
             # Policy and reference: forward and backward are 6, the reference's forward alone 2.
-            yield Work("dpo", "equal", data, rows * size, rows * flop(size) * 8 / 6)
+            yield Work("dpo", "equal", pairs, rows * size, rows * flop(size) * 8 / 6)
             continue
         lengths = [size if stage == "sft" else int(size * draw.uniform(*RAGGED)) for _ in range(256)]
         data = [ids(length) for length in lengths]

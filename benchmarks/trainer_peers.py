@@ -23,7 +23,7 @@ MANY_STEPS = 10_000
 IGNORED = -100
 
 
-class OnRequest(TrainerCallback):  # type: ignore[misc]
+class OnRequest(TrainerCallback):
     """Lets the loop go on when a line asks for it, and answers with the time until the step's end."""
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ def trl_trainer(request: dict[str, Any], folder: str, callbacks: list[TrainerCal
             return dataset
 
     rows = [{f"{name}_ids": pair[name] for name in ("prompt", "chosen", "rejected")} for pair in request["data"]]
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=Tokenizer(WordLevel({"<pad>": 0, "<eos>": 1}, unk_token="<pad>")),  # noqa: S106 - not a password
         pad_token="<pad>",  # noqa: S106
         eos_token="<eos>",  # noqa: S106

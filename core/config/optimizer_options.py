@@ -18,13 +18,13 @@ class OptimizerOptions:
         " of a fresh model",
         choices=("adamw", "adamw_8bit", "muon"),
     )
-    muon_momentum: float = option(0.95, "muon: decay of the gradient's average", minimum=0, maximum=1)
+    muon_momentum: float = option(0.95, "muon: decay of the gradient's average", minimum=0, maximum=0.99999)
     learning_rate: float = option(1e-3, "peak learning rate", minimum=0)
     weight_decay: float = option(
         0.1, "decay of the matrices alone: the share that a step, times the learning rate, takes off them", minimum=0
     )
-    adam_beta1: float = option(0.9, "decay of the gradient's average", minimum=0, maximum=1)
-    adam_beta2: float = option(0.95, "decay of the squared gradient's average", minimum=0, maximum=1)
+    adam_beta1: float = option(0.9, "decay of the gradient's average", minimum=0, maximum=0.99999)
+    adam_beta2: float = option(0.95, "decay of the squared gradient's average", minimum=0, maximum=0.99999)
     max_grad_norm: float = option(1.0, "clip the gradient to this norm; 0 does not clip", minimum=0)
     schedule: dict[str, Any] = option(
         {},

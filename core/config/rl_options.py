@@ -77,6 +77,10 @@ class RLOptions(RunOptions):
             problems.append(
                 f"num_minibatches {self.num_minibatches} does not divide global_batch_size {self.global_batch_size}"
             )
+        if self.policy_loss != "cispo" and self.cispo_max_ratio != RLOptions.cispo_max_ratio:
+            problems.append(f"cispo_max_ratio {self.cispo_max_ratio} is for cispo, policy_loss is {self.policy_loss}")
+        if self.policy_loss == "cispo" and self.clip_range != RLOptions.clip_range:
+            problems.append(f"clip_range {self.clip_range} does nothing with policy_loss cispo: set cispo_max_ratio")
         if self.stage == "grpo" and self.num_generations < 2:
             problems.append(f"num_generations {self.num_generations} is no group: stage grpo compares at least 2")
         return problems

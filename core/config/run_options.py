@@ -47,7 +47,7 @@ class RunOptions:
         "auto", "where to train; auto takes a GPU when there is one", choices=("auto", "cpu", "cuda", "mps")
     )
     num_threads: int = option(0, "CPU threads; 0 is one per physical core that may be used", minimum=0, maximum=1024)
-    seed: int = option(1, "seed of the weights and of the order of the data", minimum=0)
+    seed: int = option(1, "seed of the weights and of the order of the data", minimum=0, maximum=2**31 - 1)
 
     checkpoint_interval_s: float = option(
         300.0, "time between checkpoints; 0 saves after every step", minimum=0, unit="s"

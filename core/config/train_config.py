@@ -48,6 +48,8 @@ class TrainConfig(  # fields in the order of the groups from the last to the fir
             problems.append(f"optimizer muon is for whole matrices, and adapter is {self.adapter}: take adamw")
         if self.parallel == "fsdp":
             problems.append(f"parallel fsdp is for whole models, and adapter is {self.adapter}: take ddp")
+        if self.stage == "ppo" and self.base_quantization == "nf4":
+            problems.append("stage ppo trains a value model too, which cannot be kept in nf4: take int8 or int4")
         if self.stage == "rm":
             problems.append(f"stage rm trains a whole reward model, and adapter is {self.adapter}: set it to none")
         return problems

@@ -1,5 +1,6 @@
 """From a config to a `TrainContext`, fresh or from a run's newest whole checkpoint."""
 
+import hashlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ from core.config.rl_options import STAGES as RL_STAGES
 from core.config.train_config import TrainConfig
 from core.data.dataset import Rows
 from core.data.mixture import Mixture, Part
-from core.data.mmap_file import MmapFileHandler
+from core.data.mmap_file import MANIFEST, MmapFileHandler
 from core.data.sampler import RowSampler
 from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, DataError, TrainingError
-from core.files import read_json_object
+from core.files import read_json_object, sha256_file
 from core.model.adapted_model import tokenizer_folder
 from core.model.checkpoint import find_model
 from core.model.device import free_memory_bytes
@@ -40,7 +41,8 @@ logger = logging.getLogger(__name__)
 
 # What a resumed run must keep: its data order, its loss and its optimiser's state hang on these.
 SETTINGS_OF_A_RUN = (
-    "stage", "base", "data", "mixture", "optimizer", "max_seq_len", "global_batch_size", "seed",
+    "stage", "base", "data", "mixture", "loss", "beta", "reward_model", "optimizer", "max_seq_len",
+    "global_batch_size", "seed",
     "adapter", "lora_rank", "lora_alpha", "lora_layers", "base_quantization",
 )  # fmt: skip
 
@@ -91,6 +93,7 @@ def build_context(
         num_steps=config.max_steps or sampler.steps_in(config.epochs),
         attempt=run.last_attempt() + 1,
         parent_hash=parent_hash,
+        data_hash=_data_hash(config),
         reward=reward,
     )
     strategy.prepare(context)
@@ -150,6 +153,14 @@ def _check_sharding(config: TrainConfig) -> None:
         )
 
 
+def _data_hash(config: TrainConfig) -> str:
+    """SHA-256 of the manifests of all data, which hold the hashes of their files."""
+    digest = hashlib.sha256()
+    for folder in (config.data, *config.mixture):
+        digest.update(sha256_file(Path(folder) / MANIFEST).encode())
+    return digest.hexdigest()
+
+
 def _open_data(folder: Path, config: TrainConfig, strategy: Strategy[Any]) -> MmapFileHandler:
     handler = MmapFileHandler(folder)
     if handler.kind not in strategy.dataset_kinds:
@@ -187,8 +198,11 @@ def _validation_rows(strategy: Strategy[Any], handler: MmapFileHandler, tokenize
     return strategy.rows(handler, "validation", tokenizer=tokenizer, seed=None)
 
 
-def _checkpoint_to_resume(run: RunFolder, config: TrainConfig, ranks: Ranks) -> Path:
-    """The newest whole checkpoint. Raises TrainingError without one, or for settings that make another run."""
+def _checkpoint_to_resume(run: RunFolder, config: TrainConfig, ranks: Ranks) -> Path | None:
+    """The newest whole checkpoint, or None for a run that made none yet.
+
+    Raises TrainingError where there is no run or all are torn, or for settings that make another run.
+    """
     begun = read_json_object(run.config) if run.config.exists() else {}
     now = config.to_dict()
     changed = [
@@ -201,6 +215,8 @@ def _checkpoint_to_resume(run: RunFolder, config: TrainConfig, ranks: Ranks) -> 
         )
     newest = run.newest_checkpoint() if ranks.is_first else None
     step = ranks.from_first(-1 if newest is None else step_of(newest))
+    if step < 0 and run.config.exists() and not run.checkpoint_folders():
+        return None  # it ended before its first one
     if step < 0:
         raise TrainingError(
             f"{run.root} has no whole checkpoint among {len(run.checkpoint_folders())}.",
@@ -217,6 +233,11 @@ def _restore(context: TrainContext, checkpoint: Path) -> None:
             f"{context.config.base} is not the model that this run started from"
             f" ({str(context.parent_hash)[:12]}…, then {str(state.get('parent_hash'))[:12]}…).",
             "Put that model back, or start a new run.",
+        )
+    if state.get("data_hash") != context.data_hash:
+        raise TrainingError(
+            f"{context.config.data} was prepared anew since this run began: its rows are not those it has learnt from.",
+            "Put the data back, or start a new run.",
         )
     context.step, context.tokens, context.train_s = state["step"], state["tokens"], state["train_s"]
     if state.get("best"):

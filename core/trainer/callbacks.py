@@ -115,21 +115,22 @@ class ValidationCallback:
     def __init__(self, writer: MetricsWriter | None, report: ProgressReporter | None) -> None:
         """Ranks beside the first validate their share of the rows and have no `writer`."""
         self._writer, self._report = writer, report
-        self._validated_step = -1
+        self._is_due = False  # the last step was not validated yet
 
     def after_step(self, context: TrainContext, result: StepResult) -> None:
+        self._is_due = True
         interval = context.config.validation_interval
         if interval and context.step % interval == 0:
             self._validate(context)
 
     def at_end(self, context: TrainContext) -> None:
-        if context.step != self._validated_step:
+        if self._is_due and context.is_done:  # a run that was stopped goes on as if it had not been
             self._validate(context)
 
     def _validate(self, context: TrainContext) -> None:
         if context.validation_rows is None:
             return
-        self._validated_step = context.step
+        self._is_due = False
         row = validate(context)
         if not row:
             logger.warning("the validation split has no token to learn from")

@@ -23,7 +23,8 @@ from core.data.mmap_file import MANIFEST
 from core.data.pairs import PairBatch, PairDataset
 from core.errors import TrainingError
 from core.files import sha256_file, write_atomic
-from core.model.checkpoint import find_model, load_model
+from core.model.adapted_model import load_merged
+from core.model.checkpoint import find_model
 from core.model.transformer import Transformer
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def load_reference(context: "TrainContext") -> Transformer | None:
     if context.model.adapter_base is not None:
         return None
     assert context.config.base is not None, "the config asks for it"
-    model = load_model(find_model(context.config.base), device=context.device, dtype=torch.float32)
+    model = load_merged(find_model(context.config.base), device=context.device, dtype=torch.float32)
     return model.requires_grad_(False)
 
 

@@ -84,10 +84,13 @@ class RunFolder:
         return self.checkpoints / f"step-{step:08d}"
 
     def drop_old_checkpoints(self, keep: int, *, spare: Path | None) -> None:
-        """Delete those beyond the newest `keep`, but not the spared one."""
-        for old in self.checkpoint_folders()[keep:]:
-            if old != spare:
-                shutil.rmtree(old, ignore_errors=True)
+        """Delete those beyond the newest `keep` whole ones, and torn ones, but not the spared one."""
+        num_kept = 0
+        for folder in self.checkpoint_folders():
+            if num_kept < keep and is_whole(folder):
+                num_kept += 1
+            elif folder != spare:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def newest_checkpoint(self) -> Path | None:
         """The newest checkpoint whose files are whole, or None."""

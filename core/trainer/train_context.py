@@ -1,7 +1,6 @@
 """Everything a run holds while it trains: `TrainContext`."""
 
 import math
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -63,6 +62,7 @@ class TrainContext:
     num_steps: int
     attempt: int
     parent_hash: str | None = None
+    data_hash: str = ""
     reward: RewardFunction | None = None
     reference: Transformer | None = None
     value: nn.Module | None = None
@@ -126,11 +126,10 @@ class TrainContext:
             "step": self.step,
             "tokens": self.tokens,
             "train_s": self.train_s,
-            "num_steps": self.num_steps,
             "parent_hash": self.parent_hash,
+            "data_hash": self.data_hash,
             "best": None if self.best.step < 0 else asdict(self.best),
             "num_ranks": self.ranks.world_size,
             "num_threads": torch.get_num_threads(),
             "torch": torch.__version__,
-            "machine": platform.machine(),
         }

@@ -28,14 +28,15 @@ VISIBILITIES = {
 }  # fmt: skip
 
 
-def operands(heads: int = HEADS, kv_heads: int = KV_HEADS) -> list[Tensor]:
+def operands(heads: int = HEADS, kv_heads: int = KV_HEADS) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     shapes = [(BATCH, TIME, count, DIM) for count in (heads, kv_heads, kv_heads)]
     drawn = [torch.randn(shape, dtype=torch.float64, generator=generator) for shape in shapes]
-    return [tensor.transpose(1, 2).requires_grad_() for tensor in drawn]
+    q, k, v = (tensor.transpose(1, 2).requires_grad_() for tensor in drawn)
+    return q, k, v
 
 
-def result_and_gradients(result: Tensor, inputs: list[Tensor]) -> list[Tensor]:
+def result_and_gradients(result: Tensor, inputs: tuple[Tensor, ...]) -> list[Tensor]:
     upstream = torch.randn(result.shape, dtype=result.dtype, generator=torch.Generator().manual_seed(1))
     return [result, *torch.autograd.grad(result, inputs, upstream)]
 

@@ -68,7 +68,7 @@ def single_documents(trainer: Trainer) -> list[Batch]:
 def losses_of_ours(trainer: Trainer, batches: list[Batch], monkeypatch: pytest.MonkeyPatch) -> list[float]:
     accumulation = len(batches) // STEPS
     turns = [batches[first : first + accumulation] for first in range(0, len(batches), accumulation)]
-    monkeypatch.setattr(trainer, "_rows", SimpleNamespace(take=iter(turns).__next__))
+    monkeypatch.setattr(trainer, "_rows", SimpleNamespace(take=iter(turns).__next__, wait_s=0.0))
     losses = []
     for _ in range(STEPS):
         loss = trainer.step().metrics["loss"]

@@ -3,6 +3,7 @@
 import json
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -198,6 +199,56 @@ def test_a_torn_checkpoint_is_passed_over(run_options: Options, tmp_path: Path) 
         (torn / file.name).write_bytes(file.read_bytes())
     (torn / "model.safetensors").write_bytes(b"half")
     assert run.newest_checkpoint() == good
+
+
+def test_torn_checkpoints_are_not_kept_in_the_place_of_whole_ones(run_options: Options, tmp_path: Path) -> None:
+    config = TrainConfig.from_dict(run_options(max_steps=4, keep_checkpoints=1))
+    run_steps(config, count=2)
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(run.checkpoint(2), run.checkpoint(3))
+    shutil.copytree(run.checkpoint(2), run.checkpoint(9))
+    for step in (3, 9):
+        (run.checkpoint(step) / "model.safetensors").write_bytes(b"half")
+    train(config, resume=True)
+    assert run.checkpoint_folders() == [run.checkpoint(4)]
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_begins_again(
+    run_options: Options, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = TrainConfig.from_dict(run_options(max_steps=2))
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", lambda _: torch.empty(2**50))
+        with pytest.raises(TrainingError, match="no memory"):
+            train(config)
+    assert train(config, resume=True) == RunFolder(tmp_path / "run").model
+
+
+def test_data_that_was_prepared_anew_is_refused(run_options: Options, text_data: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(text_data, tmp_path / "data"))
+    config = TrainConfig.from_dict(run_options(max_steps=4, data=str(data)))
+    run_steps(config, count=2)
+    manifest = data / "dataset.json"
+    manifest.write_text(manifest.read_text().replace('"version": 1', '"version":  1'))
+    with pytest.raises(TrainingError, match="was prepared anew since this run began"):
+        train(config, resume=True)
+
+
+def test_a_stopped_run_does_not_validate_where_the_uninterrupted_one_would_not(
+    run_options: Options, tmp_path: Path
+) -> None:
+    config = TrainConfig.from_dict(run_options(max_steps=4, validation_interval=3))
+    stopped = [False]
+
+    def stop(row: dict[str, object]) -> None:
+        if row.get("step") == 2 and "loss" in row and not stopped[0]:
+            stopped[0] = True
+            signal.raise_signal(signal.SIGTERM)
+
+    train(config, report=stop)
+    train(config, resume=True)
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [row["step"] for row in rows if "validation_loss" in row] == [3, 4]
 
 
 def test_resuming_a_finished_run_leaves_its_checkpoints_as_they_are(run_options: Options, tmp_path: Path) -> None:
