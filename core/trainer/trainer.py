@@ -8,7 +8,7 @@ import math
 import re
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,21 +70,25 @@ def train(
 @contextmanager
 def _lock(run: RunFolder, ranks: Ranks) -> Iterator[None]:
     """Keep other processes out of the run's folder. Raises TrainingError when one is in it, on every rank."""
-    lock, problem = FileLock(run.lock, timeout=0), None
+    lock, problem, is_new = FileLock(run.lock, timeout=0), None, not run.root.exists()
     if ranks.is_first:
-        try:
+        # A folder that cannot be made or written is told by what is written there first.
+        with suppress(OSError):
             run.root.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout:
-            problem = f"{run.root} is being trained by another process."
-        except OSError as exc:
-            problem = f"{run.root} could not be written: {exc} ({free_bytes(run.root) / 1e6:.1f} MB free)."
+            try:
+                lock.acquire()
+            except Timeout:
+                problem = f"{run.root} is being trained by another process."
     if problem := ranks.first_problem(problem):
         raise TrainingError(problem, "Wait for it or stop it, or choose another --output.")
     try:
         yield
     finally:
         lock.release()
+        if ranks.is_first and is_new and not run.config.exists():  # it did not begin, and leaves nothing
+            with suppress(OSError):
+                run.lock.unlink(missing_ok=True)
+                run.root.rmdir()
 
 
 def _train(  # noqa: PLR0913 - what train is given

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from core.config.model_config import PRESETS, ModelConfig
 from core.data.tokenizer import Tokenizer
@@ -19,6 +19,7 @@ from tests.conftest import CHROMIUM_NAMES, ROOT
 from tests.core.conftest import sentences
 
 ANNOUNCEMENT = "AstrAI is at "
+expect.set_options(timeout=20_000)  # on a machine that does other things too
 # With this spread of the words' logits, those of all else, which are zero, are beyond the page's top-p.
 LOGIT_SPREAD = 3.0
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]

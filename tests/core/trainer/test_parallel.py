@@ -188,6 +188,7 @@ def losses_of(run: Path) -> dict[int, float]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_a_run_of_two_ranks_that_was_killed_resumes_to_the_uninterrupted_one(resumed: Path, kind: str) -> None:
     whole, ended = resumed / f"whole-{kind}", resumed / f"ended-{kind}"
     expected, found = tensors_of(whole), tensors_of(ended)
@@ -200,11 +201,13 @@ def test_a_run_of_two_ranks_that_was_killed_resumes_to_the_uninterrupted_one(res
     assert all(torch.equal(result[name], wanted[name]) for name in wanted)
 
 
+@pytest.mark.slow
 def test_ranks_differ_in_their_random_numbers_alone(resumed: Path) -> None:
     tensors = tensors_of(resumed / "whole-ddp")
     assert not torch.equal(tensors["rng_state.cpu.0"], tensors["rng_state.cpu.1"])
 
 
+@pytest.mark.slow
 def test_two_ranks_train_as_one_does(resumed: Path, options: dict[str, Any], tmp_path: Path) -> None:
     alone = TrainConfig.from_dict({**options, "output": str(tmp_path / "alone")})
     train(alone)
@@ -218,6 +221,7 @@ def test_two_ranks_train_as_one_does(resumed: Path, options: dict[str, Any], tmp
     assert sum("validation_loss" in row for _, row in found) == 2
 
 
+@pytest.mark.slow
 def test_a_checkpoint_in_shards_is_a_model_folder(resumed: Path, options: dict[str, Any]) -> None:
     run = resumed / "whole-fsdp"
     checkpoint = RunFolder(run).newest_checkpoint()
@@ -232,6 +236,7 @@ def test_a_checkpoint_in_shards_is_a_model_folder(resumed: Path, options: dict[s
     assert find_model(resumed / "on-one").name == "step-00000004"
 
 
+@pytest.mark.slow
 def test_a_run_of_two_sharded_ranks_goes_on_alone(
     resumed: Path, options: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -242,10 +247,12 @@ def test_a_run_of_two_sharded_ranks_goes_on_alone(
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_of_one_rank_goes_on_with_two_sharded_ones(resumed: Path) -> None:
     assert losses_of(resumed / "from-one") == pytest.approx(losses_of(resumed / "whole-fsdp"), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_damaged_shard_is_not_resumed_from(resumed: Path, tmp_path: Path) -> None:
     shutil.copytree(resumed / "whole-fsdp", tmp_path / "run")
     run = RunFolder(tmp_path / "run")

@@ -68,7 +68,6 @@ def steps(folder: Path) -> list[dict[str, Any]]:
     [
         ("grpo", {}),
         ("grpo", {"num_minibatches": 2, "rollout_epochs": 2, "policy_loss": "gspo"}),
-        ("grpo", {"adapter": "lora", "learning_rate": 0.05}),
         ("ppo", {"rollout_epochs": 2}),
     ],
 )
