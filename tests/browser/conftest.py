@@ -22,6 +22,8 @@ ANNOUNCEMENT = "AstrAI is at "
 expect.set_options(timeout=20_000)  # on a machine that does other things too
 # With this spread of the words' logits, those of all else, which are zero, are beyond the page's top-p.
 LOGIT_SPREAD = 3.0
+# So many that an answer takes seconds, and can be stopped.
+NUM_LAYERS = 32
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
@@ -30,6 +32,7 @@ def talkative_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random model that says words and never ends its answer by itself."""
     tokenizer = Tokenizer.train(sentences(400, seed=0), vocab_size=420)
     shape = {"vocab_size": tokenizer.vocab_size, "max_position_embeddings": 4096, "tie_word_embeddings": False}
+    shape["num_hidden_layers"] = NUM_LAYERS
     model = Transformer(ModelConfig.from_dict({**PRESETS["tiny"].to_dict(), **shape}))
     model.init_weights(seed=1)
     with torch.no_grad():
