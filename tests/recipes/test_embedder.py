@@ -108,7 +108,7 @@ def test_a_whole_small_run_finds_across_the_languages(tmp_path: Path) -> None:
     sampler = Sampler(paragraphs(tokenizer, articles), tokenizer, words, sampling=Sampling(), generator=generator)
     schedule = Schedule(minutes=0.02, batch=24, parallel_batch=3, question_batch=3)
     assert train(table, sampler, (pairs, pairs), schedule, generator, print) > 0
-    write(tmp_path, table.bag.weight.detach().numpy(), tokenizer)
+    write(tmp_path, table.rows(), tokenizer)
     embedder = load_embedder(tmp_path)
     english, chinese = (embedder.encode_passages([pair[side] for pair in TOPICS.values()]) for side in (0, 1))
     np.testing.assert_array_equal((english @ chinese.T).argmax(axis=1), [0, 1, 2])
