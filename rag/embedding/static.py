@@ -24,8 +24,7 @@ FORMAT: Final = "astrai-static-embedder"
 VERSION: Final = 1
 CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE = "config.json", "tokenizer.json", "embedding.safetensors"
 REMEDY: Final = "Clone the repository again, or choose another embedder."
-# Vectors of so many tokens are summed at once: they fit the processor's cache.
-BLOCK_TOKENS: Final = 4096
+BLOCK_TOKENS: Final = 4096  # of one text, summed at once: a whole book's vectors would fill the memory
 
 
 class StaticEmbedder:
@@ -50,14 +49,12 @@ class StaticEmbedder:
         """Vectors of unit length, shape (len(texts), dim); zeros where no token is known."""
         encodings = self._tokenizer.encode_batch_fast([fold(text) for text in texts], add_special_tokens=False)
         sums = np.zeros((len(texts), self.dim), np.float32)
-        start = 0
-        while start < len(texts):  # as many texts as make a block, and one at least
-            end, num_tokens = start, 0
-            while end < len(texts) and (end == start or num_tokens + len(encodings[end]) <= BLOCK_TOKENS):
-                num_tokens += len(encodings[end])
-                end += 1
-            self._sum([encodings[index].ids for index in range(start, end)], sums[start:end])
-            start = end
+        for index, encoding in enumerate(encodings):
+            ids = np.asarray(encoding.ids, np.int64)
+            for start in range(0, len(ids), BLOCK_TOKENS):
+                block = ids[start : start + BLOCK_TOKENS]
+                # A product of float32 is several times as fast as numpy's sum over gathered rows.
+                sums[index] += self._scales[block] @ self._rows[block].astype(np.float32)
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         return np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0)
 
@@ -68,16 +65,6 @@ class StaticEmbedder:
     def count_tokens(self, text: str) -> int:
         """Words and pieces of words, punctuation aside."""
         return len(self._tokenizer.encode(fold(text), add_special_tokens=False))
-
-    def _sum(self, ids: list[list[int]], sums: NDArray[np.float32]) -> None:
-        """Add each text's token vectors into its row of `sums`."""
-        filled = [index for index, row in enumerate(ids) if row]
-        if not filled:
-            return
-        flat = np.concatenate([np.asarray(ids[index], np.int64) for index in filled])
-        starts = np.cumsum([0, *(len(ids[index]) for index in filled[:-1])])
-        vectors = self._rows[flat] * self._scales[flat, None]  # (tokens, D)
-        sums[filled] = np.add.reduceat(vectors, starts, axis=0)
 
 
 def _read(path: Path) -> bytes:

@@ -15,7 +15,7 @@ from recipes.embedder import collect
 from recipes.embedder.batches import Sampler, Sampling, encode, paragraphs
 from recipes.embedder.evaluate import ranks
 from recipes.embedder.lexicon import lexicon
-from recipes.embedder.sources import SOURCES
+from recipes.embedder.sources import SOURCES, Source
 from recipes.embedder.train import Schedule, Table, info_nce, start_table, train
 from recipes.embedder.train_tokenizer import train as train_tokenizer
 from recipes.embedder.write import quantise, write
@@ -83,7 +83,7 @@ def test_a_document_that_quotes_the_evaluation_is_left_out(tmp_path: Path, monke
     documents = [f"Normandy\n{other * 3}{secret.upper()}", f"Market\n{other * 3}"]
     lines = "".join(json.dumps({"text": text}) + "\n" for text in documents)
     (tmp_path / "texts.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
-    source = collect.Source(path="texts.jsonl.gz", language="en", licence="ours")
+    source = Source(path="texts.jsonl.gz", language="en", licence="ours")
     monkeypatch.setattr(collect, "ARTICLES", (source,))
     report: Counter[str] = Counter()
     found = list(collect.articles(tmp_path, collect.heldout_shingles(tmp_path), report))

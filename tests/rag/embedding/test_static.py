@@ -30,7 +30,7 @@ def test_one_text_and_many_give_equal_vectors(folder: Path) -> None:
     assert together.shape == (len(texts), DIM)
 
 
-@pytest.mark.parametrize("text", ["", " \n\t", "zebra", "🦓", "\x00"])
+@pytest.mark.parametrize("text", ["", " \n\t", "zebra", "🦓", "\x00", "\ud800"])
 def test_a_text_without_a_known_word_is_the_zero_vector(folder: Path, text: str) -> None:
     assert not StaticEmbedder(folder).encode_queries([text]).any()
 
