@@ -59,7 +59,7 @@ class Sampling:
     """How queries and passages are drawn; lengths in tokens."""
 
     per_article: int = 4
-    max_passage: int = 64
+    max_passage: int = 96
     max_query: int = 24
     keep: tuple[float, float] = (0.25, 0.9)
     with_title: float = 0.2

@@ -18,6 +18,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rag.embedding.static import weigh
 from recipes.embedder.batches import Ids, Sampler
 
 Pairs = list[tuple[Ids, Ids]]
@@ -27,7 +28,7 @@ Pairs = list[tuple[Ids, Ids]]
 class Schedule:
     """Batch sizes in pairs, rates of Adagrad."""
 
-    minutes: float = 13.0
+    minutes: float = 8.0
     batch: int = 768
     parallel_batch: int = 256
     question_batch: int = 64
@@ -66,7 +67,7 @@ def start_table(
 
 
 class Table(nn.Module):
-    """Means of token vectors, of unit length; a token's weight is learned apart, at a rate of its own."""
+    """Sums of token vectors as `rag.embedding` makes them; a token's weight is learned apart, at a rate of its own."""
 
     def __init__(self, rows: Tensor) -> None:
         super().__init__()
@@ -75,10 +76,11 @@ class Table(nn.Module):
 
     def forward(self, texts: list[Ids]) -> Tensor:
         """(len(texts), dim)."""
-        lengths = np.array([len(ids) for ids in texts])
-        offsets = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)[:-1]]))
-        flat = torch.from_numpy(np.concatenate(texts).astype(np.int64))
-        return F.normalize(self.bag(flat, offsets, self.log_weights.exp()[flat]), dim=-1)
+        weighed = [weigh(ids) for ids in texts]
+        lengths = [len(tokens) for tokens, _ in weighed]
+        offsets = torch.from_numpy(np.cumsum([0, *lengths[:-1]]))
+        tokens, counts = (torch.from_numpy(np.concatenate(part)) for part in zip(*weighed, strict=True))
+        return F.normalize(self.bag(tokens, offsets, counts * self.log_weights.exp()[tokens]), dim=-1)
 
     def rows(self) -> NDArray[np.float32]:
         """The weighted vectors (V, dim)."""
