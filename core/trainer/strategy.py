@@ -116,7 +116,9 @@ class PTStrategy(SupervisedStrategy[Batch]):
         hidden = model.hidden(
             batch.input_ids, position_ids=batch.position_ids, document_ids=batch.document_ids
         )  # (B, T, C)
-        total = cross_entropy_sum(hidden.flatten(0, 1), model.lm_head.weight, batch.labels.flatten())
+        total = cross_entropy_sum(
+            hidden.flatten(0, 1), model.lm_head.weight, batch.labels.flatten(), compiles=model.compiles_blocks
+        )
         return Loss(total, batch.num_loss_tokens)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from core.data.chat_template import ChatTemplate
 from core.data.formats import Preference
@@ -28,6 +29,13 @@ def sentences(count: int, seed: int) -> list[str]:
         signs = "".join(draw.choices(CHINESE, k=draw.randint(5, 20)))
         texts.append(f"{words.capitalize()}. {number}" if number % 2 else f"{signs}。")
     return texts
+
+
+@pytest.fixture(autouse=True)
+def gpu_for_those_who_ask(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What chooses its device by itself takes the CPU, so that a test is the same on every machine."""
+    if request.node.get_closest_marker("gpu") is None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 @pytest.fixture(scope="session")
