@@ -5,6 +5,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from rag.documents import Box, Line
 from rag.parsing.text_builder import TextBuilder
@@ -13,6 +14,8 @@ HEADING_RATIO = 1.15  # of the size most of the text has
 MAX_HEADING_LENGTH = 120
 MAX_HEADING_SHARE = 0.25  # of all characters; where more is large, size says nothing
 MAX_LINE_STEP = 2.0  # from line to line of a paragraph, in line heights
+MAX_HANGING_INDENT = 3.5  # of the lines of a list item, in line heights
+MIN_SPACE = 0.15  # between words, in line heights
 MAX_LINES_COMPARED = 400  # of a page, for the width of its columns
 WIDE = re.compile(r"[\u2e80-\u9fff\uac00-\ud7ff\uf900-\ufaff\uff00-\uffef\u3000-\u303f]")
 BULLET = re.compile(r"(?:[-–•·▪◦●○■□◆✓*]|[\(（]?(?:\d{1,3}|[a-zA-Z]|[一二三四五六七八九十]{1,3})[.)）、．])\s?|\[\d+\]")
@@ -70,24 +73,27 @@ def joined_in_row(lines: list[PageLine]) -> list[PageLine]:
     for line in lines:
         last = result[-1] if result else None
         if last is not None and _is_beside(last, line):
-            shift = len(last.text) + 1
-            pieces = [(start + shift, end + shift, box) for start, end, box in line.pieces]
-            larger = max(last, line, key=lambda one: len(one.text))
-            result[-1] = PageLine(
-                f"{last.text} {line.text}",
-                min(last.left, line.left),
-                min(last.top, line.top),
-                max(last.right, line.right),
-                max(last.bottom, line.bottom),
-                _around(last.box, line.box),
-                larger.size,
-                None,
-                last.pieces + pieces,
-                line.is_hyphenated,
-            )
+            result[-1] = _in_row(last, line)
         else:
             result.append(line)
     return result
+
+
+def _in_row(line: PageLine, following: PageLine) -> PageLine:
+    glue = " " if following.left - line.right > MIN_SPACE * line.height else ""
+    shift = len(line.text) + len(glue)
+    return PageLine(
+        f"{line.text}{glue}{following.text}",
+        min(line.left, following.left),
+        min(line.top, following.top),
+        max(line.right, following.right),
+        max(line.bottom, following.bottom),
+        _around(line.box, following.box),
+        max(line, following, key=lambda one: len(one.text)).size,
+        None,
+        line.pieces + [(start + shift, end + shift, box) for start, end, box in following.pieces],
+        following.is_hyphenated,
+    )
 
 
 def _is_beside(line: PageLine, following: PageLine) -> bool:
@@ -160,16 +166,23 @@ def _continues(block: list[PageLine], line: PageLine, column_right: float) -> bo
         return True
     if last.is_hyphenated:
         return True
-    is_full = last.right >= column_right - 3 * last.height
-    begins_further_left = line.left <= block[0].left + 0.8 * line.height if len(block) == 1 else True
-    is_indented = line.left > last.left + 0.8 * line.height and len(block) > 1
-    return is_full and begins_further_left and not is_indented and not BULLET.match(line.text)
+    hanging = MAX_HANGING_INDENT * line.height if BULLET.match(block[0].text) else 0.8 * line.height
+    is_indented = line.left > (last.left if len(block) > 1 else block[0].left + hanging) + 0.8 * line.height
+    return _is_full(last, line.text, column_right) and not is_indented and not BULLET.match(line.text)
+
+
+def _is_full(line: PageLine, following: str, column_right: float) -> bool:
+    """Whether the first word of the following line would not have fitted behind this one."""
+    character = (line.right - line.left) / len(line.text)
+    word = following.split(maxsplit=1)[0]
+    num_characters = 2 if WIDE.match(word) else len(word) + 1
+    return line.right + num_characters * character + 0.5 * line.height >= column_right
 
 
 def _joined(block: Sequence[PageLine]) -> tuple[str, list[int]]:
     """The text of a paragraph, and where each of its lines begins in it."""
     text, starts = block[0].text, [0]
-    for last, line in zip(block, block[1:], strict=False):
+    for last, line in pairwise(block):
         if last.is_hyphenated and line.text[0].islower():
             glue = ""
         elif last.is_hyphenated:

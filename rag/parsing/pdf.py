@@ -118,27 +118,30 @@ class _Reading:
         if self._num_pictures:
             yield f"image only: {self._num_pictures} of {num_pages} pages"
         if self._num_odd:
-            yield f"the text layer is broken (fonts without a table of their characters): {self._num_odd} of {num_pages} pages"
+            yield f"broken text layer, of characters that no font names: {self._num_odd} of {num_pages} pages"
         if self._num_recognised:
             yield f"recognised by tesseract: {self._num_recognised} of {num_pages} pages"
         elif self._num_pictures or self._num_odd:
-            yield "tesseract is not installed; with it, pictures of text are read too" if not self._recogniser.program else (
-                "tesseract found no text there"
+            yield (
+                "tesseract is not installed; with it, pictures of text are read too"
+                if not self._recogniser.program
+                else ("tesseract found no text there")
             )
         if self._num_broken:
             yield f"damaged: {self._num_broken} of {num_pages} pages"
 
     def no_text(self, num_pages: int) -> DocumentError:
         """Why there is none at all."""
-        pages = "its only page" if num_pages == 1 else f"all its {num_pages} pages"
-        if self._num_pictures and not self._recogniser.program:
-            which = pages if self._num_pictures == num_pages else f"{self._num_pictures} of its {num_pages} pages"
-            return DocumentError(f"{which} {'is an image' if num_pages == 1 else 'are images'} without text.", INSTALL)
-        if self._num_pictures:
-            return DocumentError(f"{pages} {'is an image' if num_pages == 1 else 'are images'} in which tesseract finds no text.", "Leave it out.")
         if self._num_broken:
-            return DocumentError(f"{pages} cannot be opened: the PDF is damaged.", "Print it to a new PDF, and add that.")
-        return DocumentError(f"{pages} {'has' if num_pages == 1 else 'have'} no text.", "Leave it out.")
+            return DocumentError(
+                f"it is a damaged PDF: {self._num_broken} of {num_pages} pages cannot be opened.",
+                "Print it to a new PDF in a PDF reader, and add that.",
+            )
+        if self._num_pictures and not self._recogniser.program:
+            return DocumentError(f"it is images without text ({self._num_pictures} of {num_pages} pages).", INSTALL)
+        if self._num_pictures:
+            return DocumentError("it is images, in which tesseract finds no text.", "Leave it out.")
+        return DocumentError(f"it has no text on {num_pages} pages.", "Leave it out.")
 
     def _recognised(self, page: pypdfium2.PdfPage) -> list[PageLine]:
         scale = _fitting_scale(page.get_size(), OCR_SCALE)
@@ -161,7 +164,9 @@ def _text_lines(page: pypdfium2.PdfPage, size: tuple[float, float]) -> list[Page
     try:
         place = _Place(page, size)
         characters = _characters(textpage)
-        lines = [line for start, end in _line_spans(characters) if (line := place.line(textpage, characters, start, end))]
+        lines = [
+            line for start, end in _line_spans(characters) if (line := place.line(textpage, characters, start, end))
+        ]
     finally:
         textpage.close()
     return joined_in_row(lines)
@@ -195,9 +200,7 @@ class _Place:
         self._sides = [ctypes.c_double() for _ in range(4)]
         self._loose = pdfium.FS_RECTF()
 
-    def line(
-        self, textpage: pypdfium2.PdfTextPage, characters: Sequence[str], start: int, end: int
-    ) -> PageLine | None:
+    def line(self, textpage: pypdfium2.PdfTextPage, characters: Sequence[str], start: int, end: int) -> PageLine | None:
         """Characters [start, end) as a line; None when nothing of it is on the page."""
         while start < end and characters[start].isspace():
             start += 1
@@ -213,18 +216,24 @@ class _Place:
             return None
         left, bottom, right, top = sides
         pieces = self._words(textpage, characters, start, end, text) if self._is_upended(box, text) else []
-        return PageLine(text, left, -top, right, -bottom, box, self._font_size(textpage, start), None, pieces, is_hyphenated)
+        return PageLine(
+            text, left, -top, right, -bottom, box, self._font_size(textpage, start), None, pieces, is_hyphenated
+        )
 
     def _is_upended(self, box: Box, text: str) -> bool:
         return self._is_rotated or (len(text) > 2 and box.bottom - box.top > 1.5 * (box.right - box.left))
 
-    def _bounds(self, textpage: pypdfium2.PdfTextPage, start: int, end: int) -> tuple[float, float, float, float] | None:
+    def _bounds(
+        self, textpage: pypdfium2.PdfTextPage, start: int, end: int
+    ) -> tuple[float, float, float, float] | None:
         """Left, bottom, right and top of the characters, in the page's space."""
         left, top, right, bottom = self._sides
-        rects = []
-        for i in range(max(pdfium.FPDFText_CountRects(textpage.raw, start, end - start), 0)):
-            if pdfium.FPDFText_GetRect(textpage.raw, i, left, top, right, bottom):
-                rects.append((left.value, bottom.value, right.value, top.value))
+        count = max(pdfium.FPDFText_CountRects(textpage.raw, start, end - start), 0)
+        rects = [
+            (left.value, bottom.value, right.value, top.value)
+            for i in range(count)
+            if pdfium.FPDFText_GetRect(textpage.raw, i, left, top, right, bottom)
+        ]
         if not rects:
             return None
         lefts, bottoms, rights, tops = zip(*rects, strict=True)
