@@ -103,7 +103,7 @@ def _filter(architecture: int, refused: list[int]) -> bytes:
 
 def _guard(program: str | None) -> Callable[[str, tuple[Any, ...]], None]:
     folders = (sys.prefix, sys.base_prefix, str(Path(os.__file__).parent), str(Path(__file__).parents[2]))
-    readable = tuple({os.path.join(os.path.realpath(folder), "") for folder in folders})
+    readable = tuple({str(Path(folder).resolve()) + os.sep for folder in folders})
 
     def guard(event: str, args: tuple[Any, ...]) -> None:
         if event == "open":
