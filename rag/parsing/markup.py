@@ -87,6 +87,7 @@ DROPPED = frozenset(
 )
 HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
+DOCTYPE = re.compile(r"<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>", re.DOTALL)
 LOOKS_LIKE_HTML = re.compile(r"<(?:p|br|div|a|b|i|img|span|ul|li|table)\b[^>]*>", re.IGNORECASE)
 CONTAINER = "META-INF/container.xml"
 MAX_SPINE = 5000
@@ -110,7 +111,7 @@ def read(source: Source, kind: str) -> ParsedDocument:
 def add_html(builder: TextBuilder, text: str) -> str:
     """Add what a reader of the page sees, and give its title."""
     parser = lxml.html.HTMLParser(
-        encoding="utf-8", no_network=True, huge_tree=False, remove_comments=True, remove_pis=True
+        encoding="utf-8", no_network=True, huge_tree=True, remove_comments=True, remove_pis=True
     )
     content = DECLARATION.sub("", clean(text)).encode()
     try:
@@ -229,7 +230,7 @@ def _add_xml(builder: TextBuilder, source: Source) -> str:
         root = xml_tree(DECLARATION.sub("", clean(text)).encode())
     except DocumentError as exc:
         builder.notes.append(f"{exc.message.removeprefix('it is ').rstrip('.')}; read as a page")
-        return add_html(builder, text)
+        return add_html(builder, DOCTYPE.sub("", text, count=1))
     title, num_titles = "", 0
     short: list[str] = []  # fields of a record, one on each line
     for element in _text_blocks(root):

@@ -1,5 +1,6 @@
 """Passages cover the text in order, in bounds, cut where a reader would cut."""
 
+import itertools
 import re
 
 import pytest
@@ -40,7 +41,7 @@ def test_passages_cover_all_text_in_order_and_in_bounds(text: str, kind: str, co
 def test_sentences_are_whole_words_in_order(text: str) -> None:
     spans = list(sentences(text))
     assert all(text[start:end] == text[start:end].strip() != "" for start, end in spans)
-    assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,9 @@ def test_a_sentence_is_not_cut_and_the_last_one_is_repeated() -> None:
     text = " ".join(f"Sentence number {i} is here." for i in range(12))
     passages = texts_of(document(text), target=30, maximum=40)
     assert all(passage.startswith("Sentence") and passage.endswith("here.") for passage in passages)
-    assert all(before.endswith(after[: after.index(".") + 1]) for before, after in zip(passages, passages[1:], strict=False))
+    assert all(
+        before.endswith(after[: after.index(".") + 1]) for before, after in itertools.pairwise(passages)
+    )
 
 
 def test_a_sentence_longer_than_a_passage_is_cut_at_spaces() -> None:
@@ -85,7 +88,10 @@ def test_rows_stay_whole() -> None:
 def test_headings_cut_and_name_their_passages() -> None:
     body = " ".join(["Some words stand here."] * 12)
     text = f"Top\n\n{body}\n\nFirst\n\n{body}\n\nSecond\n\n{body}"
-    headings = tuple(Heading(text.index(word), text.index(word) + len(word), level) for word, level in [("Top", 1), ("First", 2), ("Second", 2)])
+    headings = tuple(
+        Heading(text.index(word), text.index(word) + len(word), level)
+        for word, level in [("Top", 1), ("First", 2), ("Second", 2)]
+    )
     chunks = chunk(document(text, headings=headings), count_words, target=90, maximum=120)
     assert [one.headings for one in chunks] == [("Top",), ("Top", "First"), ("Top", "Second")]
     assert text[chunks[1].start :].startswith("First")

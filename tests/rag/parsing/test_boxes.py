@@ -35,7 +35,11 @@ def test_arabic_runs_from_the_right() -> None:
 
 
 def test_words_with_boxes_of_their_own_are_one_box_where_they_stand_in_a_row() -> None:
-    words = (Line(0, 4, 1, Box(10, 10, 40, 20)), Line(5, 9, 1, Box(44, 10, 80, 20)), Line(10, 14, 1, Box(10, 24, 40, 34)))
+    words = (
+        Line(0, 4, 1, Box(10, 10, 40, 20)),
+        Line(5, 9, 1, Box(44, 10, 80, 20)),
+        Line(10, 14, 1, Box(10, 24, 40, 34)),
+    )
     assert passage_boxes(words, 0, 14) == [(1, Box(10, 10, 80, 20)), (1, Box(10, 24, 40, 34))]
 
 

@@ -35,7 +35,11 @@ def test_lines_of_a_paragraph_are_joined_and_each_keeps_its_box(read: Read) -> N
 
 
 def test_a_line_that_ends_early_ends_its_paragraph(read: Read) -> None:
-    texts = [*BODY, Text(72, 670, "Short end."), Text(72, 655, "The next paragraph begins here and is as wide as the others.")]
+    texts = [
+        *BODY,
+        Text(72, 670, "Short end."),
+        Text(72, 655, "The next paragraph begins here and is as wide as the others."),
+    ]
     paragraphs = read("a.pdf", make_pdf(PdfPage(texts))).text.split("\n\n")
     assert [paragraph.split()[0] for paragraph in paragraphs] == ["The", "The"]
 
@@ -49,7 +53,10 @@ def test_a_word_divided_at_the_end_of_a_line_is_whole_again(read: Read) -> None:
 
 
 def test_chinese_lines_are_joined_without_a_space(read: Read) -> None:
-    texts = [Text(72, 700, "本报告从技术原理和应用场景等方面进行了详尽的介"), Text(72, 684, "绍及总结，并讨论未来的发展。")]
+    texts = [
+        Text(72, 700, "本报告从技术原理和应用场景等方面进行了详尽的介"),
+        Text(72, 684, "绍及总结，并讨论未来的发展。"),
+    ]
     document = read("a.pdf", make_pdf(PdfPage(texts)))
     assert document.text == "本报告从技术原理和应用场景等方面进行了详尽的介绍及总结，并讨论未来的发展。"
     box = box_of(document, "详尽的介")
@@ -75,13 +82,18 @@ def test_large_lines_are_headings(read: Read) -> None:
 
 @pytest.mark.parametrize("crop", [(0, 0, 600, 800), (50, 100, 550, 780)])
 @pytest.mark.parametrize("rotate", [0, 90, 180, 270])
-def test_boxes_are_where_the_text_is_displayed(parser: Parser, tmp_path: Path, rotate: int, crop: tuple[int, ...]) -> None:
+def test_boxes_are_where_the_text_is_displayed(
+    parser: Parser, tmp_path: Path, rotate: int, crop: tuple[int, ...]
+) -> None:
     path = tmp_path / "a.pdf"
     path.write_bytes(make_pdf(PdfPage([Text(100, 700, "Find this"), Text(300, 400, "and that")], rotate, crop)))
     document = parser.parse(path)
     boxes = [box_of(document, words) for words in ("Find", "that")]
     picture = Image.open(io.BytesIO(parser.render_page(path, 1, [], scale=1))).convert("L")
-    assert picture.size == (pytest.approx(document.pages[0].width, abs=1), pytest.approx(document.pages[0].height, abs=1))
+    assert picture.size == (
+        pytest.approx(document.pages[0].width, abs=1),
+        pytest.approx(document.pages[0].height, abs=1),
+    )
     for box in boxes:
         inside = picture.crop((int(box.left), int(box.top), int(box.right) + 1, int(box.bottom) + 1))
         assert inside.getextrema()[0] < 128, f"no ink in {box}"
@@ -108,7 +120,12 @@ def test_pages_that_are_pictures_are_counted(read: Read, monkeypatch: pytest.Mon
     pages = [PdfPage(BODY), PdfPage(has_picture=True), PdfPage(), PdfPage(has_picture=True)]
     document = read("a.pdf", make_pdf(*pages))
     assert document.notes[0] == "image only: 2 of 4 pages"
-    assert [(page.number, page.end > page.start) for page in document.pages] == [(1, True), (2, False), (3, False), (4, False)]
+    assert [(page.number, page.end > page.start) for page in document.pages] == [
+        (1, True),
+        (2, False),
+        (3, False),
+        (4, False),
+    ]
 
 
 def test_a_scan_is_refused_with_what_to_install(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
