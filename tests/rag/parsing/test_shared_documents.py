@@ -120,7 +120,7 @@ def test_offsets_of_every_document_are_within_its_text(documents: list[Outcome])
         ("llmu-1-introduction.docx", "吴恩达"),
         ("unst-handbook-872p.docx", "Social Security"),
         ("llmu-ai-video-zh.pptx", "随着2023年ChatGPT的爆发"),
-        ("chat-langchain-ChatGLM_open.xlsx", "加油~以及一些建议"),
+        ("chat-langchain-ChatGLM_open.xlsx", "怎么让模型严格根据检索的数据进行回答"),
         ("shell-shell-zh.epub", "Shell"),
         ("tika-testMSG_chinese.msg", "恭喜 HQ 保全課 陳奎良 高票當選"),
         ("tika-testRTFJapanese.rtf", "古書店で処刑記録見つかる"),
