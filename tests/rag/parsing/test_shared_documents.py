@@ -1,5 +1,6 @@
 """Every real and every hostile file of the development data: read, or refused with a true sentence, in bounds."""
 
+import logging
 import os
 import shutil
 import time
@@ -18,6 +19,7 @@ from tests.conftest import SHARED_DATA
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow, pytest.mark.timeout(1200)]
 
+logger = logging.getLogger(__name__)
 DOCUMENTS, HOSTILE = SHARED_DATA / "rag" / "documents", SHARED_DATA / "rag" / "hostile"
 REFUSED_DOCUMENTS = {"docling-legacy_sample.doc": "old Word file", "docling-legacy_sample.ppt": "old PowerPoint file"}
 NEED_OCR = {
@@ -62,7 +64,7 @@ class Outcome:
 
 
 def outcomes(folder: Path, parser: Parser) -> Iterator[Outcome]:
-    """Read all files of a folder, and print a table."""
+    """Read all files of a folder; `-o log_cli=1 --log-level=INFO` shows the table."""
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         started = time.monotonic()
         try:
@@ -70,7 +72,8 @@ def outcomes(folder: Path, parser: Parser) -> Iterator[Outcome]:
         except DocumentError as exc:
             document, sentence = None, str(exc)
         outcome = Outcome(path, time.monotonic() - started, document, sentence)
-        f"{document.kind}, {len(document.text):,} characters {document.notes or ''}" if document else sentence
+        found = f"{document.kind}, {len(document.text):,} characters {document.notes or ''}" if document else sentence
+        logger.info("%7.2f s  %-60.60s  %s", outcome.seconds, path.relative_to(folder), found)
         yield outcome
 
 
