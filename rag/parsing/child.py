@@ -23,7 +23,7 @@ from rag.parsing.reader import read_document
 
 REMEDY = "Open it in its own program, save it anew and add that copy."
 REPORT = "Add a copy in another format, and report this."
-OUR_FAULTS = (AssertionError, ImportError, NameError, PermissionError, SyntaxError)
+OUR_FAULTS = (AssertionError, ImportError, NameError, PermissionError)
 MAX_WORDS = 120
 
 Request = tuple[dict[str, Any], bytes]

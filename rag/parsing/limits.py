@@ -12,7 +12,7 @@ class Limits:
     """
 
     base_cpu_s: float = 20.0
-    cpu_s_per_mb: float = 30.0
+    cpu_s_per_mb: float = 15.0
     wall_factor: float = 5.0
     ocr_s: float = 900.0  # in addition, where pages are pictures and tesseract is installed
     memory_bytes: int = 2**30
