@@ -1,0 +1,1 @@
+"""The library: the user's own files, searched and cited."""
