@@ -1,0 +1,122 @@
+"""The keyword leg: which terms of a question are asked, and how well a passage matches them.
+
+FTS5 chooses candidates by the question's rarest terms; asking for all of them costs most of its time on words that are
+everywhere and tell nothing. The candidates are then scored with every term. BM25: Robertson & Zaragoza 2009, "The
+Probabilistic Relevance Framework", eq. 3.15; idf as in Lucene, never negative.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from rag.rows import ChunkRow
+from rag.store_reader import StoreReader
+from rag.text import terms
+
+K1, B = 1.2, 0.75
+MAX_ASKED_TERMS = 12
+MAX_POSTINGS = 20_000  # of the terms asked, together
+HISTORY_WEIGHTS = (0.4, 0.2)  # of the last question before this one, and of the one before that
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The terms of a question in their order, and how much the presence of each tells."""
+
+    terms: tuple[str, ...]
+    weights: dict[str, float]  # idf, times the weight of the turn that the term is from
+    frequencies: dict[str, int]
+
+    @property
+    def total_weight(self) -> float:
+        return sum(self.weights.values())
+
+    def match_query(self) -> str:
+        """The FTS5 query of the rarest terms; empty if the library has none of them."""
+        asked, postings = list[str](), 0
+        for term in sorted(self.weights, key=lambda term: self.frequencies[term]):
+            postings += self.frequencies[term]
+            if len(asked) == MAX_ASKED_TERMS or (asked and postings > MAX_POSTINGS):
+                break
+            if self.frequencies[term]:
+                asked.append(f'"{term}"')
+        return " OR ".join(asked)
+
+
+class Vocabulary:
+    """How many passages have a term, remembered until the library changes."""
+
+    def __init__(self, store: StoreReader) -> None:
+        self._store = store
+        self._generation = -1
+        self._num_chunks = 0
+        self._known: dict[str, int] = {}
+
+    def question(self, query: str, history: Sequence[str] = ()) -> Question:
+        """The terms of a question; those of earlier ones count less."""
+        self._refresh()
+        own = tuple(terms(query))
+        turn_weights = dict.fromkeys(own, 1.0)
+        for weight, earlier in zip(HISTORY_WEIGHTS, reversed(history), strict=False):
+            for term in terms(earlier):
+                turn_weights.setdefault(term, weight)
+        frequencies = {term: self._frequency(term) for term in turn_weights}
+        weights = {term: weight * self.idf(frequencies[term]) for term, weight in turn_weights.items()}
+        return Question(own, weights, frequencies)
+
+    def idf(self, frequency: int) -> float:
+        """How much a term tells that so many passages have."""
+        return math.log(1 + (self._num_chunks - frequency + 0.5) / (frequency + 0.5))
+
+    def idf_of(self, term: str) -> float:
+        return self.idf(self._frequency(term))
+
+    def _frequency(self, term: str) -> int:
+        if term not in self._known:
+            self._known[term] = self._store.document_frequency(term)
+        return min(self._known[term], self._num_chunks)
+
+    def _refresh(self) -> None:
+        generation = self._store.generation()
+        if generation != self._generation:
+            self._num_chunks, self._known = self._store.num_chunks(), {}
+            self._generation = generation
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """How a passage matches a question, each from 0 to 1: BM25 over its bound, the share of the terms' weight that
+    is there, and the share of neighbouring pairs of terms that are neighbours there too."""
+
+    bm25: float
+    coverage: float
+    adjacency: float
+
+
+def match_all(question: Question, chunks: Iterable[ChunkRow]) -> list[Match]:
+    """Match passages with a question."""
+    split = [chunk.terms.split(" ") for chunk in chunks]
+    mean_length = sum(map(len, split)) / max(len(split), 1)
+    return [_match(question, words, mean_length) for words in split]
+
+
+def _match(question: Question, words: list[str], mean_length: float) -> Match:
+    counts = Counter(word for word in words if word in question.weights)
+    total = question.total_weight
+    if not counts or not total:
+        return Match(0.0, 0.0, 0.0)
+    norm = K1 * (1 - B + B * len(words) / mean_length)
+    bm25 = sum(question.weights[term] * count / (count + norm) for term, count in counts.items())
+    coverage = sum(question.weights[term] for term in counts)
+    return Match(bm25 / total, coverage / total, _adjacency(question, words, counts))
+
+
+def _adjacency(question: Question, words: list[str], counts: Counter[str]) -> float:
+    pairs = dict.fromkeys(pairwise(question.terms))
+    weights = {pair: question.weights[pair[0]] + question.weights[pair[1]] for pair in pairs}
+    wanted = {pair for pair in pairs if pair[0] in counts and pair[1] in counts}
+    found = wanted.intersection(pairwise(words)) if wanted else set()
+    total = sum(weights.values())
+    return sum(weights[pair] for pair in found) / total if total else 0.0

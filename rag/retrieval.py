@@ -1,0 +1,212 @@
+"""Passages for a question: by words and by meaning, always both, then one order.
+
+Each leg proposes candidates; each candidate is then scored by both legs, whichever proposed it. Ranks alone would do
+(reciprocal rank fusion), but a score says more: that a passage has every rare word of the question, or that nothing in
+the library is anywhere near it. `FUSION` holds the weights, tuned by `launch.py bench rag`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag.hits import Hit, Leg, touches
+from rag.keywords import Match, Question, Vocabulary, match_all
+from rag.rows import ChunkRow, DocumentRow, Filter
+from rag.store_reader import StoreReader
+from rag.vector_index import VectorIndex
+
+if TYPE_CHECKING:
+    from rag.embedding import Embedder
+
+EVERYTHING = Filter()
+CANDIDATES = 60  # of each leg
+RERANKED = 20
+HISTORY_SHARE = 0.3  # of the last question's vector in that of a follow-up
+MAX_MERGED = 3  # passages that become one hit
+SAME_TERMS = 0.9  # Jaccard similarity from which a passage repeats another
+MAX_DEVIATIONS = 12.0
+
+
+class Reranker(Protocol):
+    """Reads a question and a passage together, as a cross-encoder does."""
+
+    def score(self, query: str, passages: Sequence[str]) -> list[float]:
+        """How well each passage answers, from 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """The weight of each sign that a passage answers. The keyword ones lie between 0 and 1.
+
+    `similarity` counts the deviations of a passage's cosine from the mean of passages at large, so that an embedder
+    whose cosines are all alike weighs as much as one whose cosines are spread.
+    """
+
+    bm25: float
+    coverage: float
+    adjacency: float
+    similarity: float
+    name: float = 0.05
+
+
+FUSION = Fusion(bm25=1.0, coverage=0.3, adjacency=0.2, similarity=0.05)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A passage and what speaks for it."""
+
+    chunk: ChunkRow
+    match: Match
+    cosine: float
+    deviations: float
+    keyword_rank: int | None
+    dense_rank: int | None
+    is_named: bool = False
+
+
+class Retriever:
+    """Searches one library with one embedder; without vectors of it, by words alone."""
+
+    def __init__(
+        self,
+        store: StoreReader,
+        index: VectorIndex,
+        embedder: "Embedder",
+        *,
+        fusion: Fusion = FUSION,
+        reranker: Reranker | None = None,
+    ) -> None:
+        self._store, self._index, self._embedder = store, index, embedder
+        self._fusion, self._reranker = fusion, reranker
+        self.vocabulary = Vocabulary(store)
+
+    def search(self, query: str, k: int, *, allowed: Filter = EVERYTHING, history: Sequence[str] = ()) -> list[Hit]:
+        """The best passages, best first; equal ones once, neighbours as one."""
+        candidates = self.candidates(query, allowed=allowed, history=history)
+        scored = sorted(((self.score(candidate), candidate) for candidate in candidates), key=lambda pair: -pair[0])
+        if self._reranker is not None:
+            scored = self._rerank(self._reranker, query, scored)
+        contents = list({candidate.chunk.content_id for _, candidate in scored})
+        documents = self._store.documents_of_contents(contents, allowed)
+        return self._hits(scored, documents, k)
+
+    def candidates(self, query: str, *, allowed: Filter, history: Sequence[str] = ()) -> list[Candidate]:
+        """The passages that either leg proposes, each with the signs of both."""
+        question = self.vocabulary.question(query, history)
+        words = question.match_query()
+        by_words = self._store.keyword_search(words, CANDIDATES, allowed) if words else []
+        vector = self._query_vector(query, history)
+        ids = self._store.allowed_chunk_ids(allowed) if allowed else None
+        by_meaning = self._index.search(vector, CANDIDATES, ids)
+        mean, deviation = self._index.background(vector)
+        keyword_ranks = {id_: rank for rank, (id_, _) in enumerate(by_words, 1)}
+        dense_ranks = {id_: rank for rank, (id_, _) in enumerate(by_meaning, 1)}
+        chunks = list(self._store.chunks(list(keyword_ranks | dense_ranks)).values())
+        cosines = self._index.similarities(vector, [chunk.id for chunk in chunks])
+        named = self._named_contents(question)
+        return [
+            Candidate(
+                chunk,
+                match,
+                cosine,
+                max(-MAX_DEVIATIONS, min(MAX_DEVIATIONS, (cosine - mean) / deviation)),
+                keyword_ranks.get(chunk.id),
+                dense_ranks.get(chunk.id),
+                chunk.content_id in named,
+            )
+            for chunk, match, cosine in zip(chunks, match_all(question, chunks), cosines, strict=True)
+        ]
+
+    def score(self, candidate: Candidate) -> float:
+        """One number for what speaks for a passage."""
+        fusion, match = self._fusion, candidate.match
+        return (
+            fusion.bm25 * match.bm25
+            + fusion.coverage * match.coverage
+            + fusion.adjacency * match.adjacency
+            + fusion.similarity * candidate.deviations
+            + fusion.name * candidate.is_named
+        )
+
+    def _query_vector(self, query: str, history: Sequence[str]) -> NDArray[np.float32]:
+        """The question's vector, shape (D,); a follow-up leans towards the question before it."""
+        if not history:
+            return self._embedder.encode_queries([query])[0]
+        own, before = self._embedder.encode_queries([query, history[-1]])
+        mixed = own + HISTORY_SHARE * before
+        return mixed / max(float(np.linalg.norm(mixed)), 1e-9)
+
+    def _named_contents(self, question: Question) -> set[int]:
+        """The contents of documents whose file name the question says, but for its suffix."""
+        return set()
+
+    def _rerank(
+        self, reranker: Reranker, query: str, scored: Sequence[tuple[float, Candidate]]
+    ) -> list[tuple[float, Candidate]]:
+        """Let the reranker order the first ones; the others follow in theirs."""
+        head = [candidate for _, candidate in scored[:RERANKED]]
+        scores = reranker.score(query, [candidate.chunk.text for candidate in head])
+        first = sorted(zip(scores, head, strict=True), key=lambda pair: -pair[0])
+        return [*first, *((score - 10.0, candidate) for score, candidate in scored[RERANKED:])]
+
+    def _hits(
+        self,
+        scored: Iterable[tuple[float, Candidate]],
+        documents: Mapping[int, list[DocumentRow]],
+        k: int,
+    ) -> list[Hit]:
+        hits: list[Hit] = []
+        merged: list[int] = []
+        seen: list[frozenset[str]] = []
+        for score, candidate in scored:
+            words = frozenset(candidate.chunk.terms.split(" "))
+            is_repeated = any(len(words & other) >= SAME_TERMS * len(words | other) for other in seen)
+            if candidate.chunk.content_id not in documents or is_repeated:
+                continue
+            hit = _hit(candidate, documents[candidate.chunk.content_id][0], score)
+            near = next((i for i, other in enumerate(hits) if touches(hit, other) and merged[i] < MAX_MERGED), None)
+            if near is not None:
+                hits[near], merged[near] = self._merge(hits[near], hit), merged[near] + 1
+            elif len(hits) < k:
+                hits.append(hit)
+                merged.append(1)
+            else:
+                break
+            seen.append(words)
+        return hits
+
+    def _merge(self, hit: Hit, other: Hit) -> Hit:
+        """One hit for two passages that touch; it keeps what is said of the better one."""
+        start, end = min(hit.start, other.start), max(hit.end, other.end)
+        lines = sorted({*hit.lines, *other.lines}, key=lambda line: line.start)
+        page = hit.page if hit.start <= other.start else other.page
+        text = self._store.text(hit.content_id)[start:end]
+        return replace(hit, start=start, end=end, text=text, lines=tuple(lines), page=page)
+
+
+def _hit(candidate: Candidate, document: DocumentRow, score: float) -> Hit:
+    chunk = candidate.chunk
+    return Hit(
+        path=document.path,
+        collection=document.collection,
+        title=document.title,
+        kind=document.kind,
+        document_id=document.id,
+        content_id=chunk.content_id,
+        chunk_id=chunk.id,
+        page=chunk.page,
+        start=chunk.start,
+        end=chunk.end,
+        text=chunk.text,
+        headings=chunk.headings,
+        score=score,
+        legs={
+            "keyword": Leg(candidate.keyword_rank, candidate.match.bm25),
+            "dense": Leg(candidate.dense_rank, candidate.cosine),
+        },
+        lines=chunk.lines,
+    )
