@@ -18,7 +18,9 @@ MIN_WRAPPED_COLUMNS = 40  # a shorter line was ended on purpose
 TERMINAL = "。！？；.!?…:："
 CLOSERS = "\"'”’」』）)】》]*_"
 # A full stop ends a sentence before white space alone: 3.14 and example.com go on.
-SENTENCE_END = re.compile(rf"(?:[。！？；…]|[.!?](?=[.!?{re.escape(CLOSERS)}]{{0,8}}(?:\s|$)))[。！？；….!?]*[{re.escape(CLOSERS)}]*")
+SENTENCE_END = re.compile(
+    rf"(?:[。！？；…]|[.!?](?=[.!?{re.escape(CLOSERS)}]{{0,8}}(?:\s|$)))[。！？；….!?]*[{re.escape(CLOSERS)}]*"
+)
 ABBREVIATION = re.compile(
     r"(?:^|[\s(])(?:[A-Z]|e\.g|i\.e|cf|vs|etc|al|Mr|Mrs|Ms|Dr|Prof|St|Fig|Figs|Eq|Eqs|Sec|No|Vol|pp?|approx|ca|Inc|Ltd)\.$"
 )
@@ -61,7 +63,9 @@ def sentences(text: str, start: int = 0, end: int | None = None) -> Iterator[tup
     for line_start, line_end in _joined_lines(text, start, end):
         begin = line_start
         for match in SENTENCE_END.finditer(text, line_start, line_end):
-            if text[match.start()] == "." and ABBREVIATION.search(text, max(begin, match.start() - 12), match.start() + 1):
+            if text[match.start()] == "." and ABBREVIATION.search(
+                text, max(begin, match.start() - 12), match.start() + 1
+            ):
                 continue
             yield from _trimmed(text, begin, match.end())
             begin = match.end()
@@ -71,9 +75,7 @@ def sentences(text: str, start: int = 0, end: int | None = None) -> Iterator[tup
 class _Packer:
     """Puts units into passages, the fullest first."""
 
-    def __init__(
-        self, document: ParsedDocument, count_tokens: Callable[[str], int], target: int, maximum: int
-    ) -> None:
+    def __init__(self, document: ParsedDocument, count_tokens: Callable[[str], int], target: int, maximum: int) -> None:
         self.chunks: list[Chunk] = []
         self._document, self._count_tokens = document, count_tokens
         self._target, self._maximum = target, maximum
@@ -155,7 +157,9 @@ def _units(
         spans = list(split(text, paragraph_start, paragraph_end))
         for i, (unit_start, unit_end) in enumerate(spans):
             closes = i + 1 == len(spans)
-            num_tokens = count_tokens(text[unit_start:unit_end]) if unit_end - unit_start <= maximum * 40 else maximum + 1
+            num_tokens = (
+                count_tokens(text[unit_start:unit_end]) if unit_end - unit_start <= maximum * 40 else maximum + 1
+            )
             if num_tokens <= maximum:
                 yield Unit(unit_start, unit_end, num_tokens, closes)
             else:
@@ -233,4 +237,3 @@ def _longest_prefix(text: str, start: int, end: int, count_tokens: Callable[[str
         middle = (good + bad) // 2
         good, bad = (middle, bad) if count_tokens(text[start:middle]) <= maximum else (good, middle)
     return good
-

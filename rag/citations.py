@@ -9,6 +9,7 @@ negation must agree as well; where one does not, the sentence is unsupported, ho
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -155,7 +156,7 @@ def _sources(hits: Sequence[Hit], *, pairs: bool = True) -> list[_Source]:
     found: list[_Source] = []
     for hit in hits:
         spans = list(sentences(hit.text))
-        longer = [(one[0], other[1]) for one, other in zip(spans, spans[1:], strict=False)] if pairs else []
+        longer = [(one[0], other[1]) for one, other in pairwise(spans)] if pairs else []
         for start, end in [*spans, *longer]:
             text = hit.text[start:end]
             found.append(_Source(hit, hit.start + start, hit.start + end, text, frozenset(terms(text))))

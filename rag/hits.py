@@ -17,7 +17,11 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage that was found: characters [start, end) of its document's text."""
+    """A passage that was found: characters [start, end) of its document's text.
+
+    `coverage` is the share of the question's telling terms that it has, `deviations` how far its cosine stands out from
+    those of passages at large; `legs` says where each way of searching placed it.
+    """
 
     path: Path
     collection: str
@@ -32,6 +36,8 @@ class Hit:
     text: str
     headings: tuple[str, ...]
     score: float
+    coverage: float
+    deviations: float
     legs: Mapping[str, Leg]
     lines: tuple[Line, ...] = ()
 

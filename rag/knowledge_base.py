@@ -9,7 +9,7 @@ One program writes at a time, others may search. Its folder holds `library.db`, 
 which can be deleted, and `library.lock`.
 """
 
-import logging
+import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from core.errors import DataError
+from rag.citations import Answer, Attributor, Sentence
 from rag.documents import Box
+from rag.gate import Gate, null_deviations, null_queries
 from rag.hits import Hit
 from rag.indexing import AddReport, FileResult, Indexer, Job, Progress
+from rag.inventory import inventory
 from rag.parsing import is_supported, render_page
 from rag.retrieval import Reranker, Retriever
 from rag.rows import ChunkRow, DocumentRow, Filter
@@ -30,9 +33,8 @@ from rag.walk import absolute, walk
 if TYPE_CHECKING:
     from rag.embedding import Embedder
 
-logger = logging.getLogger(__name__)
-
 DEFAULT_COLLECTION = "default"
+NULL_PASSAGES = 400  # whose words make the meaningless questions
 
 
 class KnowledgeBase:
@@ -45,6 +47,8 @@ class KnowledgeBase:
         self._store = Store(self.folder)
         self._given_embedder, self._reranker = embedder, reranker
         self._parts: tuple[Embedder, VectorIndex, Retriever] | None = None
+        self._gate = Gate()
+        self._null: dict[tuple[Filter, str, int], float] = {}
         self._opening, self._adding = threading.Lock(), threading.Lock()
 
     def __enter__(self) -> Self:
@@ -198,6 +202,36 @@ class KnowledgeBase:
             None if after is None else int(after.timestamp() * 1e9),
         )
         return self._retriever.search(query, k, allowed=allowed, history=history)
+
+    def answerable(self, query: str, hits: Sequence[Hit], *, collections: Sequence[str] | None = None) -> bool:
+        """Whether the hits of a question, found in these collections, are likely to answer it."""
+        allowed = Filter(collections=None if collections is None else tuple(collections))
+        return bool(hits) and self._gate.probability(hits, self._null_deviations(allowed)) >= self._gate.threshold
+
+    def extract(self, query: str, hits: Sequence[Hit]) -> Answer:
+        """The sentences of the hits that are nearest to the question, as they stand: an answer without a model."""
+        return self._attributor().extract(query, hits)
+
+    def attribute(self, answer: str, hits: Sequence[Hit]) -> list[Sentence]:
+        """The sentences of an answer, each with the places that support it; one without citations has none."""
+        return self._attributor().attribute(answer, hits)
+
+    def inventory(self, query: str) -> str | None:
+        """The answer to a question about the files themselves ("how many", "which"); None for any other question."""
+        return inventory(query, self.documents())
+
+    def _attributor(self) -> Attributor:
+        embedder, _, retriever = self._open()
+        return Attributor(embedder, retriever.vocabulary.idf_of)
+
+    def _null_deviations(self, allowed: Filter) -> float:
+        """What the vectors of meaningless questions reach, measured anew when the library has grown by a fifth."""
+        size = int(math.log(max(self._store.num_chunks(), 1), 1.2))
+        key = (allowed, self.embedder.id, size)
+        if key not in self._null:
+            queries = null_queries(self._store.sample_texts(NULL_PASSAGES, allowed))
+            self._null[key] = null_deviations(self._retriever.best_deviations(queries, allowed))
+        return self._null[key]
 
     # Parts
 

@@ -132,6 +132,16 @@ class Retriever:
             + fusion.name * candidate.is_named
         )
 
+    def best_deviations(self, queries: Sequence[str], allowed: Filter = EVERYTHING) -> list[float]:
+        """How far the nearest passage of each query stands out from passages at large."""
+        ids = self._store.allowed_chunk_ids(allowed) if allowed else None
+        found: list[float] = []
+        for vector in self._embedder.encode_queries(queries) if queries else ():
+            nearest = self._index.search(vector, 1, ids)
+            mean, deviation = self._index.background(vector)
+            found += [(cosine - mean) / deviation for _, cosine in nearest]
+        return found
+
     def _query_vector(self, query: str, history: Sequence[str]) -> NDArray[np.float32]:
         """The question's vector, shape (D,); a follow-up leans towards the question before it."""
         if not history:
@@ -204,6 +214,8 @@ def _hit(candidate: Candidate, document: DocumentRow, score: float) -> Hit:
         text=chunk.text,
         headings=chunk.headings,
         score=score,
+        coverage=candidate.match.coverage,
+        deviations=candidate.deviations,
         legs={
             "keyword": Leg(candidate.keyword_rank, candidate.match.bm25),
             "dense": Leg(candidate.dense_rank, candidate.cosine),

@@ -109,6 +109,12 @@ class StoreReader:
         with self.database.read() as connection:
             return [_chunk(row) for row in connection.execute(f"{_CHUNKS} {where}", (document_id,))]
 
+    def sample_texts(self, limit: int, allowed: Filter) -> list[str]:
+        """The texts of some passages, spread over those that a search may find."""
+        ids = self.allowed_chunk_ids(allowed)
+        chosen = ids[np.unique(np.linspace(0, len(ids) - 1, min(limit, len(ids))).astype(np.int64))]
+        return [chunk.text for chunk in self.chunks(chosen.tolist()).values()]
+
     def num_chunks(self) -> int:
         with self.database.read() as connection:
             return int(connection.execute("SELECT count(*) FROM chunks").fetchone()[0])
