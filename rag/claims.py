@@ -9,7 +9,8 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _NAME = re.compile(r"(?<![\w'’])[A-Z][\w'’-]*\w|(?<![\w'’])[A-Z]{2,}")
 _HAN_NUMBER = re.compile("[〇零一二三四五六七八九十百千万亿两]{2,}|第[一二三四五六七八九十]")
 _NEGATION = re.compile(
-    r"\b(?:not|no|never|none|nobody|nothing|neither|nor|without|cannot|unable|fails? to|failed to|refused? to)\b|n['’]t\b"
+    r"\b(?:not|no|never|none|nobody|nothing|neither|nor|without|cannot|unable)\b"
+    r"|\b(?:fails?|failed|refuses?|refused) to\b|n['’]t\b"
     r"|不(?!仅|但|只|同|断|少|过)|没有|没能|未(?!来)|无法|并非|从未|绝非|毫无"
 )
 _OPPOSITES = tuple(

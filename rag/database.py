@@ -109,7 +109,6 @@ class Database:
             connection = self._writer or self._open_writer()
             connection.execute("BEGIN IMMEDIATE")
             try:
-                connection.execute("UPDATE settings SET value = value + 1 WHERE name = 'generation'")
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:

@@ -290,6 +290,7 @@ class KnowledgeBase:
             embedder, index, _ = self._open()
             if not self._store.setting("embedder"):
                 self._store.activate(embedder.id)
+            index.sync()
             report = Indexer(self._store, index, embedder).add(jobs, on_progress, should_stop)
             if self.embedder.id != embedder.id:  # it was changed meanwhile
                 self.change_embedder(self.embedder, should_stop=should_stop)

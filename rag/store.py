@@ -44,19 +44,19 @@ class Store(StoreReader):
             added = [_insert_chunk(connection, content_id, chunk, parsed) for chunk in chunks]
             _insert_vectors(connection, vectors.embedder_name, added, vectors.vectors)
             removed = _link(connection, file, collection, content_id=content_id)
-            return Change(_generation(connection), tuple(added), removed)
+            return Change(_next_generation(connection), tuple(added), removed)
 
     def link(self, file: FileState, collection: str, content_id: int) -> Change:
         """Add or replace a document whose bytes are known already."""
         with self.database.write() as connection:
             removed = _link(connection, file, collection, content_id=content_id)
-            return Change(_generation(connection), removed_ids=removed)
+            return Change(_next_generation(connection), removed_ids=removed)
 
     def fail(self, file: FileState, collection: str, error: str) -> Change:
         """Record that a file cannot be read; what an older version of it said goes."""
         with self.database.write() as connection:
             removed = _link(connection, file, collection, error=error)
-            return Change(_generation(connection), removed_ids=removed)
+            return Change(_next_generation(connection), removed_ids=removed)
 
     def rename(self, document_id: int, file: FileState) -> Change:
         """Give a document a new path, size and time; its passages stay."""
@@ -66,7 +66,7 @@ class Store(StoreReader):
                 (str(file.path), file.size_bytes, file.mtime_ns, document_id),
             )
             _name(connection, document_id, file.path)
-            return Change(_generation(connection))
+            return Change(_next_generation(connection))
 
     def move(self, document_ids: Iterable[int], collection: str) -> Change:
         """Put documents into another collection; one that holds the same path already keeps its own."""
@@ -74,7 +74,7 @@ class Store(StoreReader):
             target = _collection_id(connection, collection)
             rows = [(target, document_id) for document_id in document_ids]
             connection.executemany("UPDATE OR IGNORE documents SET collection_id = ? WHERE id = ?", rows)
-            return Change(_generation(connection))
+            return Change(_next_generation(connection))
 
     def remove(self, document_ids: Iterable[int]) -> Change:
         """Forget documents, and what only they said."""
@@ -86,7 +86,7 @@ class Store(StoreReader):
                 ).fetchone()
                 connection.execute("DELETE FROM name_terms WHERE rowid = ?", (document_id,))
                 contents |= {row[0]} if row and row[0] is not None else set()
-            return Change(_generation(connection), removed_ids=_drop_orphans(connection, contents))
+            return Change(_next_generation(connection), removed_ids=_drop_orphans(connection, contents))
 
     def add_vectors(self, embedder_name: str, chunk_ids: Sequence[int], vectors: Vectors) -> None:
         """Keep the vectors of another embedder; passages that went meanwhile are skipped."""
@@ -94,6 +94,7 @@ class Store(StoreReader):
             here = {id_ for (id_,) in in_parts(connection, "SELECT id FROM chunks WHERE id IN ({})", chunk_ids)}
             kept = [i for i, chunk_id in enumerate(chunk_ids) if chunk_id in here]
             _insert_vectors(connection, embedder_name, [chunk_ids[i] for i in kept], vectors[kept])
+            _next_generation(connection)
 
     def activate(self, embedder_name: str) -> bool:
         """Let one embedder answer and drop the others' vectors; False while passages lack its vectors."""
@@ -104,6 +105,7 @@ class Store(StoreReader):
             others = "SELECT id FROM embedders WHERE name != ?"
             connection.execute(f"DELETE FROM vectors WHERE embedder_id IN ({others})", (embedder_name,))
             connection.execute("DELETE FROM embedders WHERE name != ?", (embedder_name,))
+            _next_generation(connection)
             return True
 
     def set_setting(self, name: str, value: str) -> None:
@@ -131,8 +133,10 @@ class Store(StoreReader):
             connection.executemany(f"INSERT OR IGNORE INTO {table} ({column}, collection_id) VALUES (?, ?)", rows)
 
 
-def _generation(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT value FROM settings WHERE name = 'generation'").fetchone()[0])
+def _next_generation(connection: sqlite3.Connection) -> int:
+    """Count a change of documents, passages or vectors."""
+    sql = "UPDATE settings SET value = value + 1 WHERE name = 'generation' RETURNING value"
+    return int(connection.execute(sql).fetchone()[0])
 
 
 def _set(connection: sqlite3.Connection, name: str, value: str) -> None:

@@ -15,10 +15,6 @@ CAT = "# Cat\n\nThe cat sleeps on the warm oven all day.\n"
 RIVER = "# 河流\n\n长江是中国最长的河流，全长六千三百公里。\n"
 
 
-def outcomes(report: object) -> dict[str, int]:
-    return report.counts  # type: ignore[attr-defined]
-
-
 def names(kb: KnowledgeBase, query: str, **options: object) -> list[str]:
     return [hit.path.name for hit in kb.search(query, **options)]  # type: ignore[arg-type]
 
@@ -129,7 +125,8 @@ def test_a_watched_folder_is_followed(kb: KnowledgeBase, write: Write) -> None:
 
 
 def test_progress_is_told_and_stopping_keeps_what_was_done(kb: KnowledgeBase, write: Write) -> None:
-    folder = [write(f"{i}.md", f"# Note {i}\n\nText number {i}.\n") for i in range(12)][0].parent
+    for i in range(12):
+        folder = write(f"{i}.md", f"# Note {i}\n\nText number {i}.\n").parent
     told: list[int] = []
     report = kb.add([folder], on_progress=lambda progress: told.append(progress.done), should_stop=lambda: bool(told))
     assert report.was_stopped
@@ -162,7 +159,8 @@ def test_another_embedder_takes_over_when_every_passage_has_its_vector(kb: Knowl
 
 def test_a_search_works_while_files_are_added(kb: KnowledgeBase, write: Write) -> None:
     kb.add([write("lease.md", LEASE)])
-    folder = [write(f"more/{i}.md", f"# Note {i}\n\nText number {i}.\n") for i in range(30)][0].parent
+    for i in range(30):
+        folder = write(f"more/{i}.md", f"# Note {i}\n\nText number {i}.\n").parent
     adding = threading.Thread(target=kb.add, args=([folder],))
     adding.start()
     while adding.is_alive():
