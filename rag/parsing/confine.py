@@ -102,7 +102,9 @@ def _filter(architecture: int, refused: list[int]) -> bytes:
 
 
 def _guard(program: str | None) -> Callable[[str, tuple[Any, ...]], None]:
-    readable = tuple({str(Path(folder).resolve()) for folder in (sys.prefix, sys.base_prefix, _source_root(), *_stdlib())})
+    readable = tuple(
+        {str(Path(folder).resolve()) for folder in (sys.prefix, sys.base_prefix, _source_root(), *_stdlib())}
+    )
 
     def guard(event: str, args: tuple[Any, ...]) -> None:
         if event == "open":

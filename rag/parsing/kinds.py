@@ -124,7 +124,11 @@ def _refuse_others(head: bytes) -> None:
         raise DocumentError("it is an archive, and archives are not opened.", UNPACK)
     if head.startswith(PROGRAMS):
         raise DocumentError("it is a program and holds no text.", "Leave it out.")
-    if head.startswith(RECORDINGS) or head[4:8] == b"ftyp" or (head[:4] == b"RIFF" and head[8:12] in {b"WAVE", b"AVI "}):
+    if (
+        head.startswith(RECORDINGS)
+        or head[4:8] == b"ftyp"
+        or (head[:4] == b"RIFF" and head[8:12] in {b"WAVE", b"AVI "})
+    ):
         raise DocumentError("it is sound or film, and holds no text.", "Add its subtitles or a transcript.")
 
 
@@ -160,7 +164,9 @@ def _check_members(members: list[zipfile.ZipInfo], limits: Limits) -> None:
 
 def _package_kind(archive: zipfile.ZipFile, names: set[str]) -> str | None:
     if "[Content_Types].xml" in names:
-        kind = next((kind for folder, kind in OPEN_PACKAGES.items() if any(name.startswith(folder) for name in names)), None)
+        kind = next(
+            (kind for folder, kind in OPEN_PACKAGES.items() if any(name.startswith(folder) for name in names)), None
+        )
         if kind:
             _refuse_doctypes(archive, names)
         return kind

@@ -49,7 +49,9 @@ def read(source: Source, kind: str) -> ParsedDocument:
 
 def add_html(builder: TextBuilder, text: str) -> str:
     """Add what a reader of the page sees, and give its title."""
-    parser = lxml.html.HTMLParser(encoding="utf-8", no_network=True, huge_tree=False, remove_comments=True, remove_pis=True)
+    parser = lxml.html.HTMLParser(
+        encoding="utf-8", no_network=True, huge_tree=False, remove_comments=True, remove_pis=True
+    )
     content = DECLARATION.sub("", clean(text)).encode()
     try:
         root = lxml.html.document_fromstring(content, parser=parser)

@@ -122,8 +122,10 @@ class _Reading:
         if self._num_recognised:
             yield f"recognised by tesseract: {self._num_recognised} of {num_pages} pages"
         elif self._num_pictures or self._num_odd:
-            yield "tesseract is not installed; with it, pictures of text are read too" if not self._recogniser.program else (
-                "tesseract found no text there"
+            yield (
+                "tesseract is not installed; with it, pictures of text are read too"
+                if not self._recogniser.program
+                else ("tesseract found no text there")
             )
         if self._num_broken:
             yield f"damaged: {self._num_broken} of {num_pages} pages"
@@ -135,9 +137,14 @@ class _Reading:
             which = pages if self._num_pictures == num_pages else f"{self._num_pictures} of its {num_pages} pages"
             return DocumentError(f"{which} {'is an image' if num_pages == 1 else 'are images'} without text.", INSTALL)
         if self._num_pictures:
-            return DocumentError(f"{pages} {'is an image' if num_pages == 1 else 'are images'} in which tesseract finds no text.", "Leave it out.")
+            return DocumentError(
+                f"{pages} {'is an image' if num_pages == 1 else 'are images'} in which tesseract finds no text.",
+                "Leave it out.",
+            )
         if self._num_broken:
-            return DocumentError(f"{pages} cannot be opened: the PDF is damaged.", "Print it to a new PDF, and add that.")
+            return DocumentError(
+                f"{pages} cannot be opened: the PDF is damaged.", "Print it to a new PDF, and add that."
+            )
         return DocumentError(f"{pages} {'has' if num_pages == 1 else 'have'} no text.", "Leave it out.")
 
     def _recognised(self, page: pypdfium2.PdfPage) -> list[PageLine]:
@@ -161,7 +168,9 @@ def _text_lines(page: pypdfium2.PdfPage, size: tuple[float, float]) -> list[Page
     try:
         place = _Place(page, size)
         characters = _characters(textpage)
-        lines = [line for start, end in _line_spans(characters) if (line := place.line(textpage, characters, start, end))]
+        lines = [
+            line for start, end in _line_spans(characters) if (line := place.line(textpage, characters, start, end))
+        ]
     finally:
         textpage.close()
     return joined_in_row(lines)
@@ -195,9 +204,7 @@ class _Place:
         self._sides = [ctypes.c_double() for _ in range(4)]
         self._loose = pdfium.FS_RECTF()
 
-    def line(
-        self, textpage: pypdfium2.PdfTextPage, characters: Sequence[str], start: int, end: int
-    ) -> PageLine | None:
+    def line(self, textpage: pypdfium2.PdfTextPage, characters: Sequence[str], start: int, end: int) -> PageLine | None:
         """Characters [start, end) as a line; None when nothing of it is on the page."""
         while start < end and characters[start].isspace():
             start += 1
@@ -213,12 +220,16 @@ class _Place:
             return None
         left, bottom, right, top = sides
         pieces = self._words(textpage, characters, start, end, text) if self._is_upended(box, text) else []
-        return PageLine(text, left, -top, right, -bottom, box, self._font_size(textpage, start), None, pieces, is_hyphenated)
+        return PageLine(
+            text, left, -top, right, -bottom, box, self._font_size(textpage, start), None, pieces, is_hyphenated
+        )
 
     def _is_upended(self, box: Box, text: str) -> bool:
         return self._is_rotated or (len(text) > 2 and box.bottom - box.top > 1.5 * (box.right - box.left))
 
-    def _bounds(self, textpage: pypdfium2.PdfTextPage, start: int, end: int) -> tuple[float, float, float, float] | None:
+    def _bounds(
+        self, textpage: pypdfium2.PdfTextPage, start: int, end: int
+    ) -> tuple[float, float, float, float] | None:
         """Left, bottom, right and top of the characters, in the page's space."""
         left, top, right, bottom = self._sides
         rects = []

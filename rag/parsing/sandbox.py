@@ -226,7 +226,9 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         with path.open("rb") as file:
             yield file
     except OSError as exc:
-        raise DocumentError(f"{shown(path)} cannot be read: {exc.strerror}.", "Check the path and your rights.") from exc
+        raise DocumentError(
+            f"{shown(path)} cannot be read: {exc.strerror}.", "Check the path and your rights."
+        ) from exc
 
 
 def _environment() -> dict[str, str]:

@@ -84,10 +84,13 @@ def _xls_sheets(source: Source) -> Iterator[tuple[str, Iterator[list[str]]]]:
     try:
         book = xlrd.open_workbook(file_contents=source.content, logfile=io.StringIO(), on_demand=True)
     except xlrd.XLRDError as exc:
-        raise DocumentError(f"it is an Excel file that cannot be read ({exc}).", "Save it as XLSX and add that.") from exc
+        raise DocumentError(
+            f"it is an Excel file that cannot be read ({exc}).", "Save it as XLSX and add that."
+        ) from exc
     for sheet in book.sheets():
-        yield sheet.name, (
-            [_old_words(cell, book.datemode) for cell in sheet.row(i)[:MAX_COLUMNS]] for i in range(sheet.nrows)
+        yield (
+            sheet.name,
+            ([_old_words(cell, book.datemode) for cell in sheet.row(i)[:MAX_COLUMNS]] for i in range(sheet.nrows)),
         )
 
 
