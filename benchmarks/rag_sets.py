@@ -193,6 +193,16 @@ def tune(parts: Iterable[Signs], steps: int = 400, rate: float = 0.5) -> Fusion:
     return Fusion(**{sign: round(float(weight), 4) for sign, weight in zip(SIGNS[:5], found, strict=False)})
 
 
+def tuned(parts: Sequence[tuple[Signs, Sequence[Question]]]) -> Fusion:
+    """The weights that fit the tuning halves of some sets."""
+    halves = []
+    for signs, questions in parts:
+        rows = np.array([not question.reports for question in questions])
+        kept = (signs.signs[rows], signs.is_there[rows], signs.gold[rows])
+        halves.append(Signs(*kept, signs.keyword_ranks[rows], signs.dense_ranks[rows]))
+    return tune(halves)
+
+
 def shuffled_passages(passages: Sequence[str], count: int) -> list[str]:
     """Passages of as many sentences taken at random: a large corpus with the words' own frequencies."""
     draw = random.Random(0)  # noqa: S311 - a seeded draw

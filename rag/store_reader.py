@@ -109,11 +109,13 @@ class StoreReader:
         with self.database.read() as connection:
             return [_chunk(row) for row in connection.execute(f"{_CHUNKS} {where}", (document_id,))]
 
-    def sample_texts(self, limit: int, allowed: Filter) -> list[str]:
-        """The texts of some passages, spread over those that a search may find."""
+    def sample_chunks(self, limit: int, allowed: Filter) -> list[ChunkRow]:
+        """Some passages, spread over those that a search may find."""
         ids = self.allowed_chunk_ids(allowed)
+        if not len(ids):
+            return []
         chosen = ids[np.unique(np.linspace(0, len(ids) - 1, min(limit, len(ids))).astype(np.int64))]
-        return [chunk.text for chunk in self.chunks(chosen.tolist()).values()]
+        return list(self.chunks(chosen.tolist()).values())
 
     def num_chunks(self) -> int:
         with self.database.read() as connection:
@@ -226,6 +228,10 @@ def _document(row: tuple[Any, ...]) -> DocumentRow:
 
 def _chunk(row: tuple[Any, ...]) -> ChunkRow:
     fields = [*row]
-    fields[5] = tuple(json.loads(row[5]))
-    fields[7] = tuple(Line(start, end, page, Box(*sides)) for start, end, page, *sides in json.loads(row[7]))
+    fields[5] = tuple(json.loads(row[5])) if row[5] != "[]" else ()
+    fields[7] = (
+        ()
+        if row[7] == "[]"
+        else tuple(Line(start, end, page, Box(*sides)) for start, end, page, *sides in json.loads(row[7]))
+    )
     return ChunkRow(*fields)

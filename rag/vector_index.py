@@ -24,7 +24,7 @@ from rag.store_reader import StoreReader
 logger = logging.getLogger(__name__)
 
 FILE = "vectors.cache"
-SAMPLE = 2048  # vectors that tell how similar a query is to anything at all
+SAMPLE = 1024  # vectors that tell how similar a query is to anything at all
 
 
 class VectorIndex:
