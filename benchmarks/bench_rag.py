@@ -58,7 +58,7 @@ def _quality(arguments: Namespace, folder: Path, embedder: "Embedder", peer: "Em
         figures |= _legs(name, found, signs[name], corpora[name], fusions[name], peer)
     figures |= _across(sets, corpora, fusions)
     figures |= _traditional(sets, corpora, fusions)
-    figures |= measure_refusals(folder, sets, embedder)
+    figures |= measure_refusals(folder, sets, embedder, tune=arguments.tune)
     figures |= measure_citations(sets, corpora)
     for corpus in corpora.values():
         corpus.close()

@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,7 @@ import numpy as np
 from benchmarks.rag_sets import CHINESE, Corpus, Question, QuestionSet, table
 from rag.chunking import sentences
 from rag.citations import Attributor
-from rag.gate import Gate, null_deviations, null_queries
-from rag.hits import Hit
+from rag.gate import Gate, Signs, null_deviations, null_queries
 from rag.retrieval import EVERYTHING
 from rag.text import terms
 
@@ -20,71 +20,95 @@ if TYPE_CHECKING:
     from rag.embedding import Embedder
 
 ASKED = 150  # questions of each kind
+ANSWERED, OF_OTHERS, MISLEADING = "answered", "of other articles", "made to mislead"
+OTHER = {"xquad.en": "xquad.zh", "xquad.zh": "xquad.en"}  # parallel sets
 ANSWERS = 200
 FALSE = 100
 SHOWN = 5
 
 
-def measure_refusals(folder: Path, sets: dict[str, QuestionSet], embedder: "Embedder") -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question asked of half the articles: of which kind it is, and what the gate sees; None without hits."""
+
+    label: str
+    kind: str
+    signs: Signs | None
+
+
+def measure_refusals(folder: Path, sets: dict[str, QuestionSet], embedder: "Embedder", *, tune: bool) -> dict[str, Any]:
     """How often the gate refuses: questions that are answered, that ask of articles which are not there, and that were
     written to look answerable and are not (SQuAD 2.0)."""
+    gate = fit_gate(ask_half(folder / "tune", sets, embedder, half=0)) if tune else Gate()
+    asked = ask_half(folder / "report", sets, embedder, half=1)
+    refused: dict[tuple[str, str], list[bool]] = {}
+    for each in asked:
+        is_refused = each.signs is None or gate.probability(each.signs) < gate.threshold
+        refused.setdefault((each.label, each.kind), []).append(is_refused)
     rows: list[Sequence[Any]] = [("refusals", "asked", "refused", "precision", "recall")]
     found: dict[str, Any] = {}
-    for name, questions in sets.items():
-        corpus = half_corpus(folder / f"half-{name}", questions, embedder)
-        groups = question_groups(questions)
-        refused = {kind: share_refused(corpus, asked) for kind, asked in groups.items() if asked}
-        false = refused["answered"]
-        for kind, share in refused.items():
-            of_refusals = share / max(share + false, 1e-9)
-            figures = {"refused": round(share, 3), "precision": round(of_refusals, 3), "recall": round(share, 3)}
-            if kind == "answered":
-                figures = {"refused": round(share, 3)}
-            found[f"{name}, {kind}"] = figures
-            rows.append(
-                (
-                    f"{name}, {kind}",
-                    len(groups[kind]),
-                    *(figures.get(key, "") for key in ("refused", "precision", "recall")),
-                )
-            )
-        corpus.close()
+    for (label, kind), group in refused.items():
+        share, false = float(np.mean(group)), float(np.mean(refused[label, ANSWERED]))
+        figures: dict[str, Any] = {"refused": round(share, 3)}
+        if kind != ANSWERED:
+            figures |= {"precision": round(share / max(share + false, 1e-9), 3), "recall": round(share, 3)}
+        found[f"{label}, {kind}"] = figures
+        rows.append(
+            (f"{label}, {kind}", len(group), *(figures.get(key, "") for key in ("refused", "precision", "recall")))
+        )
     print(table(rows), "\n")
     return {"refusals": found}
 
 
-def half_corpus(folder: Path, found: QuestionSet, embedder: "Embedder") -> Corpus:
-    """The articles that report, alone: what the others ask is not there."""
-    kept = [text for text, article in zip(found.passages, found.articles, strict=True) if article % 2]
-    return Corpus(folder, embedder, kept)
+def ask_half(folder: Path, sets: dict[str, QuestionSet], embedder: "Embedder", *, half: int) -> list[Asked]:
+    """Ask libraries that hold only the articles of even (0) or odd (1) number, also in the other language."""
+    asked: list[Asked] = []
+    for name, found in sets.items():
+        kept = [text for text, article in zip(found.passages, found.articles, strict=True) if article % 2 == half]
+        corpus = Corpus(folder / name, embedder, kept)
+        passages = [chunk.text for chunk in corpus.store.sample_chunks(400, EVERYTHING)]
+        null = null_deviations(corpus.retriever.best_deviations(null_queries(passages)))
+        for label, questions in ((name, found), (f"{OTHER.get(name)} on {name}", sets.get(OTHER.get(name, "")))):
+            for kind, group in question_groups(questions, half).items() if questions else ():
+                for question in group:
+                    hits = corpus.retriever.search(question.text, SHOWN)
+                    asked.append(Asked(label, kind, Signs.of(question.text, hits, null) if hits else None))
+        corpus.close()
+    return asked
 
 
-def question_groups(found: QuestionSet) -> dict[str, list[Question]]:
-    """Questions on the articles that report: answered, and not; and on the articles that are not there."""
+def question_groups(found: QuestionSet, half: int) -> dict[str, list[Question]]:
+    """Questions on the articles of a half: answered, and not; and on the other articles."""
     draw = random.Random(0)  # noqa: S311 - a seeded draw
-    answerable = found.answerable()
-    groups = {
-        "answered": [question for question in answerable if question.reports],
-        "of other articles": [question for question in answerable if not question.reports],
-        "made to mislead": [question for question in found.questions if question.is_impossible and question.reports],
-    }
-    return {kind: draw.sample(asked, min(ASKED, len(asked))) for kind, asked in groups.items()}
+    groups: dict[str, list[Question]] = {ANSWERED: [], OF_OTHERS: [], MISLEADING: []}
+    for question in found.questions:
+        if not question.is_impossible:
+            groups[ANSWERED if question.article % 2 == half else OF_OTHERS].append(question)
+        elif question.article % 2 == half:
+            groups[MISLEADING].append(question)
+    return {kind: draw.sample(group, min(ASKED, len(group))) for kind, group in groups.items()}
 
 
-def gate_signs(corpus: Corpus, questions: Sequence[Question]) -> list[list[Hit]]:
-    return [corpus.retriever.search(question.text, SHOWN) for question in questions]
+def fit_gate(asked: Sequence[Asked]) -> Gate:
+    """A logistic regression: answered questions against those of other articles."""
+    seen = [(each.signs, each.kind == ANSWERED) for each in asked if each.signs and each.kind != MISLEADING]
+    own = [([1.0, signs.score, signs.excess], right) for signs, right in seen if not signs.is_foreign]
+    foreign = [([1.0, signs.excess], right) for signs, right in seen if signs.is_foreign]
+    gate = Gate(*_logistic_regression(own), *_logistic_regression(foreign))
+    print(f"{gate}\n")
+    return gate
 
 
-def null_of(corpus: Corpus) -> float:
-    """What meaningless questions reach in this corpus."""
-    queries = null_queries([chunk.text for chunk in corpus.store.sample_chunks(400, EVERYTHING)])
-    return null_deviations(corpus.retriever.best_deviations(queries))
-
-
-def share_refused(corpus: Corpus, questions: Sequence[Question]) -> float:
-    gate, null = Gate(), null_of(corpus)
-    refused = [gate.probability(hits, null) < gate.threshold for hits in gate_signs(corpus, questions)]
-    return float(np.mean(refused))
+def _logistic_regression(samples: Sequence[tuple[list[float], bool]]) -> list[float]:
+    """Weights by Newton's method, with a little shrinkage."""
+    signs, right = np.array([row for row, _ in samples]), np.array([float(label) for _, label in samples])
+    weights = np.zeros(signs.shape[1])
+    for _ in range(20):
+        chances = 1 / (1 + np.exp(-signs @ weights))
+        slope = signs.T @ (right - chances) - 0.1 * weights
+        curve = (signs * (chances * (1 - chances))[:, None]).T @ signs + 0.1 * np.eye(len(weights))
+        weights += np.linalg.solve(curve, slope)
+    return [round(float(weight), 3) for weight in weights]
 
 
 def measure_citations(sets: dict[str, QuestionSet], corpora: dict[str, Corpus]) -> dict[str, Any]:

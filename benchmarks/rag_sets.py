@@ -131,7 +131,7 @@ class Corpus:
             for j, candidate in enumerate(row):
                 match: Match = candidate.match
                 signs[i, j, :4] = match.bm25, match.coverage, match.proximity, match.adjacency
-                signs[i, j, 4:] = candidate.deviations, candidate.is_named
+                signs[i, j, 4:] = candidate.deviations, candidate.named
                 is_there[i, j] = True
                 if candidate.chunk.id == question.gold + 1:
                     gold[i], keyword_ranks[i] = j, candidate.keyword_rank or MISSED

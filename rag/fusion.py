@@ -17,8 +17,12 @@ HAN_SHARE = 0.5  # of a question's letters, from which it is Chinese
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A passage and what speaks for it. `deviations` counts how far its cosine lies above that of passages at large,
-    so that an embedder whose cosines are all alike weighs as much as one whose cosines are spread."""
+    """A passage and what speaks for it.
+
+    `deviations` counts how far its cosine lies above that of passages at large, so that an embedder whose cosines are
+    all alike weighs as much as one whose cosines are spread; `named` is the share of the question that is its file's
+    name.
+    """
 
     chunk: ChunkRow
     match: Match
@@ -26,7 +30,7 @@ class Candidate:
     deviations: float
     keyword_rank: int | None
     dense_rank: int | None
-    is_named: bool = False
+    named: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Fusion:
     proximity: float
     adjacency: float
     similarity: float
-    name: float = 0.05
+    name: float = 0.5
 
     def score(self, candidate: Candidate) -> float:
         """How much speaks for a passage."""
@@ -49,7 +53,7 @@ class Fusion:
             + self.proximity * match.proximity
             + self.adjacency * match.adjacency
             + self.similarity * max(-MAX_DEVIATIONS, min(MAX_DEVIATIONS, candidate.deviations))
-            + self.name * candidate.is_named
+            + self.name * candidate.named
         )
 
 

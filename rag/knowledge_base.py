@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 from core.errors import DataError
 from rag.citations import Answer, Attributor, Sentence
 from rag.documents import Box
-from rag.gate import Gate, null_deviations, null_queries
+from rag.gate import Gate, Signs, null_deviations, null_queries
 from rag.hits import Hit
 from rag.indexing import AddReport, FileResult, Indexer, Job, Progress
 from rag.inventory import inventory
@@ -207,7 +207,10 @@ class KnowledgeBase:
     def answerable(self, query: str, hits: Sequence[Hit], *, collections: Sequence[str] | None = None) -> bool:
         """Whether the hits of a question, found in these collections, are likely to answer it."""
         allowed = Filter(collections=None if collections is None else tuple(collections))
-        return bool(hits) and self._gate.probability(hits, self._null_deviations(allowed)) >= self._gate.threshold
+        if not hits:
+            return False
+        signs = Signs.of(query, hits, self._null_deviations(allowed))
+        return self._gate.probability(signs) >= self._gate.threshold
 
     def extract(self, query: str, hits: Sequence[Hit]) -> Answer:
         """The sentences of the hits that are nearest to the question, as they stand: an answer without a model."""

@@ -25,7 +25,6 @@ CANDIDATES = 60  # of each leg
 RERANKED = 20
 HISTORY_SHARE = 0.3  # of the last question's vector in that of a follow-up
 MAX_MERGED = 3  # passages that become one hit
-SAME_TERMS = 0.9  # Jaccard similarity from which a passage repeats another
 
 
 class Reranker(Protocol):
@@ -84,7 +83,7 @@ class Retriever:
                 (cosine - mean) / deviation,
                 keyword_ranks.get(chunk.id),
                 dense_ranks.get(chunk.id),
-                chunk.content_id in named,
+                named.get(chunk.content_id, 0.0),
             )
             for chunk, match, cosine in zip(chunks, match_all(question, chunks), cosines, strict=True)
         ]
@@ -107,12 +106,15 @@ class Retriever:
         mixed = own + HISTORY_SHARE * before
         return mixed / max(float(np.linalg.norm(mixed)), 1e-9)
 
-    def _named_contents(self, question: Question) -> set[int]:
-        """The contents of the documents whose file name the question says."""
+    def _named_contents(self, question: Question) -> dict[int, float]:
+        """The contents of the documents whose file name the question says, and the name's share of the question."""
         asked = " OR ".join(f'"{term}"' for term in dict.fromkeys(question.terms))
-        wanted = set(question.terms)
         named = self._store.named(asked) if asked else []
-        return {content_id for content_id, name_terms in named if wanted >= set(name_terms)}
+        return {
+            content_id: sum(question.weights[term] for term in name_terms) / (question.total_weight or 1.0)
+            for content_id, name_terms in named
+            if name_terms <= question.weights.keys()
+        }
 
     def _rerank(
         self, reranker: Reranker, query: str, scored: Sequence[tuple[float, Candidate]]
@@ -131,11 +133,9 @@ class Retriever:
     ) -> list[Hit]:
         hits: list[Hit] = []
         merged: list[int] = []
-        seen: list[frozenset[str]] = []
+        seen: set[str] = set()
         for score, candidate in scored:
-            words = frozenset(candidate.chunk.terms.split(" "))
-            is_repeated = any(len(words & other) >= SAME_TERMS * len(words | other) for other in seen)
-            if candidate.chunk.content_id not in documents or is_repeated:
+            if candidate.chunk.content_id not in documents or candidate.chunk.terms in seen:
                 continue
             hit = _hit(candidate, documents[candidate.chunk.content_id][0], score)
             near = next((i for i, other in enumerate(hits) if touches(hit, other) and merged[i] < MAX_MERGED), None)
@@ -146,7 +146,7 @@ class Retriever:
                 merged.append(1)
             else:
                 break
-            seen.append(words)
+            seen.add(candidate.chunk.terms)
         return hits
 
     def _merge(self, hit: Hit, other: Hit) -> Hit:

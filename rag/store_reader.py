@@ -144,12 +144,12 @@ class StoreReader:
         with self.database.read() as connection:
             return connection.execute(sql, (query, *(values if allowed else ()), limit)).fetchall()
 
-    def named(self, query: str) -> list[tuple[int, list[str]]]:
+    def named(self, query: str) -> list[tuple[int, set[str]]]:
         """The contents of documents whose file name matches an FTS5 query, and the terms of the name."""
         sql = """SELECT d.content_id, n.terms FROM name_terms n JOIN documents d ON d.id = n.rowid
             WHERE name_terms MATCH ? AND d.content_id IS NOT NULL ORDER BY rank LIMIT 50"""
         with self.database.read() as connection:
-            return [(content_id, names.split()) for content_id, names in connection.execute(sql, (query,))]
+            return [(content_id, set(names.split())) for content_id, names in connection.execute(sql, (query,))]
 
     def generation(self) -> int:
         """The number of transactions so far."""
