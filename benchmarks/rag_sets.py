@@ -65,9 +65,9 @@ class QuestionSet:
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """What the candidates of each question show, padded: C candidates of Q questions, of 6 signs each."""
+    """What the candidates of each question show, padded: C candidates of Q questions, of 7 signs each."""
 
-    signs: Floats  # [Q, C, 6] as in SIGNS
+    signs: Floats  # [Q, C, 7] as in SIGNS
     is_there: NDArray[np.bool_]  # [Q, C]
     gold: NDArray[np.int64]  # [Q] the candidate that is right, or -1
     keyword_ranks: Ranks
@@ -81,7 +81,7 @@ class Signs:
         return np.where(self.gold >= 0, places, MISSED)
 
 
-SIGNS = ("bm25", "coverage", "proximity", "adjacency", "similarity", "name")
+SIGNS = ("bm25", "coverage", "proximity", "adjacency", "similarity", "characters", "name")
 
 
 def weights_of(fusion: Fusion) -> Floats:
@@ -131,7 +131,7 @@ class Corpus:
             for j, candidate in enumerate(row):
                 match: Match = candidate.match
                 signs[i, j, :4] = match.bm25, match.coverage, match.proximity, match.adjacency
-                signs[i, j, 4:] = candidate.deviations, candidate.named
+                signs[i, j, 4:] = candidate.deviations, match.characters, candidate.named
                 is_there[i, j] = True
                 if candidate.chunk.id == question.gold + 1:
                     gold[i], keyword_ranks[i] = j, candidate.keyword_rank or MISSED
@@ -175,8 +175,8 @@ def gain(better: Floats, worse: Floats) -> tuple[float, float, float]:
 def tune(parts: Iterable[Signs], steps: int = 400, rate: float = 0.5) -> Fusion:
     """Fusion weights by a softmax over the candidates of each question, each set weighing the same."""
     usable = [(part, part.gold >= 0) for part in parts]
-    scale = np.array([1.0, 1.0, 1.0, 1.0, 0.1, 0.0])
-    weights = np.array([5.0, 1.0, 1.0, 1.0, 5.0, 0.0])
+    scale = np.array([1.0, 1.0, 1.0, 1.0, 0.1, 1.0, 0.0])
+    weights = np.array([5.0, 1.0, 1.0, 1.0, 5.0, 1.0, 0.0])
     moment = np.zeros_like(weights)
     for _ in range(steps):
         gradient = np.zeros_like(weights)
@@ -190,7 +190,7 @@ def tune(parts: Iterable[Signs], steps: int = 400, rate: float = 0.5) -> Fusion:
         moment = 0.9 * moment + gradient
         weights = np.maximum(weights + rate * moment, 0.0)
     found = weights * scale / max(weights[0], 1e-9)
-    return Fusion(**{sign: round(float(weight), 4) for sign, weight in zip(SIGNS[:5], found, strict=False)})
+    return Fusion(**{sign: round(float(weight), 4) for sign, weight in zip(SIGNS[:6], found, strict=False)})
 
 
 def tuned(parts: Sequence[tuple[Signs, Sequence[Question]]]) -> Fusion:

@@ -42,7 +42,8 @@ class Fusion:
     proximity: float
     adjacency: float
     similarity: float
-    name: float = 0.5
+    characters: float = 0.0
+    name: float = 1.0
 
     def score(self, candidate: Candidate) -> float:
         """How much speaks for a passage."""
@@ -52,14 +53,14 @@ class Fusion:
             + self.coverage * match.coverage
             + self.proximity * match.proximity
             + self.adjacency * match.adjacency
+            + self.characters * match.characters
             + self.similarity * max(-MAX_DEVIATIONS, min(MAX_DEVIATIONS, candidate.deviations))
             + self.name * candidate.named
         )
 
 
-LATIN = Fusion(bm25=1.0, coverage=0.05, proximity=0.8, adjacency=0.25, similarity=0.05)
-# Chinese terms are pairs of characters: that two follow each other says no more than that they are there.
-HAN = Fusion(bm25=1.0, coverage=0.8, proximity=1.5, adjacency=0.0, similarity=0.05)
+LATIN = Fusion(bm25=1.0, coverage=0.245, proximity=1.083, adjacency=0.605, similarity=0.094)
+HAN = Fusion(bm25=1.0, coverage=1.6, proximity=1.3, adjacency=0.0, similarity=0.11, characters=1.8)
 
 
 def fusion_for(query: str) -> Fusion:
