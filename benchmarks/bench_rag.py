@@ -47,15 +47,21 @@ def run(arguments: Namespace) -> dict[str, Any]:
 
 def _quality(arguments: Namespace, folder: Path, embedder: "Embedder", peer: "Embedder | None") -> dict[str, Any]:
     from benchmarks.rag_answers import measure_citations, measure_refusals
-    from benchmarks.rag_sets import SETS, Corpus, read_set
+    from benchmarks.rag_sets import CHINESE, SETS, Corpus, read_set
+    from benchmarks.rag_sets import figures as measures
 
     sets = {name: read_set(arguments.sets / file) for name, file in SETS.items()}
     corpora = {name: Corpus(folder / name, embedder, found.passages) for name, found in sets.items()}
     signs = {name: corpus.signs(sets[name].answerable()) for name, corpus in corpora.items()}
     fusions = _fusions(sets, signs, tune=arguments.tune)
     figures: dict[str, Any] = {}
+    reported: dict[str, dict[str, Ranks]] = {}
     for name, found in sets.items():
-        figures |= _legs(name, found, signs[name], corpora[name], fusions[name], peer)
+        reported[name] = _legs(name, found, signs[name], fusions[name], peer)
+        figures |= {name: {leg: measures(ranks) for leg, ranks in reported[name].items()}}
+        figures |= _gains(name, [reported[name]])
+    for language, is_chinese in (("English", False), ("Chinese", True)):
+        figures |= _gains(language, [ranks for name, ranks in reported.items() if (name in CHINESE) == is_chinese])
     figures |= _across(sets, corpora, fusions)
     figures |= _traditional(sets, corpora, fusions)
     figures |= measure_refusals(folder, sets, embedder, tune=arguments.tune)
@@ -81,12 +87,12 @@ def _fusions(sets: "dict[str, QuestionSet]", signs: "dict[str, Signs]", *, tune:
 
 
 def _legs(
-    name: str, found: "QuestionSet", signs: "Signs", corpus: "Corpus", fusion: "Fusion", peer: "Embedder | None"
-) -> dict[str, Any]:
-    """The table of one question set: each leg, both, and the bound, on the half that reports."""
+    name: str, found: "QuestionSet", signs: "Signs", fusion: "Fusion", peer: "Embedder | None"
+) -> "dict[str, Ranks]":
+    """Print the table of one question set; the ranks by each leg, both, and the bound, on the half that reports."""
     import numpy as np
 
-    from benchmarks.rag_sets import exact_ranks, figures, gain, reciprocal, table
+    from benchmarks.rag_sets import exact_ranks, figures, table
 
     questions = found.answerable()
     reports = np.array([question.reports for question in questions])
@@ -101,22 +107,30 @@ def _legs(
         gold = [question.gold for question in questions]
         ranks["dense, peer"] = exact_ranks(queries, peer.encode_passages(found.passages), gold)
     reported = {leg: places[reports] for leg, places in ranks.items()}
-    everything = {leg: figures(places) for leg, places in reported.items()}
-    rows = [(name, *next(iter(everything.values())), f"{int(reports.sum())} questions")]
-    rows += [(leg, *values.values(), _spread(ranks[leg], reports)) for leg, values in everything.items()]
+    rows = [(name, "R@1", "R@5", "R@10", "MRR", f"{int(reports.sum())} questions")]
+    rows += [(leg, *map(str, figures(reported[leg]).values()), _spread(ranks[leg])) for leg in ranks]
     print(table(rows))
-    gains = {}
-    for leg in ("BM25", "dense"):
-        both = reported["hybrid"], reported[leg]
+    return reported
+
+
+def _gains(label: str, sets: "list[dict[str, Ranks]]") -> dict[str, Any]:
+    """What both legs together gain over each, on all questions of some sets."""
+    import numpy as np
+
+    from benchmarks.rag_sets import gain, reciprocal
+
+    found = {}
+    for leg in ("BM25", "dense", *({"dense, peer"} & sets[0].keys())):
+        both = [np.concatenate([ranks[way] for ranks in sets]) for way in ("hybrid", leg)]
         first = gain(*((places <= 1).astype(float) for places in both))
         mrr = gain(*map(reciprocal, both))
-        gains[leg] = {"R@1": first, "MRR": mrr}
-        print(f"hybrid - {leg}: R@1 {_interval(first)}, MRR {_interval(mrr)}")
+        found[leg] = {"R@1": first, "MRR": mrr}
+        print(f"{label}: hybrid - {leg}: R@1 {_interval(first)}, MRR {_interval(mrr)}")
     print()
-    return {name: everything, f"{name} hybrid gains, 95 %": gains}
+    return {f"{label}, gains of hybrid with 95 %": found}
 
 
-def _spread(ranks: "Ranks", reports: Any) -> str:
+def _spread(ranks: "Ranks") -> str:
     """The figures of all questions, tuning ones too: those that other systems are compared with."""
     from benchmarks.rag_sets import figures
 
