@@ -59,8 +59,8 @@ class Fusion:
         )
 
 
-LATIN = Fusion(bm25=1.0, coverage=0.245, proximity=1.083, adjacency=0.605, similarity=0.094)
-HAN = Fusion(bm25=1.0, coverage=1.6, proximity=1.3, adjacency=0.0, similarity=0.11, characters=1.8)
+LATIN = Fusion(bm25=1.0, coverage=0.412, proximity=1.235, adjacency=0.704, similarity=0.12)
+HAN = Fusion(bm25=1.0, coverage=1.902, proximity=1.606, adjacency=0.67, similarity=0.161, characters=2.141)
 
 
 def fusion_for(query: str) -> Fusion:
