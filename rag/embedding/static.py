@@ -1,0 +1,114 @@
+"""The embedded embedder: one vector a token, their mean the text's, by numpy and `tokenizers` alone.
+
+A folder holds `config.json`, `tokenizer.json` and `embedding.safetensors` with `rows`, int8 (V, D), and
+`scales`, fp16 (V,): the vector of token v is scales[v] · rows[v], and its length is the token's weight.
+Trained by `recipes/embedder`. No attention, so a text of any length costs a look-up and a sum a token.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from tokenizers import Tokenizer
+
+from core.errors import ModelError
+from core.files import read_bytes, read_json_object
+from rag.text import fold
+
+FORMAT: Final = "astrai-static-embedder"
+VERSION: Final = 1
+CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE = "config.json", "tokenizer.json", "embedding.safetensors"
+REMEDY: Final = "Clone the repository again, or choose another embedder."
+# Vectors of so many tokens are summed at once: they fit the processor's cache.
+BLOCK_TOKENS: Final = 4096
+
+
+class StaticEmbedder:
+    """Texts to vectors by a table, whatever their length."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises ModelError for a folder that is incomplete, too large or inconsistent."""
+        config = read_json_object(folder / CONFIG_FILE, ModelError, REMEDY)
+        if config.get("format") != FORMAT or config.get("version") != VERSION:
+            raise ModelError(f"{folder} is {config.get('format')!r} {config.get('version')!r}, not {FORMAT} 1.", REMEDY)
+        weights, tokenizer = _read(folder / WEIGHTS_FILE), _read(folder / TOKENIZER_FILE)
+        self._tokenizer = _tokenizer(tokenizer)
+        self._rows, self._scales = _table(weights, self._tokenizer.get_vocab_size())
+        if self._rows.shape[1] != config.get("dim"):
+            raise ModelError(f"{WEIGHTS_FILE} has {self._rows.shape[1]} columns, not {config.get('dim')!r}.", REMEDY)
+        digest = hashlib.sha256(weights + tokenizer).hexdigest()
+        self.id = f"static-{VERSION}-{digest[:16]}"
+        self.vocab_size: int = self._rows.shape[0]
+        self.dim: int = self._rows.shape[1]
+
+    def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of unit length, shape (len(texts), dim); zeros where no token is known."""
+        encodings = self._tokenizer.encode_batch_fast([fold(text) for text in texts], add_special_tokens=False)
+        sums = np.zeros((len(texts), self.dim), np.float32)
+        start = 0
+        while start < len(texts):  # as many texts as make a block, and one at least
+            end, num_tokens = start, 0
+            while end < len(texts) and (end == start or num_tokens + len(encodings[end]) <= BLOCK_TOKENS):
+                num_tokens += len(encodings[end])
+                end += 1
+            self._sum([encodings[index].ids for index in range(start, end)], sums[start:end])
+            start = end
+        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+        return np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0)
+
+    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """As `encode_passages`: one table serves both."""
+        return self.encode_passages(texts)
+
+    def count_tokens(self, text: str) -> int:
+        """Words and pieces of words, punctuation aside."""
+        return len(self._tokenizer.encode(fold(text), add_special_tokens=False))
+
+    def _sum(self, ids: list[list[int]], sums: NDArray[np.float32]) -> None:
+        """Add each text's token vectors into its row of `sums`."""
+        filled = [index for index, row in enumerate(ids) if row]
+        if not filled:
+            return
+        flat = np.concatenate([np.asarray(ids[index], np.int64) for index in filled])
+        starts = np.cumsum([0, *(len(ids[index]) for index in filled[:-1])])
+        vectors = self._rows[flat] * self._scales[flat, None]  # (tokens, D)
+        sums[filled] = np.add.reduceat(vectors, starts, axis=0)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_bytes(path)
+    except OSError as exc:
+        raise ModelError(f"{path} cannot be read: {exc}.", REMEDY) from exc
+
+
+def _tokenizer(content: bytes) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_buffer(content)
+    except Exception as exc:  # the library raises bare Exception
+        raise ModelError(f"{TOKENIZER_FILE} cannot be read: {exc}.", REMEDY) from exc
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _table(content: bytes, vocab_size: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Rows (V, D) and scales (V,) with V = vocab_size."""
+    try:
+        tensors = safetensors.numpy.load(content)
+        rows, scales = tensors["rows"], tensors["scales"]
+    except (SafetensorError, KeyError, ValueError, TypeError) as exc:
+        raise ModelError(f"{WEIGHTS_FILE} cannot be read: {exc}.", REMEDY) from exc
+    if rows.dtype != np.int8 or rows.ndim != 2 or scales.dtype != np.float16 or scales.shape != rows.shape[:1]:
+        shapes = f"rows {rows.dtype} {rows.shape} and scales {scales.dtype} {scales.shape}"
+        raise ModelError(f"{WEIGHTS_FILE} holds {shapes}, not int8 (V, D) and float16 (V,).", REMEDY)
+    if rows.shape[0] != vocab_size or rows.shape[1] == 0:
+        raise ModelError(f"{WEIGHTS_FILE} has {rows.shape[0]} rows for {vocab_size} tokens.", REMEDY)
+    if not np.isfinite(scales).all():
+        raise ModelError(f"{WEIGHTS_FILE} has {np.count_nonzero(~np.isfinite(scales))} scales not finite.", REMEDY)
+    return rows, scales.astype(np.float32)

@@ -1,0 +1,1 @@
+"""The embedded bilingual embedder: what it is trained on and how."""
