@@ -66,6 +66,7 @@ class FlexAttention:
         from torch.nn.attention.flex_attention import create_block_mask
 
         time = visibility.num_tokens
+
         def sees(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
             return visibility.sees(row, query, key)
 

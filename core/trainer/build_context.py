@@ -99,8 +99,9 @@ def build_context(
         reward=reward,
     )
     strategy.prepare(context)
-    if context.reference is not None:
-        context.reference.compiles_blocks = model.compiles_blocks
+    for other in (context.reference, context.value):
+        if other is not None:
+            other.checkpoints_blocks, other.compiles_blocks = model.checkpoints_blocks, model.compiles_blocks
     context.parallel = _bind(context)
     context.optimizers = build_optimizers(context.trained, config, device)
     seed_rank(config.seed, context.step, ranks)
