@@ -3,6 +3,7 @@
 AssistantError
 ├── ConfigError        a setting that is unknown, out of range or in conflict with another
 ├── DataError          a file or row that cannot be read or used
+│   └── DocumentError  a document that gives no text
 ├── ModelError         a model folder that is missing something, has wrong shapes or is unsafe
 ├── GenerationError    a request that the engine cannot serve (context too long, bad sampling)
 │   ├── BusyError      too many requests wait already
@@ -31,6 +32,10 @@ class ConfigError(AssistantError):
 
 class DataError(AssistantError):
     """A file or row cannot be read or used."""
+
+
+class DocumentError(DataError):
+    """A document gives no text: damaged, protected, too large or of a kind that is not read."""
 
 
 class ModelError(AssistantError):
