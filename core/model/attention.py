@@ -33,21 +33,23 @@ class AttentionCache(Protocol):
         """The last layer is done: the new tokens are of the past now."""
 
 
-def choose_attention(visibility: Visibility, batch: int, dtype: torch.dtype, *, compiles: bool = False) -> RowAttention:
+def choose_attention(
+    visibility: Visibility, batch: int, *, head_dim: int, dtype: torch.dtype, compiles: bool = False
+) -> RowAttention:
     """The attention of `batch` whole rows in this arithmetic, as in training: a token sees what `visibility` says.
 
     On a CPU blocks of queries; on a GPU torch's fused kernels, by document where rows hold several. What those do
-    not know (branches, or another arithmetic) goes through FlexAttention where the caller is compiled, else through
-    a mask.
+    not know (branches, or another arithmetic) goes through FlexAttention where the caller is compiled for CUDA, else
+    through a mask: on a CPU torch's FlexAttention has no backward pass.
     """
     if visibility.device.type == "cpu" and dtype in (torch.float32, torch.float64):
         plan = plan_blocks(visibility, batch)
         return lambda q, k, v: block_attention(q, k, v, plan)
     if visibility.is_causal:
         return partial(attention, mask=None)
-    if can_use_documents(visibility, dtype):
-        return DocumentAttention(visibility, batch)
-    if compiles:
+    if can_use_documents(visibility, head_dim, dtype):
+        return DocumentAttention(visibility, batch, dtype)
+    if compiles and visibility.device.type == "cuda":
         return FlexAttention(visibility, batch)
     return partial(attention, mask=visibility.mask())
 

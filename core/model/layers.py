@@ -17,6 +17,9 @@ from core.model.fused import Rotary, can_fuse, norm_mlp, norm_qkv
 from core.model.rope import apply_rotary
 from core.model.row_attention import RowAttention
 
+# Of the blocks' code by torch.compile.
+MAX_TRANSLATIONS = 32
+
 
 class RMSNorm(nn.Module):
     """x / rms(x) * weight over the last dimension, the mean square in fp32 (Zhang & Sennrich 2019)."""
@@ -151,6 +154,14 @@ class Block(nn.Module):
 
 @functools.cache
 def compiled_block() -> Callable[[Block, Tensor, AttentionInput], Tensor]:
-    """`Block.compute` by torch.compile, once for the blocks of all models."""
+    """`Block.compute` by torch.compile, once for the blocks of all models.
+
+    Policy, reference and value model, with gradient and without, in one length and in many, are a translation each;
+    beyond torch's 8 it would go on untranslated. Gradients leave block by block, so DDP's own cuts are not wanted.
+    """
+    import torch._dynamo as dynamo
+
+    dynamo.config.recompile_limit = max(dynamo.config.recompile_limit, MAX_TRANSLATIONS)
+    dynamo.config.optimize_ddp = False
     compiled: Callable[[Block, Tensor, AttentionInput], Tensor] = torch.compile(Block.compute)
     return compiled

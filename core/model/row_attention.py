@@ -18,18 +18,25 @@ RowAttention = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 # Rows of a batch hold changing numbers of documents; compiled code meets few lengths of their table.
 TABLE_STEP = 256
+# What FlashAttention-2 asks for.
+MAX_HEAD_DIM, AMPERE = 256, (8, 0)
 
 
-def can_use_documents(visibility: Visibility, dtype: torch.dtype) -> bool:
-    """Whether FlashAttention's kernel for sequences of many lengths serves: on CUDA, in half precision."""
-    is_half = dtype in (torch.bfloat16, torch.float16)
-    return visibility.device.type == "cuda" and is_half and visibility.branch_ids is None
+def can_use_documents(visibility: Visibility, head_dim: int, dtype: torch.dtype) -> bool:
+    """Whether FlashAttention's kernel for sequences of many lengths serves: in halves, on CUDA from Ampere on."""
+    device = visibility.device
+    if device.type != "cuda" or visibility.branch_ids is not None or dtype not in (torch.bfloat16, torch.float16):
+        return False
+    return head_dim % 8 == 0 and head_dim <= MAX_HEAD_DIM and torch.cuda.get_device_capability(device) >= AMPERE
 
 
 class DocumentAttention:
-    """Each document of each row as a sequence of its own (Dao 2023, FlashAttention-2)."""
+    """Each document of each row as a sequence of its own (Dao 2023, FlashAttention-2), computed in `dtype`.
 
-    def __init__(self, visibility: Visibility, batch: int) -> None:
+    What comes in may be wider: quantised layers give fp32 where autocast would have given halves.
+    """
+
+    def __init__(self, visibility: Visibility, batch: int, dtype: torch.dtype) -> None:
         time, device = visibility.num_tokens, visibility.device
         starts = visibility.first_keys()
         starts = torch.zeros(batch, time, device=device) if starts is None else starts
@@ -37,17 +44,17 @@ class DocumentAttention:
         size = -(-(len(begins) + 1) // TABLE_STEP) * TABLE_STEP
         self.begins = torch.full((size,), batch * time, dtype=torch.int32, device=device)  # beyond: empty documents
         self.begins[: len(begins)] = begins
-        self.longest = time
+        self.longest, self.dtype = time, dtype
         self._attend = _varlen_attention()
         self.window = (-1 if visibility.window is None else visibility.window - 1, 0)
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         batch, _, time, _ = q.shape
-        q, k, v = (part.transpose(1, 2).flatten(0, 1) for part in (q, k, v))  # (N, H or K, D)
+        parts = (part.to(self.dtype).transpose(1, 2).flatten(0, 1) for part in (q, k, v))  # (N, H or K, D)
         result: Tensor = self._attend(
-            q, k, v, self.begins, self.begins, self.longest, self.longest, window_size=self.window
+            *parts, self.begins, self.begins, self.longest, self.longest, window_size=self.window
         )
-        return torch.unflatten(result, 0, (batch, time)).transpose(1, 2)
+        return torch.unflatten(result, 0, (batch, time)).transpose(1, 2).to(v.dtype)
 
 
 @functools.cache

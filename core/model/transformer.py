@@ -79,7 +79,13 @@ class Backbone(nn.Module):
         else:
             end = time if document_ids is None else min(time, self.config.max_position_embeddings)
             visibility = Visibility(time, device, window, document_ids, branch_ids, position_ids)
-            rows = choose_attention(visibility, batch, _compute_dtype(x), compiles=self.compiles_blocks)
+            rows = choose_attention(
+                visibility,
+                batch,
+                head_dim=self.config.head_dim,
+                dtype=_compute_dtype(x),
+                compiles=self.compiles_blocks,
+            )
             angles = self._cos_sin(end, time, position_ids, device)
             shared = AttentionInput(*angles, rows=rows, compiles=self.compiles_blocks)
         is_checkpointed = self.checkpoints_blocks and torch.is_grad_enabled()

@@ -89,7 +89,7 @@ def test_only_blocks_of_one_document_go_without_a_mask_over_all_their_keys() -> 
 def test_a_row_on_a_cpu_is_cut_into_blocks_and_gives_what_the_mask_gives() -> None:
     inputs = operands()
     visibility = Visibility(TIME, torch.device("cpu"), document_ids=DOCUMENTS)
-    ours = choose_attention(visibility, BATCH, torch.float64)(*inputs)
+    ours = choose_attention(visibility, BATCH, head_dim=inputs[0].shape[-1], dtype=torch.float64)(*inputs)
     expected = attention(*inputs, visibility.mask())
     torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-12)
     assert "BlockAttention" in type(ours.grad_fn).__name__

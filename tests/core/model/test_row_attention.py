@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from core.model.attention import attention, choose_attention
-from core.model.row_attention import TABLE_STEP, DocumentAttention, FlexAttention
+from core.model.row_attention import TABLE_STEP, DocumentAttention, FlexAttention, can_use_documents
 from core.model.visibility import Visibility
 from tests.core.model.test_block_attention import BATCH, TIME, VISIBILITIES
 
@@ -49,15 +49,52 @@ def test_flex_attention_equals_the_mask(name: str) -> None:
 
 
 def test_documents_become_sequences_with_empty_ones_to_fill_the_table() -> None:
-    chosen = DocumentAttention(visibility_of("documents", "cpu"), BATCH)
+    chosen = DocumentAttention(visibility_of("documents", "cpu"), BATCH, torch.bfloat16)
     assert chosen.begins[:7].tolist() == [0, 37, 42, 62, 74, 82, 90]
     assert set(chosen.begins[8:].tolist()) == {BATCH * TIME}
     assert len(chosen.begins) == TABLE_STEP
-    assert DocumentAttention(visibility_of("window", "cpu"), BATCH).begins[:4].tolist() == [0, 37, 74, 111]
+    windows = DocumentAttention(visibility_of("window", "cpu"), BATCH, torch.bfloat16)
+    assert windows.begins[:4].tolist() == [0, 37, 74, 111]
+
+
+def test_attention_by_document_takes_what_is_wider_and_gives_it_back_as_it_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Layers that bitsandbytes holds in 4 bits give fp32 in spite of autocast."""
+    seen: list[torch.dtype] = []
+
+    def kernel(q: Tensor, k: Tensor, v: Tensor, *_: object, **__: object) -> Tensor:
+        seen.extend((q.dtype, k.dtype, v.dtype))
+        return q
+
+    attend = DocumentAttention(visibility_of("documents", "cpu"), BATCH, torch.bfloat16)
+    monkeypatch.setattr(attend, "_attend", kernel)
+    q, k, v = operands("cpu", torch.float32)
+    torch.testing.assert_close(attend(q, k, v), q.bfloat16().float())
+    assert seen == [torch.bfloat16] * 3
+
+
+@pytest.mark.parametrize(
+    ("capability", "head_dim", "dtype", "expected"),
+    [
+        ((9, 0), 64, torch.bfloat16, True),
+        ((8, 0), 128, torch.float16, True),
+        ((7, 5), 64, torch.bfloat16, False),
+        ((9, 0), 20, torch.bfloat16, False),
+        ((9, 0), 512, torch.bfloat16, False),
+        ((9, 0), 64, torch.float32, False),
+    ],
+)
+def test_attention_by_document_is_for_cards_heads_and_types_that_have_the_kernel(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], head_dim: int, dtype: torch.dtype, expected: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    visibility = Visibility(TIME, torch.device("cuda"))
+    assert can_use_documents(visibility, head_dim, dtype) == expected
 
 
 def chosen(device: str, dtype: torch.dtype, name: str, *, compiles: bool = False) -> object:
-    return choose_attention(visibility_of(name, device), BATCH, dtype, compiles=compiles)
+    return choose_attention(visibility_of(name, device), BATCH, head_dim=DIM, dtype=dtype, compiles=compiles)
 
 
 def test_beside_the_blocks_a_cpu_takes_a_mask_where_one_is_needed() -> None:
@@ -66,7 +103,9 @@ def test_beside_the_blocks_a_cpu_takes_a_mask_where_one_is_needed() -> None:
     assert masked.keywords["mask"].shape == (BATCH, 1, TIME, TIME)
     assert isinstance(causal, partial)
     assert causal.keywords == {"mask": None}
-    assert isinstance(chosen("cpu", torch.bfloat16, "branches", compiles=True), FlexAttention)
+    assert isinstance(chosen("cpu", torch.bfloat16, "branches", compiles=True), partial), (
+        "it has no backward pass there"
+    )
 
 
 @pytest.mark.gpu
@@ -81,7 +120,7 @@ def test_a_gpu_takes_the_kernel_that_knows_what_is_seen() -> None:
 @pytest.mark.parametrize("name", [name for name in VISIBILITIES if "branches" not in name])
 def test_attention_by_document_equals_the_mask_with_gradients(name: str) -> None:
     visibility, inputs = visibility_of(name, "cuda"), operands("cuda", torch.bfloat16)
-    found = result_and_gradients(DocumentAttention(visibility, BATCH)(*inputs), inputs)
+    found = result_and_gradients(DocumentAttention(visibility, BATCH, torch.bfloat16)(*inputs), inputs)
     for mine, expected in zip(found, _in_double(visibility, inputs), strict=True):
         torch.testing.assert_close(mine.double(), expected, rtol=2e-2, atol=2e-2)
 
