@@ -60,8 +60,8 @@ class Fusion:
 
 
 # Both sum to the same without the vectors, as the gate compares scores.
-LATIN = Fusion(bm25=1.0, coverage=0.412, proximity=1.235, adjacency=0.704, similarity=0.12)
-HAN = Fusion(bm25=0.458, coverage=0.871, proximity=0.735, adjacency=0.307, similarity=0.074, characters=0.98)
+LATIN = Fusion(bm25=1.0, coverage=1.006, proximity=1.631, adjacency=0.933, similarity=0.189)
+HAN = Fusion(bm25=0.654, coverage=1.174, proximity=0.999, adjacency=0.395, similarity=0.114, characters=1.349)
 
 
 def fusion_for(query: str) -> Fusion:
