@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from app.answers import NUM_NEAREST, DocumentAnswers, Grounds
 from app.i18n import t
 from app.models import ModelHolder, ModelState
-from app.passages import cited_markdown, extract_markdown, lines_markdown, source_numbers, sources_markdown, to_markdown
+from app.passages import (
+    cited_markdown,
+    extract_markdown,
+    lines_markdown,
+    nearest_markdown,
+    source_numbers,
+    sources_markdown,
+    to_markdown,
+)
 from core.errors import AssistantError
 
 if TYPE_CHECKING:
@@ -153,7 +161,7 @@ class Assistant:
 def refusal(grounds: Grounds, collections: Sequence[str], language: str) -> str:
     """That the documents do not answer, and what comes nearest."""
     names = to_markdown(", ".join(collections))
-    nearest = sources_markdown(grounds.hits[:NUM_NEAREST], {}, language)
+    nearest = nearest_markdown(grounds.hits[:NUM_NEAREST], language)
     hint = t("ask_without", language)
     if not nearest:
         return f"{t('not_found', language, collections=names)} {hint}"

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from app.i18n import LANGUAGES, preferred_language, t
-from app.library import MAX_COPIED_BYTES, Library
+from app.library import COPIES, MAX_COPIED_BYTES, Library
 from app.passages import context_html
 from core.errors import AssistantError, DataError
 
@@ -86,7 +86,7 @@ def _boxes(library: Library, document_id: int, start: int, end: int) -> "list[tu
 
     chunks = library.open().chunks(document_id)
     lines = {line for chunk in chunks if chunk.start < end and start < chunk.end for line in chunk.lines}
-    return passage_boxes(sorted(lines, key=lambda line: line.start), start, end)
+    return passage_boxes(sorted(lines, key=lambda line: line.start), start, end, library.open().text(document_id))
 
 
 def _passage(library: Library, document_id: int, start: int, end: int, language: str) -> str:
@@ -94,12 +94,16 @@ def _passage(library: Library, document_id: int, start: int, end: int, language:
     text = library.open().text(document_id)
     if not 0 <= start < end <= len(text):
         raise DataError(f"{document.path.name} changed since this was written.", "Ask again.")
-    pages = list(dict.fromkeys(page for page, _ in _boxes(library, document_id, start, end)))[:MAX_PAGES]
+    boxes = _boxes(library, document_id, start, end)
+    pages = list(dict.fromkeys(page for page, _ in boxes))[:MAX_PAGES]
+    top = min((box.top for page, box in boxes if page in pages[:1]), default=0.0)
     title = f"<h2>{html.escape(document.path.name)}</h2>"
     number = [t("page", language, page=page) for page in pages[:1]]
-    where = " · ".join(map(html.escape, (document.collection, *number, str(document.path.parent))))
+    is_copy = document.path.is_relative_to(library.folder / COPIES)
+    folder = [] if is_copy else [str(document.path.parent)]
+    where = " · ".join(map(html.escape, (document.collection, *number, *folder)))
     images = "".join(
-        f'<img class="page" alt="{t("page", language, page=page)}" '
+        f'<img class="page" data-top="{top if page == pages[0] else 0:.1f}" alt="{t("page", language, page=page)}" '
         f'src="/library/page/{document_id}/{start}/{end}/{page}.png">'
         for page in pages
     )

@@ -116,6 +116,11 @@ def extract_markdown(sentences: Sequence["Sentence"]) -> str:
     return "\n\n".join(quotes)
 
 
+def nearest_markdown(hits: Sequence["Hit"], language: str) -> str:
+    """A numbered list of passages."""
+    return "\n".join(_source_line(hit, number, language) for number, hit in enumerate(hits, 1))
+
+
 def sources_markdown(hits: Sequence["Hit"], numbers: dict[int, int], language: str) -> str:
     """A list of passages, the cited ones first with their numbers."""
     ordered = sorted(hits, key=lambda hit: numbers.get(hit.chunk_id, len(numbers) + 1))
@@ -140,9 +145,10 @@ def _shortened(text: str, *, from_end: bool = False) -> str:
 
 def marked(text: str, query: str) -> str:
     """Text as HTML, with the words of a question marked where they stand."""
-    pattern = "|".join(map(re.escape, sorted(_words(query), key=len, reverse=True)))
-    if not pattern:
+    words = _words(query)
+    if not words:
         return html.escape(text)
+    pattern = "|".join(word if HAN.match(word) else rf"\b{word}\w{{0,3}}\b" for word in sorted(words, key=len)[::-1])
     parts: list[str] = []
     last = 0
     for match in re.finditer(pattern, text, re.IGNORECASE):

@@ -127,7 +127,7 @@ def theme() -> gr.themes.Base:
 
 
 def style() -> str:
-    return (STATIC / "style.css").read_text(encoding="utf-8")
+    return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in ("style.css", "library.css"))
 
 
 def head() -> str:

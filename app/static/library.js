@@ -1,6 +1,7 @@
 // The library's own parts: dropped files, the table's choice, and the dialog that shows a passage.
 const astrai = (() => {
   const language = () => document.querySelector("#language input:checked")?.value ?? "";
+  const PIXELS_PER_POINT = 2; // of the pictures of pages
   const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
   // All files below what was dropped, with their path within it.
@@ -92,7 +93,12 @@ const astrai = (() => {
     close.addEventListener("click", () => dialog.close());
     dialog.replaceChildren(close, content);
     if (!dialog.open) dialog.showModal();
-    content.querySelector("#passage")?.scrollIntoView({ block: "center" });
+    const image = content.querySelector("img.page");
+    if (!image) content.querySelector("#passage")?.scrollIntoView({ block: "center" });
+    image?.addEventListener("load", () => {
+      const top = Number(image.dataset.top) * PIXELS_PER_POINT * image.clientHeight / image.naturalHeight;
+      dialog.scrollTop = image.offsetTop + top - dialog.clientHeight / 3;
+    });
   };
   addEventListener("click", (event) => {
     const link = event.target.closest?.("a[href^='/library/passage/'], a[href='#no-source']");

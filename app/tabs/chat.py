@@ -50,9 +50,7 @@ class ChatTab:
             layout="bubble",
         )
         self.status = gr.HTML("", elem_id="status")
-        self.collections = gr.Dropdown(
-            [], multiselect=True, show_label=False, container=False, elem_id="collections", visible=False
-        )
+        self.collections = gr.Dropdown([], multiselect=True, elem_id="collections", visible=False)
         self.composer = gr.Textbox(
             show_label=False,
             lines=1,
@@ -124,8 +122,7 @@ class ChatTab:
         choices = [(f"{name} · {count}", name) for name, count in counts.items() if count]
         known = {name for _, name in choices}
         kept = [name for name in chosen or [] if name in known]
-        label = t("ask_in", language)
-        return gr.update(choices=choices, value=kept, visible=bool(choices), label=label, info=None)
+        return gr.update(choices=choices, value=kept, visible=bool(choices), label=t("ask_in", language))
 
     def report_model(self, language: str) -> Iterator[str]:
         """The line under the conversation while the model loads, then that it is ready."""
@@ -207,6 +204,7 @@ class ChatTab:
     def texts(self, language: str) -> Updates:
         """What each component with text shows in a language."""
         labels = {
+            self.collections: "ask_in",
             self.settings: "sampling",
             self.temperature: "temperature",
             self.top_p: "top_p",
