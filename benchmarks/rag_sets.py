@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag.documents import Chunk, ParsedDocument
+from rag.fusion import Fusion
 from rag.keywords import Match
-from rag.retrieval import EVERYTHING, Fusion, Retriever
+from rag.retrieval import EVERYTHING, Retriever
 from rag.rows import Embedded, FileState
 from rag.store import Store
 from rag.vector_index import VectorIndex
@@ -64,9 +65,9 @@ class QuestionSet:
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """What the candidates of each question show, padded: C candidates of Q questions, of 5 signs each."""
+    """What the candidates of each question show, padded: C candidates of Q questions, of 6 signs each."""
 
-    signs: Floats  # [Q, C, 5] as in SIGNS
+    signs: Floats  # [Q, C, 6] as in SIGNS
     is_there: NDArray[np.bool_]  # [Q, C]
     gold: NDArray[np.int64]  # [Q] the candidate that is right, or -1
     keyword_ranks: Ranks
@@ -80,7 +81,7 @@ class Signs:
         return np.where(self.gold >= 0, places, MISSED)
 
 
-SIGNS = ("bm25", "coverage", "adjacency", "similarity", "name")
+SIGNS = ("bm25", "coverage", "proximity", "adjacency", "similarity", "name")
 
 
 def weights_of(fusion: Fusion) -> Floats:
@@ -129,7 +130,8 @@ class Corpus:
         for i, (question, row) in enumerate(zip(questions, rows, strict=True)):
             for j, candidate in enumerate(row):
                 match: Match = candidate.match
-                signs[i, j] = match.bm25, match.coverage, match.adjacency, candidate.deviations, candidate.is_named
+                signs[i, j, :4] = match.bm25, match.coverage, match.proximity, match.adjacency
+                signs[i, j, 4:] = candidate.deviations, candidate.named
                 is_there[i, j] = True
                 if candidate.chunk.id == question.gold + 1:
                     gold[i], keyword_ranks[i] = j, candidate.keyword_rank or MISSED
@@ -173,8 +175,8 @@ def gain(better: Floats, worse: Floats) -> tuple[float, float, float]:
 def tune(parts: Iterable[Signs], steps: int = 400, rate: float = 0.5) -> Fusion:
     """Fusion weights by a softmax over the candidates of each question, each set weighing the same."""
     usable = [(part, part.gold >= 0) for part in parts]
-    scale = np.array([1.0, 1.0, 1.0, 0.1, 1.0])
-    weights = np.array([5.0, 1.0, 1.0, 5.0, 0.0])
+    scale = np.array([1.0, 1.0, 1.0, 1.0, 0.1, 0.0])
+    weights = np.array([5.0, 1.0, 1.0, 1.0, 5.0, 0.0])
     moment = np.zeros_like(weights)
     for _ in range(steps):
         gradient = np.zeros_like(weights)
@@ -188,7 +190,17 @@ def tune(parts: Iterable[Signs], steps: int = 400, rate: float = 0.5) -> Fusion:
         moment = 0.9 * moment + gradient
         weights = np.maximum(weights + rate * moment, 0.0)
     found = weights * scale / max(weights[0], 1e-9)
-    return Fusion(**{sign: round(float(weight), 4) for sign, weight in zip(SIGNS[:4], found, strict=False)})
+    return Fusion(**{sign: round(float(weight), 4) for sign, weight in zip(SIGNS[:5], found, strict=False)})
+
+
+def tuned(parts: Sequence[tuple[Signs, Sequence[Question]]]) -> Fusion:
+    """The weights that fit the tuning halves of some sets."""
+    halves = []
+    for signs, questions in parts:
+        rows = np.array([not question.reports for question in questions])
+        kept = (signs.signs[rows], signs.is_there[rows], signs.gold[rows])
+        halves.append(Signs(*kept, signs.keyword_ranks[rows], signs.dense_ranks[rows]))
+    return tune(halves)
 
 
 def shuffled_passages(passages: Sequence[str], count: int) -> list[str]:

@@ -9,6 +9,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from rag.documents import Chunk, Heading, ParsedDocument
 
@@ -142,7 +143,7 @@ class _HeadingPath:
 
 def _between_headings(document: ParsedDocument) -> Iterator[tuple[int, int]]:
     cuts = sorted({0, *(heading.start for heading in document.headings), len(document.text)})
-    return zip(cuts, cuts[1:], strict=False)
+    return pairwise(cuts)
 
 
 def _units(

@@ -1,9 +1,10 @@
 """Whether the library holds an answer, decided before one is made up.
 
-Two signs speak for the best passages: the share of the question's telling terms that stand there, in which a term that
-no document has weighs most, and how far its vector stands out. How far a vector stands out by chance depends on the
+Two signs speak for the best passages: the score that put them in order, in which a telling word of the question that
+stands nowhere costs most, and how far the nearest vector stands out. How far one stands out by chance depends on the
 embedder and on the documents, so it is measured for each choice of collections, with questions put together at random
-from their own words. The weights are a logistic regression by `launch.py bench rag`.
+from their own words. A question in another script than its passages has no words in common with them, so that its
+vector decides alone. The weights are a logistic regression by `launch.py bench rag --tune`.
 """
 
 import math
@@ -13,31 +14,48 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rag.fusion import HAN_SHARE
 from rag.hits import Hit
 from rag.text import fold, han_share
 
-LOOKED_AT = 3  # of the hits
+LOOKED_AT = 3  # of the hits, for the vector that stands out
 NULL_QUERIES = 64
 NULL_PIECES = 6
 NULL_PERCENTILE = 95
 
 
 @dataclass(frozen=True, slots=True)
+class Signs:
+    """What decides: the best score, and the best deviation over that of chance."""
+
+    score: float
+    excess: float
+    is_foreign: bool
+
+    @classmethod
+    def of(cls, query: str, hits: Sequence[Hit], null_deviations: float) -> "Signs":
+        """The signs of the hits of a question, of which there are some."""
+        excess = max(hit.deviations for hit in hits[:LOOKED_AT]) - null_deviations
+        is_foreign = (han_share(query) >= HAN_SHARE) != (han_share(hits[0].text) >= HAN_SHARE)
+        return cls(hits[0].score, excess, is_foreign)
+
+
+@dataclass(frozen=True, slots=True)
 class Gate:
     """The weights of the signs, and the probability from which there is an answer."""
 
-    bias: float = -6.0
-    coverage: float = 9.0
-    similarity: float = 0.6
-    threshold: float = 0.5
+    bias: float = -4.0
+    score: float = 5.0
+    excess: float = 0.1
+    foreign_bias: float = 0.0
+    foreign_excess: float = 1.0
+    threshold: float = 0.4
 
-    def probability(self, hits: Sequence[Hit], null_deviations: float) -> float:
-        """How likely one of the best hits answers; `null_deviations` is what chance reaches."""
-        signs = [
-            self.coverage * hit.coverage + self.similarity * (hit.deviations - null_deviations)
-            for hit in hits[:LOOKED_AT]
-        ]
-        return 1 / (1 + math.exp(-(self.bias + max(signs)))) if signs else 0.0
+    def probability(self, signs: Signs) -> float:
+        """How likely the best hits answer."""
+        if signs.is_foreign:
+            return _logistic(self.foreign_bias + self.foreign_excess * signs.excess)
+        return _logistic(self.bias + self.score * signs.score + self.excess * signs.excess)
 
 
 def null_queries(passages: Sequence[str]) -> list[str]:
@@ -54,8 +72,12 @@ def null_deviations(best: Sequence[float]) -> float:
 
 
 def _piece(passage: str, draw: random.Random) -> str:
-    if han_share(passage) > 0.5:
+    if han_share(passage) >= HAN_SHARE:
         start = draw.randrange(max(len(passage) - 3, 1))
         return passage[start : start + 3]
     words = fold(passage).split()
     return draw.choice(words) if words else ""
+
+
+def _logistic(value: float) -> float:
+    return 1 / (1 + math.exp(-max(-60.0, min(60.0, value))))

@@ -16,7 +16,8 @@ _HOW_MANY = re.compile(
     re.IGNORECASE,
 )
 _WHICH = re.compile(
-    rf"^\s*(?:which|what) (?:\w+ ){{0,2}}?{_FILES} (?:do (?:i|you|we) have|are (?:there|here|in)|have (?:i|you)|can you)"
+    rf"^\s*(?:which|what) (?:\w+ ){{0,2}}?{_FILES} "
+    r"(?:do (?:i|you|we) have|are (?:there|here|in)|have (?:i|you)|can you)"
     rf"|^\s*(?:list|show)(?: me)?(?: all)?(?: of)?(?: my| the| your)? {_FILES}\b"
     r"|(?:有|列出|显示)(?:哪些|什么|所有的?|全部的?)(?:文件|文档|资料|pdf)|^列出文件",
     re.IGNORECASE,

@@ -7,7 +7,7 @@ Probabilistic Relevance Framework", eq. 3.15; idf as in Lucene, never negative.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,6 +18,7 @@ from rag.text import terms
 K1, B = 1.2, 0.75
 MAX_ASKED_TERMS = 12
 MAX_POSTINGS = 20_000  # of the terms asked, together
+WINDOWS = (12, 25, 50)  # words, within which terms are close
 HISTORY_WEIGHTS = (0.4, 0.2)  # of the last question before this one, and of the one before that
 
 
@@ -87,36 +88,55 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """How a passage matches a question, each from 0 to 1: BM25 over its bound, the share of the terms' weight that
-    is there, and the share of neighbouring pairs of terms that are neighbours there too."""
+    """How a passage matches a question, each from 0 to 1.
 
-    bm25: float
-    coverage: float
-    adjacency: float
+    `bm25` is the score over its bound, `coverage` the share of the terms' weight that is there, `proximity` the share
+    that stands close together, in the best place of the passage, and `adjacency` the share of the question's
+    neighbouring pairs of terms that are neighbours there too.
+    """
+
+    bm25: float = 0.0
+    coverage: float = 0.0
+    proximity: float = 0.0
+    adjacency: float = 0.0
 
 
 def match_all(question: Question, chunks: Iterable[ChunkRow]) -> list[Match]:
     """Match passages with a question."""
     split = [chunk.terms.split(" ") for chunk in chunks]
     mean_length = sum(map(len, split)) / max(len(split), 1)
-    return [_match(question, words, mean_length) for words in split]
+    pairs = {pair: question.weights[pair[0]] + question.weights[pair[1]] for pair in pairwise(question.terms)}
+    return [_match(question, words, mean_length, pairs) for words in split]
 
 
-def _match(question: Question, words: list[str], mean_length: float) -> Match:
-    counts = Counter(word for word in words if word in question.weights)
-    total = question.total_weight
-    if not counts or not total:
-        return Match(0.0, 0.0, 0.0)
+def _match(question: Question, words: list[str], mean_length: float, pairs: Mapping[tuple[str, str], float]) -> Match:
+    weights, total = question.weights, question.total_weight
+    places = [(place, word) for place, word in enumerate(words) if word in weights]
+    if not places or not total:
+        return Match()
+    counts = Counter(word for _, word in places)
     norm = K1 * (1 - B + B * len(words) / mean_length)
-    bm25 = sum(question.weights[term] * count / (count + norm) for term, count in counts.items())
-    coverage = sum(question.weights[term] for term in counts)
-    return Match(bm25 / total, coverage / total, _adjacency(question, words, counts))
+    bm25 = sum(weights[term] * count / (count + norm) for term, count in counts.items())
+    coverage = sum(weights[term] for term in counts)
+    near = sum(_best_window(places, weights, width) for width in WINDOWS) / len(WINDOWS)
+    neighbours = {(word, other) for (place, word), (after, other) in pairwise(places) if after == place + 1}
+    adjacent = sum(weight for pair, weight in pairs.items() if pair in neighbours)
+    return Match(bm25 / total, coverage / total, near / total, adjacent / (sum(pairs.values()) or 1.0))
 
 
-def _adjacency(question: Question, words: list[str], counts: Counter[str]) -> float:
-    pairs = dict.fromkeys(pairwise(question.terms))
-    weights = {pair: question.weights[pair[0]] + question.weights[pair[1]] for pair in pairs}
-    wanted = {pair for pair in pairs if pair[0] in counts and pair[1] in counts}
-    found = wanted.intersection(pairwise(words)) if wanted else set()
-    total = sum(weights.values())
-    return sum(weights[pair] for pair in found) / total if total else 0.0
+def _best_window(places: Sequence[tuple[int, str]], weights: Mapping[str, float], width: int) -> float:
+    """The weight of the terms in the best `width` words in a row."""
+    inside: Counter[str] = Counter()
+    first, weight, best = 0, 0.0, 0.0
+    for place, word in places:
+        inside[word] += 1
+        if inside[word] == 1:
+            weight += weights[word]
+        while places[first][0] < place - width:
+            left = places[first][1]
+            inside[left] -= 1
+            if not inside[left]:
+                weight -= weights[left]
+            first += 1
+        best = max(best, weight)
+    return best

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Self
 from core.errors import DataError
 from rag.citations import Answer, Attributor, Sentence
 from rag.documents import Box
-from rag.gate import Gate, null_deviations, null_queries
+from rag.gate import Gate, Signs, null_deviations, null_queries
 from rag.hits import Hit
 from rag.indexing import AddReport, FileResult, Indexer, Job, Progress
 from rag.inventory import inventory
 from rag.parsing import is_supported, render_page
 from rag.retrieval import Reranker, Retriever
 from rag.rows import ChunkRow, DocumentRow, Filter
+from rag.self_test import SelfTest, self_test
 from rag.store import Store
 from rag.vector_index import VectorIndex
 from rag.walk import absolute, walk
@@ -206,7 +207,10 @@ class KnowledgeBase:
     def answerable(self, query: str, hits: Sequence[Hit], *, collections: Sequence[str] | None = None) -> bool:
         """Whether the hits of a question, found in these collections, are likely to answer it."""
         allowed = Filter(collections=None if collections is None else tuple(collections))
-        return bool(hits) and self._gate.probability(hits, self._null_deviations(allowed)) >= self._gate.threshold
+        if not hits:
+            return False
+        signs = Signs.of(query, hits, self._null_deviations(allowed))
+        return self._gate.probability(signs) >= self._gate.threshold
 
     def extract(self, query: str, hits: Sequence[Hit]) -> Answer:
         """The sentences of the hits that are nearest to the question, as they stand: an answer without a model."""
@@ -220,6 +224,11 @@ class KnowledgeBase:
         """The answer to a question about the files themselves ("how many", "which"); None for any other question."""
         return inventory(query, self.documents())
 
+    def self_test(self, collections: Sequence[str] | None = None) -> SelfTest | None:
+        """How well each way of searching finds what is known to be there; None if there is too little text."""
+        allowed = Filter(collections=None if collections is None else tuple(collections))
+        return self_test(self._store, self._retriever, allowed)
+
     def _attributor(self) -> Attributor:
         embedder, _, retriever = self._open()
         return Attributor(embedder, retriever.vocabulary.idf_of)
@@ -229,8 +238,8 @@ class KnowledgeBase:
         size = int(math.log(max(self._store.num_chunks(), 1), 1.2))
         key = (allowed, self.embedder.id, size)
         if key not in self._null:
-            queries = null_queries(self._store.sample_texts(NULL_PASSAGES, allowed))
-            self._null[key] = null_deviations(self._retriever.best_deviations(queries, allowed))
+            passages = [chunk.text for chunk in self._store.sample_chunks(NULL_PASSAGES, allowed)]
+            self._null[key] = null_deviations(self._retriever.best_deviations(null_queries(passages), allowed))
         return self._null[key]
 
     # Parts

@@ -1,20 +1,19 @@
 """Passages for a question: by words and by meaning, always both, then one order.
 
-Each leg proposes candidates; each candidate is then scored by both legs, whichever proposed it. Ranks alone would do
-(reciprocal rank fusion), but a score says more: that a passage has every rare word of the question, or that nothing in
-the library is anywhere near it. `FUSION` holds the weights, tuned by `launch.py bench rag`.
+Each leg proposes candidates; each candidate is then scored by both legs, whichever proposed it (`rag.fusion`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rag.fusion import Candidate, fusion_for
 from rag.hits import Hit, Leg, touches
-from rag.keywords import Match, Question, Vocabulary, match_all
-from rag.rows import ChunkRow, DocumentRow, Filter
+from rag.keywords import Question, Vocabulary, match_all
+from rag.rows import DocumentRow, Filter
 from rag.store_reader import StoreReader
 from rag.vector_index import VectorIndex
 
@@ -26,8 +25,6 @@ CANDIDATES = 60  # of each leg
 RERANKED = 20
 HISTORY_SHARE = 0.3  # of the last question's vector in that of a follow-up
 MAX_MERGED = 3  # passages that become one hit
-SAME_TERMS = 0.9  # Jaccard similarity from which a passage repeats another
-MAX_DEVIATIONS = 12.0
 
 
 class Reranker(Protocol):
@@ -35,37 +32,6 @@ class Reranker(Protocol):
 
     def score(self, query: str, passages: Sequence[str]) -> list[float]:
         """How well each passage answers, from 0 to 1."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fusion:
-    """The weight of each sign that a passage answers. The keyword ones lie between 0 and 1.
-
-    `similarity` counts the deviations of a passage's cosine from the mean of passages at large, so that an embedder
-    whose cosines are all alike weighs as much as one whose cosines are spread.
-    """
-
-    bm25: float
-    coverage: float
-    adjacency: float
-    similarity: float
-    name: float = 0.05
-
-
-FUSION = Fusion(bm25=1.0, coverage=0.3, adjacency=0.2, similarity=0.05)
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A passage and what speaks for it."""
-
-    chunk: ChunkRow
-    match: Match
-    cosine: float
-    deviations: float
-    keyword_rank: int | None
-    dense_rank: int | None
-    is_named: bool = False
 
 
 class Retriever:
@@ -77,17 +43,18 @@ class Retriever:
         index: VectorIndex,
         embedder: "Embedder",
         *,
-        fusion: Fusion = FUSION,
         reranker: Reranker | None = None,
     ) -> None:
         self._store, self._index, self._embedder = store, index, embedder
-        self._fusion, self._reranker = fusion, reranker
+        self._reranker = reranker
         self.vocabulary = Vocabulary(store)
 
     def search(self, query: str, k: int, *, allowed: Filter = EVERYTHING, history: Sequence[str] = ()) -> list[Hit]:
         """The best passages, best first; equal ones once, neighbours as one."""
         candidates = self.candidates(query, allowed=allowed, history=history)
-        scored = sorted(((self.score(candidate), candidate) for candidate in candidates), key=lambda pair: -pair[0])
+        fusion = fusion_for(query)
+        scored = [(fusion.score(candidate), candidate) for candidate in candidates]
+        scored.sort(key=lambda pair: -pair[0])
         if self._reranker is not None:
             scored = self._rerank(self._reranker, query, scored)
         contents = list({candidate.chunk.content_id for _, candidate in scored})
@@ -113,24 +80,13 @@ class Retriever:
                 chunk,
                 match,
                 cosine,
-                max(-MAX_DEVIATIONS, min(MAX_DEVIATIONS, (cosine - mean) / deviation)),
+                (cosine - mean) / deviation,
                 keyword_ranks.get(chunk.id),
                 dense_ranks.get(chunk.id),
-                chunk.content_id in named,
+                named.get(chunk.content_id, 0.0),
             )
             for chunk, match, cosine in zip(chunks, match_all(question, chunks), cosines, strict=True)
         ]
-
-    def score(self, candidate: Candidate) -> float:
-        """One number for what speaks for a passage."""
-        fusion, match = self._fusion, candidate.match
-        return (
-            fusion.bm25 * match.bm25
-            + fusion.coverage * match.coverage
-            + fusion.adjacency * match.adjacency
-            + fusion.similarity * candidate.deviations
-            + fusion.name * candidate.is_named
-        )
 
     def best_deviations(self, queries: Sequence[str], allowed: Filter = EVERYTHING) -> list[float]:
         """How far the nearest passage of each query stands out from passages at large."""
@@ -150,9 +106,15 @@ class Retriever:
         mixed = own + HISTORY_SHARE * before
         return mixed / max(float(np.linalg.norm(mixed)), 1e-9)
 
-    def _named_contents(self, question: Question) -> set[int]:
-        """The contents of documents whose file name the question says, but for its suffix."""
-        return set()
+    def _named_contents(self, question: Question) -> dict[int, float]:
+        """The contents of the documents whose file name the question says, and the name's share of the question."""
+        asked = " OR ".join(f'"{term}"' for term in dict.fromkeys(question.terms))
+        named = self._store.named(asked) if asked else []
+        return {
+            content_id: sum(question.weights[term] for term in name_terms) / (question.total_weight or 1.0)
+            for content_id, name_terms in named
+            if name_terms <= question.weights.keys()
+        }
 
     def _rerank(
         self, reranker: Reranker, query: str, scored: Sequence[tuple[float, Candidate]]
@@ -171,11 +133,9 @@ class Retriever:
     ) -> list[Hit]:
         hits: list[Hit] = []
         merged: list[int] = []
-        seen: list[frozenset[str]] = []
+        seen: set[str] = set()
         for score, candidate in scored:
-            words = frozenset(candidate.chunk.terms.split(" "))
-            is_repeated = any(len(words & other) >= SAME_TERMS * len(words | other) for other in seen)
-            if candidate.chunk.content_id not in documents or is_repeated:
+            if candidate.chunk.content_id not in documents or candidate.chunk.terms in seen:
                 continue
             hit = _hit(candidate, documents[candidate.chunk.content_id][0], score)
             near = next((i for i, other in enumerate(hits) if touches(hit, other) and merged[i] < MAX_MERGED), None)
@@ -186,7 +146,7 @@ class Retriever:
                 merged.append(1)
             else:
                 break
-            seen.append(words)
+            seen.add(candidate.chunk.terms)
         return hits
 
     def _merge(self, hit: Hit, other: Hit) -> Hit:

@@ -175,7 +175,7 @@ def _link(
 def _name(connection: sqlite3.Connection, document_id: int, path: Path) -> None:
     """Let a document be found by its file's name."""
     connection.execute("DELETE FROM name_terms WHERE rowid = ?", (document_id,))
-    connection.execute("INSERT INTO name_terms (rowid, terms) VALUES (?, ?)", (document_id, " ".join(terms(path.name))))
+    connection.execute("INSERT INTO name_terms (rowid, terms) VALUES (?, ?)", (document_id, " ".join(terms(path.stem))))
 
 
 def _insert_chunk(connection: sqlite3.Connection, content_id: int, chunk: Chunk, parsed: ParsedDocument) -> int:

@@ -109,11 +109,13 @@ class StoreReader:
         with self.database.read() as connection:
             return [_chunk(row) for row in connection.execute(f"{_CHUNKS} {where}", (document_id,))]
 
-    def sample_texts(self, limit: int, allowed: Filter) -> list[str]:
-        """The texts of some passages, spread over those that a search may find."""
+    def sample_chunks(self, limit: int, allowed: Filter) -> list[ChunkRow]:
+        """Some passages, spread over those that a search may find."""
         ids = self.allowed_chunk_ids(allowed)
+        if not len(ids):
+            return []
         chosen = ids[np.unique(np.linspace(0, len(ids) - 1, min(limit, len(ids))).astype(np.int64))]
-        return [chunk.text for chunk in self.chunks(chosen.tolist()).values()]
+        return list(self.chunks(chosen.tolist()).values())
 
     def num_chunks(self) -> int:
         with self.database.read() as connection:
@@ -142,13 +144,12 @@ class StoreReader:
         with self.database.read() as connection:
             return connection.execute(sql, (query, *(values if allowed else ()), limit)).fetchall()
 
-    def named(self, query: str) -> list[int]:
-        """Documents whose file name matches an FTS5 query."""
+    def named(self, query: str) -> list[tuple[int, set[str]]]:
+        """The contents of documents whose file name matches an FTS5 query, and the terms of the name."""
+        sql = """SELECT d.content_id, n.terms FROM name_terms n JOIN documents d ON d.id = n.rowid
+            WHERE name_terms MATCH ? AND d.content_id IS NOT NULL ORDER BY rank LIMIT 50"""
         with self.database.read() as connection:
-            rows = connection.execute(
-                "SELECT rowid FROM name_terms WHERE name_terms MATCH ? ORDER BY rank LIMIT 50", (query,)
-            )
-            return [document_id for (document_id,) in rows]
+            return [(content_id, set(names.split())) for content_id, names in connection.execute(sql, (query,))]
 
     def generation(self) -> int:
         """The number of transactions so far."""
@@ -199,10 +200,7 @@ class StoreReader:
 
     def _documents(self, where: str, values: Sequence[Any]) -> list[DocumentRow]:
         with self.database.read() as connection:
-            return [
-                DocumentRow(row[0], Path(row[1]), *row[2:6], tuple(json.loads(row[6])), *row[7:])
-                for row in connection.execute(f"{_DOCUMENTS} {where}", values)
-            ]
+            return [_document(row) for row in connection.execute(f"{_DOCUMENTS} {where}", values)]
 
 
 def passage(headings: Sequence[str], text: str) -> str:
@@ -222,6 +220,18 @@ def _setting(connection: sqlite3.Connection, name: str, default: str) -> str:
     return str(row[0]) if row else default
 
 
+def _document(row: tuple[Any, ...]) -> DocumentRow:
+    fields = [*row]
+    fields[1], fields[6] = Path(row[1]), tuple(json.loads(row[6]))
+    return DocumentRow(*fields)
+
+
 def _chunk(row: tuple[Any, ...]) -> ChunkRow:
-    lines = tuple(Line(start, end, page, Box(*sides)) for start, end, page, *sides in json.loads(row[7]))
-    return ChunkRow(*row[:5], tuple(json.loads(row[5])), row[6], lines, row[8])
+    fields = [*row]
+    fields[5] = tuple(json.loads(row[5])) if row[5] != "[]" else ()
+    fields[7] = (
+        ()
+        if row[7] == "[]"
+        else tuple(Line(start, end, page, Box(*sides)) for start, end, page, *sides in json.loads(row[7]))
+    )
+    return ChunkRow(*fields)

@@ -24,7 +24,7 @@ from rag.store_reader import StoreReader
 logger = logging.getLogger(__name__)
 
 FILE = "vectors.cache"
-SAMPLE = 2048  # vectors that tell how similar a query is to anything at all
+SAMPLE = 1024  # vectors that tell how similar a query is to anything at all
 
 
 class VectorIndex:
@@ -48,7 +48,7 @@ class VectorIndex:
             if self._index is None or (allowed is not None and not len(allowed)):
                 return []
             selector = None if allowed is None else faiss.IDSelectorBatch(allowed)
-            parameters = None if selector is None else faiss.SearchParameters(sel=selector)
+            parameters = None if selector is None else faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
             scores, ids = self._index.search(query[None], min(limit, len(self)), params=parameters)
         return [(int(id_), float(score)) for id_, score in zip(ids[0], scores[0], strict=True) if id_ >= 0]
 
@@ -143,7 +143,7 @@ class VectorIndex:
 
     def _remove(self, ids: Ids) -> None:
         if self._index is not None and len(ids):
-            self._index.remove_ids(ids)
+            self._index.remove_ids(faiss.IDSelectorBatch(ids))
             self._sample = None
             if not self._index.ntotal:
                 self._index = None

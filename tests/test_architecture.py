@@ -47,6 +47,8 @@ WITHOUT_TORCH = (
     "core.data.chat_template",
     "core.data.mmap_file",
     "core.data.prepare",
+    "rag.embedding",
+    "rag.text",
     "app.__main__",
     "app.bootstrap",
     "app.bootstrap.setup",

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from rag.documents import Box, Line
 
+SAME_ROW = 0.6  # of the height of the lower of two boxes must they share
+
 
 def passage_boxes(lines: Sequence[Line], start: int, end: int, text: str = "") -> list[tuple[int, Box]]:
     """Page and box of every piece of a line that characters [start, end) cover; lines in the order of the text.
@@ -14,12 +16,35 @@ def passage_boxes(lines: Sequence[Line], start: int, end: int, text: str = "") -
     Chinese character counts for two letters and Arabic runs from the right; without it each counts the same.
     """
     first = bisect_left(lines, True, key=lambda line: line.end > start)
-    boxes = []
+    boxes: list[tuple[int, Box]] = []
     for line in lines[first:]:
         if line.start >= end:
             break
-        boxes.append((line.page, _part(line, max(start, line.start), min(end, line.end), text)))
+        box = _part(line, max(start, line.start), min(end, line.end), text)
+        if boxes and boxes[-1][0] == line.page and _is_beside(boxes[-1][1], box):
+            box = around(boxes.pop()[1], box)
+        boxes.append((line.page, box))
     return boxes
+
+
+def around(one: Box, other: Box) -> Box:
+    """The smallest box that holds both."""
+    return Box(
+        min(one.left, other.left), min(one.top, other.top), max(one.right, other.right), max(one.bottom, other.bottom)
+    )
+
+
+def _is_beside(box: Box, other: Box) -> bool:
+    """Whether two boxes are words of one row, or of one column where text runs up or down."""
+    width, height = (
+        min(box.right - box.left, other.right - other.left),
+        min(box.bottom - box.top, other.bottom - other.top),
+    )
+    across = min(box.right, other.right) - max(box.left, other.left)
+    along = min(box.bottom, other.bottom) - max(box.top, other.top)
+    is_row = along > SAME_ROW * height and -across < height
+    is_column = across > SAME_ROW * width and -along < width and box.bottom - box.top > box.right - box.left
+    return is_row or is_column
 
 
 def _part(line: Line, start: int, end: int, text: str) -> Box:

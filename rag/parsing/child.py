@@ -22,6 +22,8 @@ from rag.parsing.ocr import find_tesseract
 from rag.parsing.reader import read_document
 
 REMEDY = "Open it in its own program, save it anew and add that copy."
+REPORT = "Add a copy in another format, and report this."
+OUR_FAULTS = (AssertionError, ImportError, NameError, PermissionError, SyntaxError)
 MAX_WORDS = 120
 
 Request = tuple[dict[str, Any], bytes]
@@ -66,10 +68,15 @@ def _answer(request: dict[str, Any], source: Source) -> tuple[dict[str, Any], by
         return {"message": "reading it took more memory than is allowed.", "remedy": REMEDY}, b""
     except RecursionError:
         return {"message": "it is nested too deep to be read.", "remedy": REMEDY}, b""
+    except OUR_FAULTS as exc:
+        return {"message": f"a fault of this program keeps it from being read ({_words(exc)}).", "remedy": REPORT}, b""
     except Exception as exc:  # noqa: BLE001 — the edge: libraries raise whatever a broken file leads them to
-        words = " ".join(f"{type(exc).__name__}: {exc}".split())[:MAX_WORDS]
-        return {"message": f"it is damaged or not what its name says ({words}).", "remedy": REMEDY}, b""
+        return {"message": f"it is damaged or not what its name says ({_words(exc)}).", "remedy": REMEDY}, b""
     return {"size": len(answer)}, answer
+
+
+def _words(exc: Exception) -> str:
+    return " ".join(f"{type(exc).__name__}: {exc}".split())[:MAX_WORDS]
 
 
 def _work(request: dict[str, Any], source: Source) -> bytes:

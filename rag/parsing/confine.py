@@ -27,7 +27,7 @@ LOAD, JUMP_IF_EQUAL, JUMP_IF_AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
 REFUSED_EVENTS = (
     *("socket.", "os.system", "os.exec", "os.fork", "os.spawn", "os.startfile", "os.remove", "os.rename", "os.mkdir"),
     *("os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown", "os.kill", "shutil."),
-    *("ftplib.", "http.client.", "urllib.", "smtplib.", "winreg.", "webbrowser.", "code.__new__"),
+    *("ftplib.", "http.client.", "urllib.", "smtplib.", "webbrowser.", "code.__new__"),
 )
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC
 
@@ -68,8 +68,8 @@ def _limit_resources(limits: Limits) -> None:
             continue  # refused there; the parent watches the memory
         kind = getattr(resource, name)
         _, hard = resource.getrlimit(kind)
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (value, value))
+        limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (limit, limit))
 
 
 def _refuse_sockets_in_kernel() -> None:
@@ -102,7 +102,8 @@ def _filter(architecture: int, refused: list[int]) -> bytes:
 
 
 def _guard(program: str | None) -> Callable[[str, tuple[Any, ...]], None]:
-    readable = tuple({str(Path(folder).resolve()) for folder in (sys.prefix, sys.base_prefix, _source_root(), *_stdlib())})
+    folders = (sys.prefix, sys.base_prefix, str(Path(os.__file__).parent), str(Path(__file__).parents[2]))
+    readable = tuple({str(Path(folder).resolve()) + os.sep for folder in folders})
 
     def guard(event: str, args: tuple[Any, ...]) -> None:
         if event == "open":
@@ -124,11 +125,3 @@ def _check_open(args: tuple[Any, ...], readable: tuple[str, ...]) -> None:
     name = os.path.realpath(os.fsdecode(path))
     if (flags or 0) & WRITING or not name.startswith(readable):
         raise PermissionError(f"a document's reader may not open {name}")
-
-
-def _source_root() -> Path:
-    return Path(__file__).resolve().parents[2]
-
-
-def _stdlib() -> tuple[Path, ...]:
-    return (Path(os.__file__).parent,)

@@ -96,7 +96,9 @@ class _Body:
     def _add_table(self, table: Any) -> None:
         for row in table.iter(f"{W}tr"):
             if next(row.iterancestors(f"{W}tbl")) is table:
-                self._builder.row(_cell(cell) for cell in row.iter(f"{W}tc") if next(cell.iterancestors(f"{W}tr")) is row)
+                self._builder.row(
+                    _cell(cell) for cell in row.iter(f"{W}tc") if next(cell.iterancestors(f"{W}tr")) is row
+                )
         self._builder.end_table()
 
 

@@ -60,12 +60,12 @@ def decode(content: bytes) -> tuple[str, str | None]:
                 return content.decode(encoding), None
         except UnicodeDecodeError:
             continue
-    encoding = _guess(content)
-    if encoding is None:
+    guessed = _guess(content)
+    if guessed is None:
         raise DocumentError(
             "The file is not text in any encoding known here.", "Add a copy saved as UTF-8 text, PDF or DOCX."
         )
-    return _decode_broken(content, encoding)
+    return _decode_broken(content, guessed)
 
 
 def _declared(content: bytes) -> str | None:
@@ -97,7 +97,7 @@ def _guess(content: bytes) -> str | None:
 
 def _without_mark(sample: bytes) -> str | None:
     """UTF-16 or UTF-32 by where the zero bytes are, or by how few kinds of upper bytes there are."""
-    if len(sample) < 4 or len(sample) % 2 and len(sample) < SAMPLE_BYTES:
+    if len(sample) < 4 or len(sample) % 2:
         return None
     zeros = [sample[i::4].count(0) * 4 / len(sample) for i in range(4)]
     if zeros[0] > 0.9 and zeros[1] > 0.9 and zeros[3] < 0.1:

@@ -10,9 +10,64 @@ from rag.parsing.limits import Limits
 from rag.parsing.ocr import find_tesseract
 
 CODE_SUFFIXES = frozenset(
-    ".py .pyi .js .mjs .ts .tsx .jsx .java .kt .c .h .cc .cpp .hpp .cs .go .rs .rb .php .swift .scala .lua .pl .r .jl .m "
-    ".sh .bash .zsh .ps1 .bat .sql .css .scss .vue .toml .yaml .yml .ini .cfg .conf .tex .bib .proto .gradle .dart .ex "
-    ".hs .clj .zig .asm .cu .f90 .cmake .diff .patch".split()
+    (
+        ".py",
+        ".pyi",
+        ".js",
+        ".mjs",
+        ".ts",
+        ".tsx",
+        ".jsx",
+        ".java",
+        ".kt",
+        ".c",
+        ".h",
+        ".cc",
+        ".cpp",
+        ".hpp",
+        ".cs",
+        ".go",
+        ".rs",
+        ".rb",
+        ".php",
+        ".swift",
+        ".scala",
+        ".lua",
+        ".pl",
+        ".r",
+        ".jl",
+        ".m",
+        ".sh",
+        ".bash",
+        ".zsh",
+        ".ps1",
+        ".bat",
+        ".sql",
+        ".css",
+        ".scss",
+        ".vue",
+        ".toml",
+        ".yaml",
+        ".yml",
+        ".ini",
+        ".cfg",
+        ".conf",
+        ".tex",
+        ".bib",
+        ".proto",
+        ".gradle",
+        ".dart",
+        ".ex",
+        ".hs",
+        ".clj",
+        ".zig",
+        ".asm",
+        ".cu",
+        ".f90",
+        ".cmake",
+        ".diff",
+        ".patch",
+    )
 )
 TEXT_KINDS = {
     **dict.fromkeys((".md", ".markdown", ".mdx"), "md"),
@@ -124,7 +179,11 @@ def _refuse_others(head: bytes) -> None:
         raise DocumentError("it is an archive, and archives are not opened.", UNPACK)
     if head.startswith(PROGRAMS):
         raise DocumentError("it is a program and holds no text.", "Leave it out.")
-    if head.startswith(RECORDINGS) or head[4:8] == b"ftyp" or (head[:4] == b"RIFF" and head[8:12] in {b"WAVE", b"AVI "}):
+    if (
+        head.startswith(RECORDINGS)
+        or head[4:8] == b"ftyp"
+        or (head[:4] == b"RIFF" and head[8:12] in {b"WAVE", b"AVI "})
+    ):
         raise DocumentError("it is sound or film, and holds no text.", "Add its subtitles or a transcript.")
 
 
@@ -160,7 +219,9 @@ def _check_members(members: list[zipfile.ZipInfo], limits: Limits) -> None:
 
 def _package_kind(archive: zipfile.ZipFile, names: set[str]) -> str | None:
     if "[Content_Types].xml" in names:
-        kind = next((kind for folder, kind in OPEN_PACKAGES.items() if any(name.startswith(folder) for name in names)), None)
+        kind = next(
+            (kind for folder, kind in OPEN_PACKAGES.items() if any(name.startswith(folder) for name in names)), None
+        )
         if kind:
             _refuse_doctypes(archive, names)
         return kind

@@ -2,9 +2,10 @@
 
 import codecs
 import email
+import email.header
 import email.policy
 import io
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 
 from rag.documents import ParsedDocument
 from rag.parsing.encodings import decode
@@ -44,7 +45,7 @@ def _add_mail(builder: TextBuilder, content: bytes) -> str:
     return subject
 
 
-def _bytes_of(part: EmailMessage) -> bytes:
+def _bytes_of(part: MIMEPart) -> bytes:
     """The body's bytes as UTF-8, where what it says of its encoding is true; as they are where not."""
     payload = part.get_payload(decode=True)
     content = payload if isinstance(payload, bytes) else b""
@@ -62,7 +63,7 @@ def _add_outlook(builder: TextBuilder, content: bytes) -> str:
     subject = message.subject or ""
     builder.heading(subject, 1)
     headers = {
-        "From": message.sender or "",
+        "From": str(email.header.make_header(email.header.decode_header(message.sender or ""))),
         "To": ", ".join(filter(None, (recipient.name for recipient in message.recipients))),
         "Date": message.sent_date.isoformat(" ", "minutes") if message.sent_date else "",
     }
@@ -88,7 +89,7 @@ def _note_attachments(builder: TextBuilder, names: list[str]) -> None:
 def _add_rtf(builder: TextBuilder, content: bytes) -> str:
     from striprtf.striprtf import rtf_to_text
 
-    text = rtf_to_text(content.decode("latin-1"), encoding="cp1252", errors="replace")
+    text = rtf_to_text(content.decode("latin-1"), encoding="cp1252", errors="replace")  # type: ignore[no-untyped-call]
     for paragraph in text.split("\n"):
         builder.paragraph(paragraph)
     return ""

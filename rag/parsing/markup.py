@@ -19,18 +19,79 @@ from rag.parsing.text_builder import TextBuilder, clean
 
 HEADINGS = {f"h{level}": level for level in range(1, 7)}
 INLINE = frozenset(
-    "a abbr acronym b bdi bdo big cite code data del dfn em font i ins kbd label mark q s samp small span strike strong "
-    "sub sup time tt u var wbr ruby rb rt".split()
+    (
+        "a",
+        "abbr",
+        "acronym",
+        "b",
+        "bdi",
+        "bdo",
+        "big",
+        "cite",
+        "code",
+        "data",
+        "del",
+        "dfn",
+        "em",
+        "font",
+        "i",
+        "ins",
+        "kbd",
+        "label",
+        "mark",
+        "q",
+        "s",
+        "samp",
+        "small",
+        "span",
+        "strike",
+        "strong",
+        "sub",
+        "sup",
+        "time",
+        "tt",
+        "u",
+        "var",
+        "wbr",
+        "ruby",
+        "rb",
+        "rt",
+    )
 )
 DROPPED = frozenset(
-    "script style noscript template svg math iframe object embed applet canvas audio video select button input textarea "
-    "nav head title meta link rp".split()
+    (
+        "script",
+        "style",
+        "noscript",
+        "template",
+        "svg",
+        "math",
+        "iframe",
+        "object",
+        "embed",
+        "applet",
+        "canvas",
+        "audio",
+        "video",
+        "select",
+        "button",
+        "input",
+        "textarea",
+        "nav",
+        "head",
+        "title",
+        "meta",
+        "link",
+        "rp",
+    )
 )
 HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
+DOCTYPE = re.compile(r"<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>", re.DOTALL)
 LOOKS_LIKE_HTML = re.compile(r"<(?:p|br|div|a|b|i|img|span|ul|li|table)\b[^>]*>", re.IGNORECASE)
 CONTAINER = "META-INF/container.xml"
 MAX_SPINE = 5000
+MAX_FIELD_LENGTH = 60
 
 
 def read(source: Source, kind: str) -> ParsedDocument:
@@ -49,7 +110,9 @@ def read(source: Source, kind: str) -> ParsedDocument:
 
 def add_html(builder: TextBuilder, text: str) -> str:
     """Add what a reader of the page sees, and give its title."""
-    parser = lxml.html.HTMLParser(encoding="utf-8", no_network=True, huge_tree=False, remove_comments=True, remove_pis=True)
+    parser = lxml.html.HTMLParser(
+        encoding="utf-8", no_network=True, huge_tree=True, remove_comments=True, remove_pis=True
+    )
     content = DECLARATION.sub("", clean(text)).encode()
     try:
         root = lxml.html.document_fromstring(content, parser=parser)
@@ -73,7 +136,7 @@ class _Page:
         for event, element in events:
             tag = element.tag if isinstance(element.tag, str) else ""
             if event == "start":
-                if tag in DROPPED or HIDDEN.search(element.get("style") or "") or element.get("hidden") is not None:
+                if tag in DROPPED or _is_hidden(element):
                     events.skip_subtree()
                 elif tag == "table" and _is_data(element):
                     self._flush()
@@ -114,6 +177,12 @@ class _Page:
         for row in table.iter("tr"):
             self._builder.row("".join(_visible(cell)) for cell in row if cell.tag in {"td", "th"})
         self._builder.end_table()
+
+
+def _is_hidden(element: Any) -> bool:
+    """Whether an element is not shown, or leads to other pages."""
+    is_navigation = element.get("role") in {"navigation", "search"}
+    return is_navigation or element.get("hidden") is not None or bool(HIDDEN.search(element.get("style") or ""))
 
 
 def _is_data(table: Any) -> bool:
@@ -161,16 +230,24 @@ def _add_xml(builder: TextBuilder, source: Source) -> str:
         root = xml_tree(DECLARATION.sub("", clean(text)).encode())
     except DocumentError as exc:
         builder.notes.append(f"{exc.message.removeprefix('it is ').rstrip('.')}; read as a page")
-        return add_html(builder, text)
+        return add_html(builder, DOCTYPE.sub("", text, count=1))
     title, num_titles = "", 0
+    short: list[str] = []  # fields of a record, one on each line
     for element in _text_blocks(root):
         words = " ".join("".join(element.itertext()).split())
-        if lxml.etree.QName(element).localname.lower() in {"title", "article-title"} and words:
+        is_title = lxml.etree.QName(element).localname.lower() in {"title", "article-title"}
+        if is_title or len(words) > MAX_FIELD_LENGTH:
+            builder.paragraph("\n".join(short))
+            short = []
+        if is_title:
             level = 1 + sum(1 for _ in element.iterancestors("sec", "section", "chapter", "item", "entry"))
             builder.heading(_plain(words), level + (num_titles > 0 and level == 1))
             title, num_titles = title or words, num_titles + 1
-        else:
+        elif len(words) > MAX_FIELD_LENGTH:
             builder.paragraph(_plain(words))
+        else:
+            short.append(words)
+    builder.paragraph("\n".join(short))
     return title
 
 

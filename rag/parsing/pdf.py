@@ -17,6 +17,7 @@ import pypdfium2.raw as pdfium
 
 from core.errors import DocumentError
 from rag.documents import Box, Page, ParsedDocument
+from rag.parsing.boxes import around
 from rag.parsing.kinds import NO_PASSWORD, Source, kind_of
 from rag.parsing.ocr import Recogniser
 from rag.parsing.page_layout import HYPHENS, LEADER, PageLine, add_page, joined_in_row, mark_headings_by_size
@@ -29,6 +30,8 @@ DEVICE_SCALE = 100  # PDFium gives places on the display as whole numbers
 OCR_SCALE = 300 / 72
 MAX_PIXELS = 24_000_000
 MAX_RENDER_SCALE = 8.0
+HYPHENATED = re.compile(r"[^\W\d_]-$")
+MAX_ROW_HEIGHT = 1.4  # of a line, in heights of its font
 MAX_OUTLINE_ENTRIES = 5000
 MIN_PICTURE_SHARE = 0.3  # of a page, for a page without text to count as a picture
 MAX_ODD_SHARE = 0.2  # of a page's characters, before its text layer counts as broken
@@ -118,27 +121,30 @@ class _Reading:
         if self._num_pictures:
             yield f"image only: {self._num_pictures} of {num_pages} pages"
         if self._num_odd:
-            yield f"the text layer is broken (fonts without a table of their characters): {self._num_odd} of {num_pages} pages"
+            yield f"broken text layer, of characters that no font names: {self._num_odd} of {num_pages} pages"
         if self._num_recognised:
             yield f"recognised by tesseract: {self._num_recognised} of {num_pages} pages"
         elif self._num_pictures or self._num_odd:
-            yield "tesseract is not installed; with it, pictures of text are read too" if not self._recogniser.program else (
-                "tesseract found no text there"
+            yield (
+                "tesseract is not installed; with it, pictures of text are read too"
+                if not self._recogniser.program
+                else ("tesseract found no text there")
             )
         if self._num_broken:
             yield f"damaged: {self._num_broken} of {num_pages} pages"
 
     def no_text(self, num_pages: int) -> DocumentError:
         """Why there is none at all."""
-        pages = "its only page" if num_pages == 1 else f"all its {num_pages} pages"
-        if self._num_pictures and not self._recogniser.program:
-            which = pages if self._num_pictures == num_pages else f"{self._num_pictures} of its {num_pages} pages"
-            return DocumentError(f"{which} {'is an image' if num_pages == 1 else 'are images'} without text.", INSTALL)
-        if self._num_pictures:
-            return DocumentError(f"{pages} {'is an image' if num_pages == 1 else 'are images'} in which tesseract finds no text.", "Leave it out.")
         if self._num_broken:
-            return DocumentError(f"{pages} cannot be opened: the PDF is damaged.", "Print it to a new PDF, and add that.")
-        return DocumentError(f"{pages} {'has' if num_pages == 1 else 'have'} no text.", "Leave it out.")
+            return DocumentError(
+                f"it is a damaged PDF: {self._num_broken} of {num_pages} pages cannot be opened.",
+                "Print it to a new PDF in a PDF reader, and add that.",
+            )
+        if self._num_pictures and not self._recogniser.program:
+            return DocumentError(f"it is images without text ({self._num_pictures} of {num_pages} pages).", INSTALL)
+        if self._num_pictures:
+            return DocumentError("it is images, in which tesseract finds no text.", "Leave it out.")
+        return DocumentError(f"it has no text on {num_pages} pages.", "Leave it out.")
 
     def _recognised(self, page: pypdfium2.PdfPage) -> list[PageLine]:
         scale = _fitting_scale(page.get_size(), OCR_SCALE)
@@ -147,7 +153,7 @@ class _Reading:
             box = Box(*(side / scale for side in (line.box.left, line.box.top, line.box.right, line.box.bottom)))
             text = " ".join(clean(line.text).split())
             if text:
-                lines.append(PageLine(text, box.left, box.top, box.right, box.bottom, box))
+                lines.append(PageLine(text, box))
         return lines
 
 
@@ -161,7 +167,8 @@ def _text_lines(page: pypdfium2.PdfPage, size: tuple[float, float]) -> list[Page
     try:
         place = _Place(page, size)
         characters = _characters(textpage)
-        lines = [line for start, end in _line_spans(characters) if (line := place.line(textpage, characters, start, end))]
+        spans = (row for start, end in _line_spans(characters) for row in place.rows(textpage, start, end))
+        lines = [line for start, end in spans if (line := place.line(textpage, characters, start, end))]
     finally:
         textpage.close()
     return joined_in_row(lines)
@@ -191,52 +198,78 @@ class _Place:
 
     def __init__(self, page: pypdfium2.PdfPage, size: tuple[float, float]) -> None:
         self._page, self._size = page.raw, size
-        self._is_rotated = page.get_rotation() != 0
         self._sides = [ctypes.c_double() for _ in range(4)]
         self._loose = pdfium.FS_RECTF()
 
-    def line(
-        self, textpage: pypdfium2.PdfTextPage, characters: Sequence[str], start: int, end: int
-    ) -> PageLine | None:
+    def line(self, textpage: pypdfium2.PdfTextPage, characters: Sequence[str], start: int, end: int) -> PageLine | None:
         """Characters [start, end) as a line; None when nothing of it is on the page."""
         while start < end and characters[start].isspace():
             start += 1
         while start < end and characters[end - 1].isspace():
             end -= 1
         raw_text = "".join(characters[start:end])
-        is_hyphenated = raw_text.endswith(HYPHENS)
-        whole = raw_text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # pairs are one character again
+        is_hyphenated = raw_text.endswith(HYPHENS) or HYPHENATED.search(raw_text) is not None
+        whole = (
+            (raw_text[:-1] if is_hyphenated else raw_text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        )  # pairs are one character again
         text = LEADER.sub(" … ", " ".join(clean(whole).split())).strip()
-        sides = self._bounds(textpage, start, end) if text else None
-        box = self._displayed(sides) if sides else None
-        if sides is None or box is None:
+        box = self._box(textpage, start, end) if text else None
+        if box is None:
             return None
-        left, bottom, right, top = sides
-        pieces = self._words(textpage, characters, start, end, text) if self._is_upended(box, text) else []
-        return PageLine(text, left, -top, right, -bottom, box, self._font_size(textpage, start), None, pieces, is_hyphenated)
+        is_level = self._is_level(textpage, box, start, end)
+        pieces = [] if is_level else self._words(textpage, characters, start, end, text)
+        return PageLine(text, box, self._font_size(textpage, start), None, pieces, is_hyphenated)
 
-    def _is_upended(self, box: Box, text: str) -> bool:
-        return self._is_rotated or (len(text) > 2 and box.bottom - box.top > 1.5 * (box.right - box.left))
+    def rows(self, textpage: pypdfium2.PdfTextPage, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Parts of [start, end) that stand in one row each: PDFium takes some rows for one line."""
+        box = self._box(textpage, start, end)
+        height = MAX_ROW_HEIGHT * self._font_size(textpage, start)
+        if box is None or not 0 < height < box.bottom - box.top < box.right - box.left:
+            yield start, end
+            return
+        row: Box | None = None
+        for i in range(start, end):
+            character = self._box(textpage, i, i + 1)
+            if row is not None and character is not None and not _shares_row(row, character):
+                yield start, i
+                start, row = i, None
+            if character is not None:
+                row = around(row, character) if row is not None else character
+        yield start, end
 
-    def _bounds(self, textpage: pypdfium2.PdfTextPage, start: int, end: int) -> tuple[float, float, float, float] | None:
-        """Left, bottom, right and top of the characters, in the page's space."""
-        left, top, right, bottom = self._sides
-        rects = []
-        for i in range(max(pdfium.FPDFText_CountRects(textpage.raw, start, end - start), 0)):
-            if pdfium.FPDFText_GetRect(textpage.raw, i, left, top, right, bottom):
-                rects.append((left.value, bottom.value, right.value, top.value))
-        if not rects:
+    def _is_level(self, textpage: pypdfium2.PdfTextPage, box: Box, start: int, end: int) -> bool:
+        """Whether the line runs from left to right as displayed: its box can be cut by the share of its width."""
+        if box.bottom - box.top > 1.5 * (box.right - box.left) and end - start > 2:
+            return False
+        first, last = self._box(textpage, start, start + 1), self._box(textpage, end - 1, end)
+        return first is None or last is None or first.left <= last.left
+
+    def _box(self, textpage: pypdfium2.PdfTextPage, start: int, end: int) -> Box | None:
+        """Where characters [start, end) are displayed; None when that is outside the page."""
+        sides = self._bounds(textpage, start, end)
+        if sides is None:
             return None
-        lefts, bottoms, rights, tops = zip(*rects, strict=True)
-        return min(lefts), min(bottoms), max(rights), max(tops)
-
-    def _displayed(self, sides: tuple[float, float, float, float]) -> Box | None:
-        """The box on the page as displayed; None when it is outside."""
         width, height = self._size
         corners = [self._point(sides[0], sides[1]), self._point(sides[2], sides[3])]
         (x0, x1), (y0, y1) = sorted(corner[0] for corner in corners), sorted(corner[1] for corner in corners)
         box = Box(max(x0, 0.0), max(y0, 0.0), min(x1, width), min(y1, height))
         return box if box.left < box.right and box.top < box.bottom else None
+
+    def _bounds(
+        self, textpage: pypdfium2.PdfTextPage, start: int, end: int
+    ) -> tuple[float, float, float, float] | None:
+        """Left, bottom, right and top of the characters, in the page's space."""
+        left, top, right, bottom = self._sides
+        count = max(pdfium.FPDFText_CountRects(textpage.raw, start, end - start), 0)
+        rects = [
+            (left.value, bottom.value, right.value, top.value)
+            for i in range(count)
+            if pdfium.FPDFText_GetRect(textpage.raw, i, left, top, right, bottom)
+        ]
+        if not rects:
+            return None
+        lefts, bottoms, rights, tops = zip(*rects, strict=True)
+        return min(lefts), min(bottoms), max(rights), max(tops)
 
     def _point(self, x: float, y: float) -> tuple[float, float]:
         device_x, device_y = ctypes.c_int(), ctypes.c_int()
@@ -259,12 +292,16 @@ class _Place:
             indexes = list(group)
             word = "" if is_space else clean("".join(characters[i] for i in indexes))
             found = text.find(word, at) if word else -1
-            sides = self._bounds(textpage, indexes[0], indexes[-1] + 1) if found >= 0 else None
-            box = self._displayed(sides) if sides else None
+            box = self._box(textpage, indexes[0], indexes[-1] + 1) if found >= 0 else None
             if box:
                 pieces.append((found, found + len(word), box))
                 at = found + len(word)
         return pieces
+
+
+def _shares_row(row: Box, character: Box) -> bool:
+    shared = min(row.bottom, character.bottom) - max(row.top, character.top)
+    return shared > 0.3 * min(row.bottom - row.top, character.bottom - character.top)
 
 
 def _has_picture(page: pypdfium2.PdfPage, size: tuple[float, float]) -> bool:

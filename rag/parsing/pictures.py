@@ -27,7 +27,7 @@ def read(source: Source, kind: str) -> ParsedDocument:
         )
     builder = TextBuilder(source.limits.num_characters)
     lines = [(" ".join(clean(line.text).split()), line.box) for line in recogniser.lines(picture)]
-    add_page(builder, 1, [PageLine(text, b.left, b.top, b.right, b.bottom, b) for text, b in lines if text])
+    add_page(builder, 1, [PageLine(text, box) for text, box in lines if text])
     builder.pages.append(Page(1, 0, builder.length, *map(float, picture.size)))
     builder.notes.append("recognised by tesseract")
     return builder.build(kind, source.stem)

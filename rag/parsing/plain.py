@@ -1,4 +1,4 @@
-"""Text that is read as it stands: plain, Markdown, reStructuredText, Org and source code. Offsets are those of the file."""
+"""Text that is read as it stands: plain, Markdown, reStructuredText, Org and code. Offsets are the file's."""
 
 import re
 from collections.abc import Callable, Iterator

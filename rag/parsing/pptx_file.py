@@ -55,7 +55,9 @@ def _in_reading_order(shapes: Any, depth: int) -> Iterator[Any]:
 
 def _add_shape(builder: TextBuilder, shape: Any) -> None:
     if shape.has_text_frame:
-        builder.paragraph("\n".join(paragraph.text for paragraph in shape.text_frame.paragraphs if paragraph.text.strip()))
+        builder.paragraph(
+            "\n".join(paragraph.text for paragraph in shape.text_frame.paragraphs if paragraph.text.strip())
+        )
     elif getattr(shape, "has_table", False):
         for row in shape.table.rows:
             builder.row(cell.text for cell in row.cells)

@@ -1,4 +1,4 @@
-"""A file in memory → its text, in the child process. What reads each kind is imported when the first such file comes."""
+"""A file in memory → its text, in the child process. What reads a kind is imported with the first such file."""
 
 from importlib import import_module
 

@@ -86,6 +86,9 @@ class Parser:
                 raise DocumentError(f"{shown(path)}: {exc}", NEWLY_SAVED) from exc
             except DocumentError as exc:
                 raise DocumentError(f"{shown(path)}: {exc.message}", exc.remedy) from None
+            except BaseException:  # Ctrl-C among them: an answer that nobody has read would be that to the next file
+                self._child.end()
+                raise
 
 
 class _ChildFailedError(Exception):
@@ -153,6 +156,7 @@ class _Child:
             part = file.read(min(num_left, COPY_BYTES))
             if not part:
                 self._kill("it was changed while it was read.")
+                raise ValueError(f"{num_left} bytes are missing")
             num_left -= stdin.write(part)
         stdin.flush()
         header = json.loads(stdout.readline(MAX_HEADER_BYTES))
@@ -226,7 +230,9 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         with path.open("rb") as file:
             yield file
     except OSError as exc:
-        raise DocumentError(f"{shown(path)} cannot be read: {exc.strerror}.", "Check the path and your rights.") from exc
+        raise DocumentError(
+            f"{shown(path)} cannot be read: {exc.strerror}.", "Check the path and your rights."
+        ) from exc
 
 
 def _environment() -> dict[str, str]:

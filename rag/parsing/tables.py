@@ -1,8 +1,9 @@
 """Spreadsheets and CSV → rows of text, the cells apart by ` | `. A sheet's name is a heading."""
 
 import csv
-import datetime
+import datetime as dt
 import io
+import mimetypes
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ DELIMITERS = ",;\t|"
 SNIFFED_LINES = 50
 MAX_COLUMNS = 1000
 MAX_CELL_CHARACTERS = 2**20
-MAX_EMPTY_ROWS = 100_000  # in a row; sheets that claim a million rows have no more after these
+MAX_EMPTY_ROWS = 20_000  # in a row; sheets that claim a million rows have no more after these
 
 
 def read(source: Source, kind: str) -> ParsedDocument:
@@ -69,13 +70,14 @@ def _delimiter(text: str) -> str:
 
 
 def _xlsx_sheets(source: Source) -> Iterator[tuple[str, Iterator[list[str]]]]:
+    mimetypes.knownfiles.clear()  # openpyxl asks for types, and the system's files may not be opened here
     import openpyxl
 
     book = openpyxl.load_workbook(io.BytesIO(source.content), read_only=True, data_only=True, keep_links=False)
     for sheet in book.worksheets:
         sheet.reset_dimensions()  # the size that the file claims can be a million rows
-        rows = sheet.iter_rows(values_only=True, max_col=MAX_COLUMNS)
-        yield sheet.title, ([_words(value) for value in row] for row in rows)
+        rows = sheet.iter_rows(values_only=True)
+        yield sheet.title, ([_words(value) for value in row[:MAX_COLUMNS]] for row in rows)
 
 
 def _xls_sheets(source: Source) -> Iterator[tuple[str, Iterator[list[str]]]]:
@@ -84,10 +86,13 @@ def _xls_sheets(source: Source) -> Iterator[tuple[str, Iterator[list[str]]]]:
     try:
         book = xlrd.open_workbook(file_contents=source.content, logfile=io.StringIO(), on_demand=True)
     except xlrd.XLRDError as exc:
-        raise DocumentError(f"it is an Excel file that cannot be read ({exc}).", "Save it as XLSX and add that.") from exc
+        raise DocumentError(
+            f"it is an Excel file that cannot be read ({exc}).", "Save it as XLSX and add that."
+        ) from exc
     for sheet in book.sheets():
-        yield sheet.name, (
-            [_old_words(cell, book.datemode) for cell in sheet.row(i)[:MAX_COLUMNS]] for i in range(sheet.nrows)
+        yield (
+            sheet.name,
+            ([_old_words(cell, book.datemode) for cell in sheet.row(i)[:MAX_COLUMNS]] for i in range(sheet.nrows)),
         )
 
 
@@ -110,6 +115,6 @@ def _words(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.15g}"
-    if isinstance(value, datetime.datetime) and value.time() == datetime.time():
+    if isinstance(value, dt.datetime) and value.time() == dt.time():
         return value.date().isoformat()
     return str(value)

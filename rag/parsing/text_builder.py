@@ -8,7 +8,9 @@ from rag.chunking import CELL
 from rag.documents import Heading, Line, Page, ParsedDocument
 
 # Control characters, halves of surrogate pairs, and marks that show nothing and split words for a search.
-UNWANTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff]")
+UNWANTED = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff]"
+)
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 MAX_TITLE_LENGTH = 200
 

@@ -1,0 +1,166 @@
+"""Search in the library: recall on question sets and on your own files, refusals, citations, speed and memory.
+
+The question sets are SQuAD 2.0, XQuAD and CMRC 2018, each with all its passages as the corpus. Questions on articles
+of even number tune the weights, those on the others are reported. Intervals are of a paired bootstrap over questions.
+"""
+
+import tempfile
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.paths import ROOT
+
+if TYPE_CHECKING:
+    from benchmarks.rag_sets import Corpus, QuestionSet, Ranks, Signs
+    from rag.embedding import Embedder
+    from rag.fusion import Fusion
+
+QUESTION_SETS = ROOT.parent / "shared" / "data" / "rag" / "qa"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--sets", type=Path, default=QUESTION_SETS, help="folder of the question sets")
+    parser.add_argument("--embedder", help="folder or hub name (default: the one that comes with the program)")
+    parser.add_argument("--peer", help="folder or hub name of another embedder, for a row beside ours")
+    parser.add_argument("--tune", action="store_true", help="fit the weights on the tuning half and report with them")
+    parser.add_argument("--scale", type=int, metavar="CHUNKS", help="measure speed and memory with so many passages")
+    parser.add_argument("--files", type=Path, nargs="+", help="measure the search in your own files and folders")
+
+
+def run(arguments: Namespace) -> dict[str, Any]:
+    from rag.embedding import load_embedder
+
+    embedder = load_embedder(arguments.embedder)
+    if arguments.files:
+        from benchmarks.rag_files import measure_files
+
+        return {"embedder": embedder.id} | measure_files(arguments.files, embedder)
+    if arguments.scale:
+        from benchmarks.rag_scale import measure_scale
+
+        return {"embedder": embedder.id} | measure_scale(arguments.sets, arguments.scale, embedder)
+    peer = load_embedder(arguments.peer) if arguments.peer else None
+    with tempfile.TemporaryDirectory() as folder:
+        return {"embedder": embedder.id} | _quality(arguments, Path(folder), embedder, peer)
+
+
+def _quality(arguments: Namespace, folder: Path, embedder: "Embedder", peer: "Embedder | None") -> dict[str, Any]:
+    from benchmarks.rag_answers import measure_citations, measure_refusals
+    from benchmarks.rag_sets import SETS, Corpus, read_set
+
+    sets = {name: read_set(arguments.sets / file) for name, file in SETS.items()}
+    corpora = {name: Corpus(folder / name, embedder, found.passages) for name, found in sets.items()}
+    signs = {name: corpus.signs(sets[name].answerable()) for name, corpus in corpora.items()}
+    fusions = _fusions(sets, signs, tune=arguments.tune)
+    figures: dict[str, Any] = {}
+    for name, found in sets.items():
+        figures |= _legs(name, found, signs[name], corpora[name], fusions[name], peer)
+    figures |= _across(sets, corpora, fusions)
+    figures |= _traditional(sets, corpora, fusions)
+    figures |= measure_refusals(folder, sets, embedder, tune=arguments.tune)
+    figures |= measure_citations(sets, corpora)
+    for corpus in corpora.values():
+        corpus.close()
+    return figures
+
+
+def _fusions(sets: "dict[str, QuestionSet]", signs: "dict[str, Signs]", *, tune: bool) -> "dict[str, Fusion]":
+    """The weights of each set's script: those of the program, or ones fitted on the tuning half."""
+    from benchmarks.rag_sets import CHINESE, tuned
+    from rag.fusion import HAN, LATIN
+
+    if not tune:
+        return {name: HAN if name in CHINESE else LATIN for name in sets}
+    fitted = {
+        is_chinese: tuned([(signs[name], sets[name].answerable()) for name in sets if (name in CHINESE) == is_chinese])
+        for is_chinese in (False, True)
+    }
+    print(f"LATIN = {fitted[False]}\nHAN = {fitted[True]}\n")
+    return {name: fitted[name in CHINESE] for name in sets}
+
+
+def _legs(
+    name: str, found: "QuestionSet", signs: "Signs", corpus: "Corpus", fusion: "Fusion", peer: "Embedder | None"
+) -> dict[str, Any]:
+    """The table of one question set: each leg, both, and the bound, on the half that reports."""
+    import numpy as np
+
+    from benchmarks.rag_sets import exact_ranks, figures, gain, reciprocal, table
+
+    questions = found.answerable()
+    reports = np.array([question.reports for question in questions])
+    ranks: dict[str, Ranks] = {
+        "BM25": signs.keyword_ranks,
+        "dense": signs.dense_ranks,
+        "hybrid": signs.ranks(fusion),
+        "either leg first": np.minimum(signs.keyword_ranks, signs.dense_ranks),
+    }
+    if peer is not None:
+        queries = peer.encode_queries([question.text for question in questions])
+        gold = [question.gold for question in questions]
+        ranks["dense, peer"] = exact_ranks(queries, peer.encode_passages(found.passages), gold)
+    reported = {leg: places[reports] for leg, places in ranks.items()}
+    everything = {leg: figures(places) for leg, places in reported.items()}
+    rows = [(name, *next(iter(everything.values())), f"{int(reports.sum())} questions")]
+    rows += [(leg, *values.values(), _spread(ranks[leg], reports)) for leg, values in everything.items()]
+    print(table(rows))
+    gains = {}
+    for leg in ("BM25", "dense"):
+        both = reported["hybrid"], reported[leg]
+        first = gain(*((places <= 1).astype(float) for places in both))
+        mrr = gain(*map(reciprocal, both))
+        gains[leg] = {"R@1": first, "MRR": mrr}
+        print(f"hybrid - {leg}: R@1 {_interval(first)}, MRR {_interval(mrr)}")
+    print()
+    return {name: everything, f"{name} hybrid gains, 95 %": gains}
+
+
+def _spread(ranks: "Ranks", reports: Any) -> str:
+    """The figures of all questions, tuning ones too: those that other systems are compared with."""
+    from benchmarks.rag_sets import figures
+
+    return "all: " + " ".join(f"{value:.3f}" for value in figures(ranks).values())
+
+
+def _interval(gain: tuple[float, float, float]) -> str:
+    return f"{gain[0]:+.4f} [{gain[1]:+.4f}, {gain[2]:+.4f}]"
+
+
+def _across(
+    sets: "dict[str, QuestionSet]", corpora: "dict[str, Corpus]", fusions: "dict[str, Fusion]"
+) -> dict[str, Any]:
+    """Questions in one language against passages in the other: the XQuAD files are parallel."""
+    from benchmarks.rag_sets import figures, table
+
+    rows: list[tuple[Any, ...]] = [("across languages", "leg", "R@1", "R@5", "R@10", "MRR")]
+    found = {}
+    for asked, searched in (("xquad.zh", "xquad.en"), ("xquad.en", "xquad.zh")):
+        signs = corpora[searched].signs(sets[asked].answerable())
+        label = f"{asked} questions, {searched} passages"
+        legs = {"BM25": signs.keyword_ranks, "dense": signs.dense_ranks, "hybrid": signs.ranks(fusions[asked])}
+        found[label] = {leg: figures(ranks) for leg, ranks in legs.items()}
+        rows += [(label, leg, *values.values()) for leg, values in found[label].items()]
+    print(table(rows), "\n")
+    return found
+
+
+def _traditional(
+    sets: "dict[str, QuestionSet]", corpora: "dict[str, Corpus]", fusions: "dict[str, Fusion]"
+) -> dict[str, Any]:
+    """The Chinese questions in Traditional characters against the passages in Simplified ones."""
+    from dataclasses import replace
+
+    from opencc import OpenCC
+
+    from benchmarks.rag_sets import CHINESE, figures, table
+
+    rows: list[tuple[Any, ...]] = [("Traditional questions", "R@1", "R@5", "R@10", "MRR")]
+    convert = OpenCC("s2t").convert
+    found = {}
+    for name in CHINESE:
+        questions = [replace(question, text=convert(question.text)) for question in sets[name].answerable()]
+        found[f"{name} in Traditional"] = figures(corpora[name].signs(questions).ranks(fusions[name]))
+        rows.append((name, *found[f"{name} in Traditional"].values()))
+    print(table(rows), "\n")
+    return found

@@ -1,0 +1,67 @@
+"""One number from what both legs say of a passage.
+
+Ranks alone would do (reciprocal rank fusion), but scores say more: that a passage has every rare word of the question
+close together, or that nothing in the library is anywhere near it. The weights come from `launch.py bench rag --tune`:
+a softmax over the candidates of each question, fitted on half of the articles of each question set.
+"""
+
+from dataclasses import dataclass
+
+from rag.keywords import Match
+from rag.rows import ChunkRow
+from rag.text import han_share
+
+MAX_DEVIATIONS = 12.0
+HAN_SHARE = 0.5  # of a question's letters, from which it is Chinese
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A passage and what speaks for it.
+
+    `deviations` counts how far its cosine lies above that of passages at large, so that an embedder whose cosines are
+    all alike weighs as much as one whose cosines are spread; `named` is the share of the question that is its file's
+    name.
+    """
+
+    chunk: ChunkRow
+    match: Match
+    cosine: float
+    deviations: float
+    keyword_rank: int | None
+    dense_rank: int | None
+    named: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """The weight of each sign that a passage answers."""
+
+    bm25: float
+    coverage: float
+    proximity: float
+    adjacency: float
+    similarity: float
+    name: float = 0.5
+
+    def score(self, candidate: Candidate) -> float:
+        """How much speaks for a passage."""
+        match = candidate.match
+        return (
+            self.bm25 * match.bm25
+            + self.coverage * match.coverage
+            + self.proximity * match.proximity
+            + self.adjacency * match.adjacency
+            + self.similarity * max(-MAX_DEVIATIONS, min(MAX_DEVIATIONS, candidate.deviations))
+            + self.name * candidate.named
+        )
+
+
+LATIN = Fusion(bm25=1.0, coverage=0.05, proximity=0.8, adjacency=0.25, similarity=0.05)
+# Chinese terms are pairs of characters: that two follow each other says no more than that they are there.
+HAN = Fusion(bm25=1.0, coverage=0.8, proximity=1.5, adjacency=0.0, similarity=0.05)
+
+
+def fusion_for(query: str) -> Fusion:
+    """The weights for the script of a question."""
+    return HAN if han_share(query) >= HAN_SHARE else LATIN

@@ -1,0 +1,131 @@
+"""How well the search works on the user's own files, measured with questions made from them.
+
+Two kinds of question, of which the right passage is known: a title, for the passages below it, and a sentence without
+its rarest words, for the passage that has it. Both are easier than what people ask; the figures compare ways of
+searching and say little in themselves.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from rag.chunking import sentences
+from rag.fusion import Candidate, Fusion, fusion_for
+from rag.retrieval import EVERYTHING, Retriever
+from rag.rows import ChunkRow, Filter
+from rag.store_reader import StoreReader
+from rag.text import terms
+
+NUM_PASSAGES = 200
+MIN_TERMS = 6
+MASKED_SHARE = 0.34
+SIMILARITY_FACTORS = (0.0, 0.5, 2.0, 4.0)
+WORTHWHILE = 0.01  # gain of MRR from which another weight is proposed
+MISSED = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A question made from the library, and the passages that are right."""
+
+    query: str
+    right: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class LegFigures:
+    """How well one way of searching does. `ms` is the median time of a question."""
+
+    recall_at_5: float
+    mrr: float
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """The figures by way of searching, and what would be better, if anything."""
+
+    num_probes: int
+    figures: dict[str, LegFigures]
+    advice: str
+
+
+def self_test(store: StoreReader, retriever: Retriever, allowed: Filter = EVERYTHING) -> SelfTest | None:
+    """Ask questions made from the library; None if its passages are too short or too few for any."""
+    probes = make_probes(store.sample_chunks(NUM_PASSAGES, allowed), retriever.vocabulary.idf_of)
+    if not probes:
+        return None
+    found: list[list[Candidate]] = []
+    times: list[float] = []
+    for probe in probes:
+        started = time.perf_counter()
+        found.append(retriever.candidates(probe.query, allowed=allowed))
+        times.append((time.perf_counter() - started) * 1000)
+    ms = sorted(times)[len(times) // 2]
+    ways: dict[str, Callable[[Fusion, Candidate], float]] = {
+        "keyword": lambda _, candidate: -(candidate.keyword_rank or 10**6),
+        "dense": lambda _, candidate: -(candidate.dense_rank or 10**6),
+        "hybrid": lambda fusion, candidate: fusion.score(candidate),
+    }
+    figures = {name: _figures(probes, found, way, ms) for name, way in ways.items()}
+    return SelfTest(len(probes), figures, _advice(probes, found, figures))
+
+
+def make_probes(chunks: Sequence[ChunkRow], idf: Callable[[str], float]) -> list[Probe]:
+    """A title and a sentence with gaps of each passage that has them; always the same."""
+    draw = random.Random(0)  # noqa: S311 - a seeded draw
+    below: dict[str, set[int]] = {}
+    for chunk in chunks:
+        if chunk.headings:
+            below.setdefault(chunk.headings[-1], set()).add(chunk.id)
+    probes = [Probe(title, frozenset(ids)) for title, ids in below.items() if terms(title)]
+    for chunk in chunks:
+        long = [chunk.text[start:end] for start, end in sentences(chunk.text)]
+        long = [text for text in long if len(terms(text)) >= MIN_TERMS]
+        if long:
+            probes.append(Probe(_with_gaps(draw.choice(long), idf), frozenset({chunk.id})))
+    return probes
+
+
+def _with_gaps(sentence: str, idf: Callable[[str], float]) -> str:
+    """The terms of a sentence without its rarest."""
+    found = terms(sentence)
+    masked = set(sorted(set(found), key=idf)[-max(int(len(found) * MASKED_SHARE), 1) :])
+    return " ".join(term for term in found if term not in masked)
+
+
+def _figures(
+    probes: Sequence[Probe],
+    found: Sequence[Sequence[Candidate]],
+    score: Callable[[Fusion, Candidate], float],
+    ms: float,
+) -> LegFigures:
+    ranks = []
+    for probe, candidates in zip(probes, found, strict=True):
+        fusion = fusion_for(probe.query)
+        order = sorted(candidates, key=lambda candidate: -score(fusion, candidate))
+        places = (place for place, candidate in enumerate(order, 1) if candidate.chunk.id in probe.right)
+        ranks.append(next(places, None))
+    recall = sum(rank is not None and rank <= 5 for rank in ranks) / len(ranks)
+    mrr = sum(1 / rank if rank else MISSED for rank in ranks) / len(ranks)
+    return LegFigures(round(recall, 4), round(mrr, 4), round(ms, 2))
+
+
+def _advice(probes: Sequence[Probe], found: Sequence[Sequence[Candidate]], figures: dict[str, LegFigures]) -> str:
+    """Whether vectors should weigh more or less here."""
+    best_factor, best = 1.0, figures["hybrid"].mrr + WORTHWHILE
+    for factor in SIMILARITY_FACTORS:
+
+        def score(fusion: Fusion, candidate: Candidate, factor: float = factor) -> float:
+            return replace(fusion, similarity=fusion.similarity * factor).score(candidate)
+
+        mrr = _figures(probes, found, score, 0.0).mrr
+        if mrr > best:
+            best_factor, best = factor, mrr
+    if best_factor == 1.0:
+        return "The settings fit these files: no other weight of the vectors is better."
+    return (
+        f"Vectors weighing {best_factor:g} times as much would be better here: "
+        f"MRR {best:.3f} instead of {figures['hybrid'].mrr:.3f}."
+    )

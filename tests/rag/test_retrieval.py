@@ -1,0 +1,127 @@
+"""How passages are chosen, put in order and joined."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from core.errors import DataError, SetupError
+from rag import KnowledgeBase, database
+from rag.keywords import Vocabulary
+from rag.store import Store
+from tests.rag.conftest import HashEmbedder, Write
+
+FILLER = "Some words stand here that say nothing of it and only make the passage longer than it would be. " * 9
+
+
+def test_only_the_rarest_terms_are_asked(kb: KnowledgeBase, write: Write) -> None:
+    kb.add([write(f"{i}.txt", f"common words of number{i}") for i in range(20)])
+    question = Vocabulary(kb._store).question(" ".join(["common", "words", *(f"number{i}" for i in range(15))]))
+    asked = question.match_query().split(" OR ")
+    assert len(asked) == 12
+    assert '"common"' not in asked
+    assert Vocabulary(kb._store).question("unknown word everywhere").match_query() == '"word"'
+
+
+def test_terms_close_together_count_more(kb: KnowledgeBase, write: Write) -> None:
+    kb.add(
+        [
+            write("far.txt", f"The zebra. {FILLER[:300]} The quartz. {FILLER[:300]} The marble."),
+            write("near.txt", f"{FILLER[:300]} The zebra, the quartz and the marble. {FILLER[:300]}"),
+        ]
+    )
+    assert [hit.path.name for hit in kb.search("zebra quartz marble")] == ["near.txt", "far.txt"]
+
+
+def test_neighbours_become_one_hit_whose_text_is_the_document_s(kb: KnowledgeBase, write: Write) -> None:
+    kb.add([write("long.txt", "\n\n".join(f"Paragraph {i} on zebras. {FILLER}" for i in range(6)))])
+    hits = kb.search("zebras", k=2)
+    whole = kb.text(hits[0].document_id)
+    chunk_lengths = {chunk.end - chunk.start for chunk in kb.chunks(hits[0].document_id)}
+    assert any(hit.end - hit.start > max(chunk_lengths) for hit in hits)
+    assert all(whole[hit.start : hit.end] == hit.text for hit in hits)
+
+
+def test_passages_of_the_same_words_are_shown_once(kb: KnowledgeBase, write: Write) -> None:
+    kb.add([write("a.txt", f"Zebra. {FILLER}"), write("b.txt", f"Zebra! {FILLER}"), write("c.txt", "A zebra runs.")])
+    assert len(kb.search("zebra")) == 2
+
+
+def test_a_follow_up_uses_the_question_before_it(kb: KnowledgeBase, write: Write) -> None:
+    kb.add(
+        [write("lease.txt", "The lease costs 900 euros a month."), write("car.txt", "The car costs 90 euros a day.")]
+    )
+    assert kb.search("and what does it cost?", history=["Tell me about the lease"])[0].path.name == "lease.txt"
+    assert kb.search("and what does it cost?", history=["Tell me about the car"])[0].path.name == "car.txt"
+
+
+def test_a_file_s_name_in_the_question_counts(kb: KnowledgeBase, write: Write) -> None:
+    kb.add([write("garden.txt", "We met on Monday."), write("budget.txt", "We met on Monday, too.")])
+    assert kb.search("When did we meet, says budget?")[0].path.name == "budget.txt"
+
+
+def test_a_reranker_has_the_last_word(tmp_path: Path, embedder: HashEmbedder, write: Write) -> None:
+    class Longest:
+        def score(self, query: str, passages: Sequence[str]) -> list[float]:
+            return [float(len(passage)) for passage in passages]
+
+    with KnowledgeBase(tmp_path / "library", embedder, reranker=Longest()) as kb:
+        kb.add([write("a.txt", "A zebra."), write("b.txt", "A zebra that runs through the grass.")])
+        assert [hit.path.name for hit in kb.search("zebra")] == ["b.txt", "a.txt"]
+
+
+@pytest.mark.parametrize("query", ["", "?", '" OR *', "NEAR(a b)", "\ud800", "x" * 10_000, "的" * 3000])
+def test_any_query_has_an_answer(kb: KnowledgeBase, write: Write, query: str) -> None:
+    kb.add([write("a.txt", "A zebra.")])
+    assert isinstance(kb.search(query), list)
+
+
+def test_an_empty_library_finds_nothing(kb: KnowledgeBase) -> None:
+    assert kb.search("zebra") == []
+    assert not kb.answerable("zebra", [])
+    assert kb.self_test() is None
+
+
+def test_the_self_test_measures_each_way_of_searching(kb: KnowledgeBase, write: Write) -> None:
+    animals = ("zebra", "tapir", "gecko", "heron", "otter", "bison")
+    kb.add(
+        [
+            write(f"{name}.md", f"# The {name}\n\nThe {name} eats at dawn near river {name}ville with its young.")
+            for name in animals
+        ]
+    )
+    found = kb.self_test()
+    assert found is not None
+    assert set(found.figures) == {"keyword", "dense", "hybrid"}
+    assert found.figures["hybrid"].recall_at_5 > 0.5
+    assert found.advice
+
+
+def test_a_library_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.database.write() as connection:
+        connection.execute("COMMIT")
+        connection.execute("PRAGMA user_version = 99")
+        connection.execute("BEGIN")
+    store.close()
+    with pytest.raises(DataError, match="has format 99"):
+        Store(tmp_path)
+
+
+def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
+    (tmp_path / database.FILE).write_bytes(b"no database at all" * 100)
+    with pytest.raises(DataError, match="is damaged"):
+        Store(tmp_path)
+
+
+def test_a_python_without_full_text_search_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlite3
+
+    class Without(sqlite3.Connection):
+        def execute(self, sql: str, *values: object) -> sqlite3.Cursor:
+            return super().execute(sql.replace("fts5", "fts_missing"), *values)  # type: ignore[arg-type]
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, factory=Without, **k))
+    with pytest.raises(SetupError, match="has no full-text search"):
+        Store(tmp_path)
