@@ -4,12 +4,11 @@ The passages stand before the question that they were found for, in its own turn
 model has read as it was, and only its own passages and words are new to it. Citations are found after the answer.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from app.library import Library
-from app.models import ModelHolder, ModelState
 from app.passages import page_of, without_markers
 from core.errors import AssistantError, DataError
 
@@ -67,8 +66,9 @@ class CitedText:
 class DocumentAnswers:
     """Answers conversations from collections of the library; also for programs, as the server's AnswerProvider."""
 
-    def __init__(self, library: Library, models: ModelHolder) -> None:
-        self._library, self._models = library, models
+    def __init__(self, library: Library, current: "Callable[[], LanguageModel]") -> None:
+        """`current` gives the loaded model, or raises ModelError while there is none."""
+        self._library, self._current = library, current
 
     # For the page and the server
 
@@ -90,11 +90,8 @@ class DocumentAnswers:
 
     def reader(self) -> "LanguageModel | None":
         """The loaded model if it can answer from passages, else None."""
-        choice = self._models.choice
-        if choice is None or choice.is_starter or self._models.state != ModelState.READY:
-            return None
         try:
-            model = self._models.model()
+            model = self._current()
         except AssistantError:
             return None
         return model if model.num_parameters >= MIN_PARAMETERS else None

@@ -126,7 +126,6 @@ TEXTS: dict[str, dict[str, str]] = {
     "eta": {"en": " · {time} left", "zh": " · 剩余 {time}"},
     "work_done": {"en": "{counts} in {seconds:.1f} s.", "zh": "{counts}，用时 {seconds:.1f} 秒。"},
     "work_stopped": {"en": "Cancelled after {seconds:.1f} s: {counts}.", "zh": "{seconds:.1f} 秒后取消：{counts}。"},
-    "counts_separator": {"en": ", ", "zh": "，"},
     "outcome_added": {"en": "{count} added", "zh": "新增 {count} 个"},
     "outcome_updated": {"en": "{count} updated", "zh": "更新 {count} 个"},
     "outcome_renamed": {"en": "{count} renamed", "zh": "改名 {count} 个"},

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 
 from core.errors import AssistantError, DataError
 
@@ -68,15 +68,17 @@ class _Drop:
 class Library:
     """Opens the knowledge base once and does its long work in the background. Methods may be called from any thread."""
 
-    def __init__(self, folder: Path, *, embedder: "Callable[[], Embedder] | None" = None) -> None:
+    def __init__(self, folder: Path, *, embedder: "Callable[[], Embedder] | None" = None, follows: bool = True) -> None:
+        """Without `follows` it is only read: nothing is resumed, and watched folders are left to others."""
         self.folder = folder
-        self._embedder = embedder
+        self._embedder, self._follows = embedder, follows
         self._kb: KnowledgeBase | None = None
         self._opening, self._changing = threading.Lock(), threading.Condition()
         self._tasks: deque[Task] = deque()
         self._activity = Activity()
         self._stops = threading.Event()
         self._thread: threading.Thread | None = None
+        self._is_busy = False
         self._drops: dict[str, _Drop] = {}
 
     # What is there
@@ -97,7 +99,8 @@ class Library:
                 from rag import KnowledgeBase
 
                 self._kb = KnowledgeBase(self.folder, self._embedder() if self._embedder else None)
-                self._begin(self._kb)
+                if self._follows:
+                    self._begin(self._kb)
             return self._kb
 
     def collections(self) -> dict[str, int]:
@@ -131,6 +134,8 @@ class Library:
         with self._changing:
             self._tasks.clear()
             self._stops.set()
+            if not self._is_busy:
+                self._rest()
 
     def wait(self, timeout_s: float) -> bool:
         """Whether all work has ended within the time."""
@@ -154,7 +159,7 @@ class Library:
 
     # Dropped files
 
-    def receive(self, batch: str, name: str, content: BinaryIO, collection: str) -> bool:
+    def receive(self, batch: str, name: str, content: IO[bytes], collection: str) -> bool:
         """Keep a copy of one file of a drop until `finish`; False if the collection has these bytes already.
 
         `name` is its path within what was dropped. Raises: DataError for a name or size that cannot be.
@@ -202,7 +207,8 @@ class Library:
     def _begin(self, kb: "KnowledgeBase") -> None:
         """Go on where the last run ended, then follow the watched folders."""
         self._start(Task(kb.resume, is_quiet=True))
-        self._start(Task(kb.rescan, is_quiet=True))
+        if kb.watched():
+            self._start(Task(kb.rescan, is_quiet=True))
 
     def _start(self, task: Task) -> None:
         with self._changing:
@@ -219,17 +225,23 @@ class Library:
             task = self._next()
             if task is not None:
                 self._do(task)
-            elif self._kb is not None:
+            elif self._kb is not None and self._kb.watched():
                 self._do(Task(self._kb.rescan, is_quiet=True))
 
     def _next(self) -> Task | None:
         """What to do next; None after a while in which nothing was asked."""
         with self._changing:
+            self._is_busy = False
             if not self._tasks:
-                self._activity = replace(self._activity, is_running=False, progress=None, num_waiting=0)
-                self._changing.notify_all()
+                self._rest()
                 self._changing.wait_for(lambda: bool(self._tasks), RESCAN_EVERY_S)
+            self._is_busy = True
             return self._tasks.popleft() if self._tasks else None
+
+    def _rest(self) -> None:
+        """Say that nothing is under way."""
+        self._activity = replace(self._activity, is_running=False, progress=None, num_waiting=0)
+        self._changing.notify_all()
 
     def _do(self, task: Task) -> None:
         try:
@@ -271,7 +283,7 @@ def collection_name(name: str) -> str:
     return kept
 
 
-def _copy(content: BinaryIO, path: Path) -> str:
+def _copy(content: IO[bytes], path: Path) -> str:
     """Write what is read, and give its SHA-256. Raises: DataError beyond MAX_COPIED_BYTES."""
     digest, size = hashlib.sha256(), 0
     with path.open("wb") as file:

@@ -52,7 +52,7 @@ def library_routes(library: Library) -> APIRouter:
     async def receive(batch: str, name: str, collection: str, request: Request) -> Response:
         """One file of a drop: its bytes are the body."""
         try:
-            with SpooledTemporaryFile(max_size=SPOOLED_BYTES, dir=library.folder) as content:
+            with SpooledTemporaryFile(max_size=SPOOLED_BYTES, dir=str(library.folder)) as content:
                 async for part in request.stream():
                     content.write(part)
                     if content.tell() > MAX_COPIED_BYTES:

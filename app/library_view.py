@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from rag.rows import DocumentRow
 
 PAGE_ROWS = 50
-OUTCOMES = ("added", "updated", "renamed", "removed", "unchanged", "failed")
+OUTCOMES = {
+    "added": "outcome_added",
+    "updated": "outcome_updated",
+    "renamed": "outcome_renamed",
+    "removed": "outcome_removed",
+    "unchanged": "outcome_unchanged",
+    "failed": "outcome_failed",
+}
+SEPARATORS = {"en": ", ", "zh": "，"}
 
 
 def drop_zone_html(language: str) -> str:
@@ -58,8 +66,8 @@ def activity_html(activity: Activity, language: str) -> str:
         return _progress_html(activity.progress, language)
     parts = []
     if activity.counts:
-        counts = t("counts_separator", language).join(
-            t(f"outcome_{name}", language, count=activity.counts[name]) for name in OUTCOMES if name in activity.counts
+        counts = SEPARATORS[language].join(
+            t(key, language, count=activity.counts[name]) for name, key in OUTCOMES.items() if name in activity.counts
         )
         key = "work_stopped" if activity.was_stopped else "work_done"
         parts.append(f"<p>{t(key, language, counts=counts, seconds=activity.elapsed_s)}</p>")

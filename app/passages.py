@@ -7,7 +7,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.i18n import t
 
@@ -43,7 +43,7 @@ class Place:
 
 def place_of(found: "Hit | Citation") -> Place:
     """Where a hit or a citation stands."""
-    hit = getattr(found, "hit", found)
+    hit: Any = getattr(found, "hit", found)
     return Place(hit.document_id, found.start, found.end)
 
 

@@ -21,5 +21,5 @@ class Services:
 def build_services(model: Path | None = None) -> Services:
     """`model` is a folder to open first; without it the first one found."""
     models, library = ModelHolder(model), Library(library_dir())
-    documents = DocumentAnswers(library, models)
+    documents = DocumentAnswers(library, models.model)
     return Services(models=models, library=library, documents=documents, assistant=Assistant(models, documents))
