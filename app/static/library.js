@@ -51,8 +51,12 @@ const astrai = (() => {
     element.addEventListener("dragleave", (event) => over(event, false));
     element.addEventListener("drop", async (event) => {
       over(event, false);
-      const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
-      const files = (await Promise.all(entries.map((entry) => filesOf(entry)))).flat();
+      const items = [...event.dataTransfer.items].filter((item) => item.kind === "file");
+      const found = await Promise.all(items.map((item) => {
+        const [entry, file] = [item.webkitGetAsEntry(), item.getAsFile()];
+        return entry ? filesOf(entry) : [{ file, name: file.name }];
+      }));
+      const files = found.flat();
       await upload(element.querySelector(".drop"), files, trigger);
     });
     element.addEventListener("change", async (event) => {

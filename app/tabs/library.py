@@ -206,6 +206,7 @@ class LibraryTab:
             self.watch: gr.update(value=t("watch_path", language)),
             self.cancel: gr.update(value=t("cancel_work", language)),
             self.query: gr.update(placeholder=t("search_library", language), label=t("search_library", language)),
+            self.shown: gr.update(label=t("collection", language)),
             self.destination: gr.update(label=t("destination", language)),
             self.move: gr.update(value=t("move_chosen", language)),
             self.remove: gr.update(value=t("remove_chosen", language)),

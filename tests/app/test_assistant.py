@@ -81,7 +81,7 @@ class FakeModels:
 class FakeDocuments:
     """A library that says what the test gave it."""
 
-    found: Grounds = Grounds("Hi", (), is_answerable=True)
+    found: Grounds
     model: FakeModels | None = None
     sentences: tuple[Sentence, ...] = ()
 
@@ -102,7 +102,7 @@ class FakeDocuments:
 
 
 def assistant_of(models: FakeModels, documents: FakeDocuments | None = None) -> Assistant:
-    return Assistant(cast(ModelHolder, models), cast(DocumentAnswers, documents or FakeDocuments()))
+    return Assistant(cast(ModelHolder, models), cast(DocumentAnswers, documents))
 
 
 def answer(models: FakeModels, language: str = "en") -> list[Update]:
