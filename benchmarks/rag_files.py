@@ -24,7 +24,7 @@ def measure_files(paths: Sequence[Path], embedder: "Embedder") -> dict[str, Any]
         if found is None:
             raise DataError("These files give no questions.", "Name files with more text.")
         size_bytes = sum(document.size_bytes for document in kb.documents())
-        rows = [("", "recall@5", "MRR", "ms")]
+        rows: list[tuple[str, ...]] = [("", "recall@5", "MRR", "ms")]
         rows += [(name, *map(str, asdict(leg).values())) for name, leg in found.figures.items()]
         print(f"{found.num_probes} questions made from {len(kb.documents())} files\n{table(rows)}\n{found.advice}\n")
         return {

@@ -31,6 +31,7 @@ SETS = {
 CHINESE = ("xquad.zh", "cmrc")
 MISSED = 10_000  # a rank that is nowhere
 RESAMPLES = 2000
+SHRINKAGE = 1e-3  # of the weights
 
 Floats = NDArray[np.float64]
 Ranks = NDArray[np.int64]  # [Q], from 1
@@ -65,9 +66,9 @@ class QuestionSet:
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """What the candidates of each question show, padded: C candidates of Q questions, of 6 signs each."""
+    """What the candidates of each question show, padded: C candidates of Q questions, of 7 signs each."""
 
-    signs: Floats  # [Q, C, 6] as in SIGNS
+    signs: Floats  # [Q, C, 7] as in SIGNS
     is_there: NDArray[np.bool_]  # [Q, C]
     gold: NDArray[np.int64]  # [Q] the candidate that is right, or -1
     keyword_ranks: Ranks
@@ -81,7 +82,7 @@ class Signs:
         return np.where(self.gold >= 0, places, MISSED)
 
 
-SIGNS = ("bm25", "coverage", "proximity", "adjacency", "similarity", "name")
+SIGNS = ("bm25", "coverage", "proximity", "adjacency", "similarity", "characters", "name")
 
 
 def weights_of(fusion: Fusion) -> Floats:
@@ -131,7 +132,7 @@ class Corpus:
             for j, candidate in enumerate(row):
                 match: Match = candidate.match
                 signs[i, j, :4] = match.bm25, match.coverage, match.proximity, match.adjacency
-                signs[i, j, 4:] = candidate.deviations, candidate.named
+                signs[i, j, 4:] = candidate.deviations, match.characters, candidate.named
                 is_there[i, j] = True
                 if candidate.chunk.id == question.gold + 1:
                     gold[i], keyword_ranks[i] = j, candidate.keyword_rank or MISSED
@@ -172,32 +173,36 @@ def gain(better: Floats, worse: Floats) -> tuple[float, float, float]:
     return round(float(differences.mean()), 4), round(float(low), 4), round(float(high), 4)
 
 
-def tune(parts: Iterable[Signs], steps: int = 400, rate: float = 0.5) -> Fusion:
-    """Fusion weights by a softmax over the candidates of each question, each set weighing the same."""
-    usable = [(part, part.gold >= 0) for part in parts]
-    scale = np.array([1.0, 1.0, 1.0, 1.0, 0.1, 0.0])
-    weights = np.array([5.0, 1.0, 1.0, 1.0, 5.0, 0.0])
-    moment = np.zeros_like(weights)
-    for _ in range(steps):
-        gradient = np.zeros_like(weights)
-        for part, rows in usable:
-            signs = part.signs[rows] * scale
-            scores = np.where(part.is_there[rows], signs @ weights, -np.inf)
+def tune(parts: Iterable[Signs]) -> Fusion:
+    """Fusion weights by a softmax over the candidates of each question, each set weighing the same; none below 0."""
+    from scipy.optimize import minimize
+
+    scale = np.array([1.0, 1.0, 1.0, 1.0, 0.1, 1.0, 0.0])
+    usable = [
+        (part.signs[rows] * scale, part.is_there[rows], part.gold[rows]) for part in parts for rows in [part.gold >= 0]
+    ]
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        total, slope = SHRINKAGE * float(weights @ weights), 2 * SHRINKAGE * weights
+        for signs, is_there, gold in usable:
+            scores = np.where(is_there, signs @ weights, -np.inf)
             chances = np.exp(scores - scores.max(axis=1, keepdims=True))
             chances /= chances.sum(axis=1, keepdims=True)
-            right = signs[np.arange(len(signs)), part.gold[rows]]
-            gradient += (right - (chances[..., None] * signs).sum(axis=1)).mean(axis=0) / len(usable)
-        moment = 0.9 * moment + gradient
-        weights = np.maximum(weights + rate * moment, 0.0)
-    found = weights * scale / max(weights[0], 1e-9)
-    return Fusion(**{sign: round(float(weight), 4) for sign, weight in zip(SIGNS[:5], found, strict=False)})
+            each = np.arange(len(gold))
+            total -= float(np.log(chances[each, gold] + 1e-12).mean())
+            slope = slope - (signs[each, gold] - (chances[..., None] * signs).sum(axis=1)).mean(axis=0)
+        return total, slope
+
+    start = np.ones(len(SIGNS))
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(SIGNS)).x * scale
+    return Fusion(**{sign: round(float(weight / found[0]), 3) for sign, weight in zip(SIGNS[:6], found, strict=False)})
 
 
-def tuned(parts: Sequence[tuple[Signs, Sequence[Question]]]) -> Fusion:
-    """The weights that fit the tuning halves of some sets."""
+def tuned(parts: Sequence[tuple[Signs, Sequence[Question]]], *, half: int) -> Fusion:
+    """The weights that fit the questions of some sets on the articles of even (0) or odd (1) number."""
     halves = []
     for signs, questions in parts:
-        rows = np.array([not question.reports for question in questions])
+        rows = np.array([question.article % 2 == half for question in questions])
         kept = (signs.signs[rows], signs.is_there[rows], signs.gold[rows])
         halves.append(Signs(*kept, signs.keyword_ranks[rows], signs.dense_ranks[rows]))
     return tune(halves)

@@ -44,12 +44,12 @@ class Signs:
 class Gate:
     """The weights of the signs, and the probability from which there is an answer."""
 
-    bias: float = -4.0
-    score: float = 5.0
-    excess: float = 0.1
-    foreign_bias: float = 0.0
-    foreign_excess: float = 1.0
-    threshold: float = 0.4
+    bias: float = -5.8
+    score: float = 5.92
+    excess: float = 0.606
+    foreign_bias: float = 1.895
+    foreign_excess: float = 1.307
+    threshold: float = 0.5
 
     def probability(self, signs: Signs) -> float:
         """How likely the best hits answer."""

@@ -47,6 +47,11 @@ def terms(text: str) -> list[str]:
     return found
 
 
+def is_han(character: str) -> bool:
+    """Whether a character is Chinese."""
+    return _HAN.match(character) is not None
+
+
 def han_share(text: str) -> float:
     """The share of Chinese characters among the letters and digits of a text."""
     letters = sum(character.isalnum() for character in text)

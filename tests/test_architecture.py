@@ -55,6 +55,9 @@ WITHOUT_TORCH = (
     "app.machine",
     "app.server",
     "app.ui",
+    "rag.chunking",
+    "rag.parsing",
+    "rag.parsing.child",
 )
 MAX_FILE_LINES = 420
 MAX_FUNCTION_LINES = 60

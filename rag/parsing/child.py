@@ -23,7 +23,7 @@ from rag.parsing.reader import read_document
 
 REMEDY = "Open it in its own program, save it anew and add that copy."
 REPORT = "Add a copy in another format, and report this."
-OUR_FAULTS = (AssertionError, ImportError, NameError, PermissionError, SyntaxError)
+OUR_FAULTS = (AssertionError, ImportError, NameError, PermissionError)
 MAX_WORDS = 120
 
 Request = tuple[dict[str, Any], bytes]
@@ -35,11 +35,12 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who ends this
     limits = Limits(**json.loads(sys.argv[1]))
     requests: queue.Queue[Request] = queue.Queue()
-    threading.Thread(target=_receive, args=(requests,), daemon=True).start()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     sys.modules["numpy"] = None  # type: ignore[assignment] # openpyxl would load it, for 60 MB and no use
     confine(limits, find_tesseract())
+    # After that, for the kernel's filter is one of a thread and those it starts.
+    threading.Thread(target=_receive, args=(requests,), daemon=True).start()
     while True:
         request, content = requests.get()
         limit_cpu(request["cpu_s"])
@@ -82,7 +83,7 @@ def _words(exc: Exception) -> str:
 def _work(request: dict[str, Any], source: Source) -> bytes:
     if request["work"] == "parse":
         return json.dumps(_fields(read_document(source))).encode()
-    from rag.parsing.pdf import render
+    from rag.parsing.render import render
 
     return render(source, request["page"], [Box(*box) for box in request["boxes"]], request["scale"])
 

@@ -109,12 +109,18 @@ def _guard(program: str | None) -> Callable[[str, tuple[Any, ...]], None]:
         if event == "open":
             _check_open(args, readable)
         elif event == "subprocess.Popen":
-            if program is None or args[0] != program:
+            if program is None or not _is_call_of(program, args):
                 raise PermissionError("a document's reader may start no program")
         elif event.startswith(REFUSED_EVENTS):
             raise PermissionError(f"a document's reader may not call {event}")
 
     return guard
+
+
+def _is_call_of(program: str, args: tuple[Any, ...]) -> bool:
+    """Whether `subprocess` starts this program: POSIX names it, Windows has it in the command line alone."""
+    executable, command = args[:2]
+    return executable == program if executable else str(command).lstrip('"').startswith(program)
 
 
 def _check_open(args: tuple[Any, ...], readable: tuple[str, ...]) -> None:

@@ -35,8 +35,7 @@ def read(source: Source, kind: str) -> ParsedDocument:
     builder = TextBuilder(source.limits.num_characters)
     body = document.element.body
     if body is not None:
-        levels = {style.style_id: _level(style) for style in document.styles}
-        _Body(builder, levels).add(body, 0)
+        _Body(builder, {style.style_id: style for style in document.styles}).add(body, 0)
     for part in document.part.package.iter_parts():
         if part.partname.endswith(("/footnotes.xml", "/endnotes.xml")):
             _add_notes(builder, part.blob)
@@ -64,8 +63,9 @@ def _level(style: Any) -> int | None:
 class _Body:
     """Adds the blocks of a document in their order."""
 
-    def __init__(self, builder: TextBuilder, levels: dict[str, int | None]) -> None:
-        self._builder, self._levels = builder, levels
+    def __init__(self, builder: TextBuilder, styles: dict[str, Any]) -> None:
+        self._builder, self._styles = builder, styles
+        self._levels: dict[str, int | None] = {}
 
     def add(self, container: Any, depth: int) -> None:
         """Add the blocks of an element, through content controls and other wrappers."""
@@ -80,7 +80,7 @@ class _Body:
     def _add_paragraph(self, paragraph: Any, depth: int) -> None:
         words = "".join(_words(paragraph))
         style = paragraph.find(f"{W}pPr/{W}pStyle")
-        level = self._levels.get(style.get(f"{W}val")) if style is not None else None
+        level = self._level(style.get(f"{W}val") or "") if style is not None else None
         outline = paragraph.find(f"{W}pPr/{W}outlineLvl")
         if outline is not None and (outline.get(f"{W}val") or "").isdigit() and int(outline.get(f"{W}val")) < 6:
             level = int(outline.get(f"{W}val")) + 1
@@ -92,6 +92,12 @@ class _Body:
         if depth < MAX_TABLE_DEPTH:
             for box in _text_boxes(paragraph):
                 self.add(box, depth + 1)
+
+    def _level(self, style_id: str) -> int | None:
+        if style_id not in self._levels:
+            style = self._styles.get(style_id)
+            self._levels[style_id] = _level(style) if style is not None else None
+        return self._levels[style_id]
 
     def _add_table(self, table: Any) -> None:
         for row in table.iter(f"{W}tr"):

@@ -91,8 +91,11 @@ def _guess(content: bytes) -> str | None:
         return "utf-8"
     if sum(byte >= 0x80 for byte in sample) < 2 * SHORT_CHARACTERS and (short := _of_few_characters(sample)):
         return short
-    match = charset_normalizer.from_bytes(sample).best()
-    return WIDER.get(match.encoding, match.encoding) if match else None
+    matches = list(charset_normalizer.from_bytes(sample))  # the least messy first
+    if not matches:
+        return None
+    likeliest = max((match for match in matches if match.chaos == matches[0].chaos), key=lambda match: match.coherence)
+    return WIDER.get(likeliest.encoding, likeliest.encoding)
 
 
 def _without_mark(sample: bytes) -> str | None:

@@ -246,7 +246,7 @@ def _add_xml(builder: TextBuilder, source: Source) -> str:
         elif len(words) > MAX_FIELD_LENGTH:
             builder.paragraph(_plain(words))
         else:
-            short.append(words)
+            short.append(_plain(words))
     builder.paragraph("\n".join(short))
     return title
 

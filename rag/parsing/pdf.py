@@ -1,4 +1,4 @@
-"""PDF → text with lines, boxes, headings and pages, by PDFium; pages that are pictures by OCR. And pages as pictures.
+"""PDF → text with lines, boxes, headings and pages, by PDFium; pages that are pictures by OCR.
 
 PDFium gives characters in the order of the page's content, breaks them into lines, and measures in the page's own
 space; what leaves here is measured as displayed, after rotation and cropping.
@@ -6,11 +6,9 @@ space; what leaves here is measured as displayed, after rotation and cropping.
 
 import ctypes
 import functools
-import io
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import pypdfium2
 import pypdfium2.raw as pdfium
@@ -18,18 +16,14 @@ import pypdfium2.raw as pdfium
 from core.errors import DocumentError
 from rag.documents import Box, Page, ParsedDocument
 from rag.parsing.boxes import around
-from rag.parsing.kinds import NO_PASSWORD, Source, kind_of
+from rag.parsing.kinds import NO_PASSWORD, Source
 from rag.parsing.ocr import Recogniser
 from rag.parsing.page_layout import HYPHENS, LEADER, PageLine, add_page, joined_in_row, mark_headings_by_size
 from rag.parsing.text_builder import TextBuilder, clean
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 DEVICE_SCALE = 100  # PDFium gives places on the display as whole numbers
 OCR_SCALE = 300 / 72
 MAX_PIXELS = 24_000_000
-MAX_RENDER_SCALE = 8.0
 HYPHENATED = re.compile(r"[^\W\d_]-$")
 MAX_ROW_HEIGHT = 1.4  # of a line, in heights of its font
 MAX_OUTLINE_ENTRIES = 5000
@@ -37,14 +31,12 @@ MIN_PICTURE_SHARE = 0.3  # of a page, for a page without text to count as a pict
 MAX_ODD_SHARE = 0.2  # of a page's characters, before its text layer counts as broken
 ODD = re.compile("[\ue000-\uf8ff\ufffd\U000f0000-\U0010ffff]")
 PASSWORD_ERROR = 4
-MARKER = (255, 213, 0, 90)
-MARKER_EDGE = (214, 138, 0, 255)
 INSTALL = "Install tesseract with the languages chi_sim and eng, and add it again."
 
 
 def read(source: Source, _: str) -> ParsedDocument:
     """The text of a PDF. Raises: DocumentError."""
-    document = _open(source)
+    document = open_pdf(source)
     num_pages = len(document)
     if num_pages > source.limits.num_pages:
         raise DocumentError(f"it has {num_pages:,} pages; at most {source.limits.num_pages:,} are read.", "Split it.")
@@ -68,7 +60,8 @@ def read(source: Source, _: str) -> ParsedDocument:
     return builder.build("pdf", _title(document) or source.stem)
 
 
-def _open(source: Source) -> pypdfium2.PdfDocument:
+def open_pdf(source: Source) -> pypdfium2.PdfDocument:
+    """The file, which has pages. Raises: DocumentError."""
     try:
         document = pypdfium2.PdfDocument(source.content)
         num_pages = len(document)
@@ -147,7 +140,7 @@ class _Reading:
         return DocumentError(f"it has no text on {num_pages} pages.", "Leave it out.")
 
     def _recognised(self, page: pypdfium2.PdfPage) -> list[PageLine]:
-        scale = _fitting_scale(page.get_size(), OCR_SCALE)
+        scale = fitting_scale(page.get_size(), OCR_SCALE)
         lines = []
         for line in self._recogniser.lines(page.render(scale=scale, grayscale=True).to_pil()):
             box = Box(*(side / scale for side in (line.box.left, line.box.top, line.box.right, line.box.bottom)))
@@ -157,7 +150,7 @@ class _Reading:
         return lines
 
 
-def _fitting_scale(size: tuple[float, float], scale: float) -> float:
+def fitting_scale(size: tuple[float, float], scale: float) -> float:
     """At most `scale`, and so small that the picture has at most MAX_PIXELS."""
     return min(scale, (MAX_PIXELS / max(size[0] * size[1], 1.0)) ** 0.5)
 
@@ -350,36 +343,3 @@ def _letters(text: str) -> str:
 
 def _is_title(line: str, title: str) -> bool:
     return line == title or (len(title) >= 4 and title in line and len(line) <= len(title) + 8)
-
-
-def render(source: Source, number: int, boxes: Sequence[Box], scale: float) -> bytes:
-    """A page or a picture as PNG, boxes marked. Raises: DocumentError."""
-    from PIL import Image, ImageDraw
-
-    kind = kind_of(source)
-    if kind == "image":
-        from rag.parsing.pictures import open_picture
-
-        picture, scale = open_picture(source).convert("RGB"), 1.0
-    elif kind == "pdf":
-        picture, scale = _rendered(source, number, scale)
-    else:
-        raise DocumentError("it has no pages to show.", "Show its text instead.")
-    overlay = Image.new("RGBA", picture.size)
-    draw = ImageDraw.Draw(overlay)
-    for box in boxes:
-        left, right = sorted((box.left * scale, box.right * scale))
-        top, bottom = sorted((box.top * scale, box.bottom * scale))
-        draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), MARKER, MARKER_EDGE)
-    content = io.BytesIO()
-    Image.alpha_composite(picture.convert("RGBA"), overlay).convert("RGB").save(content, "PNG", compress_level=3)
-    return content.getvalue()
-
-
-def _rendered(source: Source, number: int, scale: float) -> "tuple[Image, float]":
-    document = _open(source)
-    if not 1 <= number <= len(document):
-        raise DocumentError(f"it has {len(document)} pages, and no page {number}.", "Choose one of them.")
-    page = document[number - 1]
-    scale = _fitting_scale(page.get_size(), min(max(scale, 0.1), MAX_RENDER_SCALE))
-    return page.render(scale=scale).to_pil(), scale

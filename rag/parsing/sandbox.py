@@ -132,14 +132,7 @@ class _Child:
 
     def end(self, reason: str | None = None) -> None:
         """End the process and all that it has started."""
-        self._reason = self._reason or reason
-        if os.name == "posix":
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-        else:
-            for process in self._tree():
-                with suppress(psutil.Error):
-                    process.kill()
+        self._kill(reason)
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
@@ -175,26 +168,22 @@ class _Child:
         deadline_s = time.monotonic() + wall_s
         cpu_deadline_s = _computed_s(self._process.pid) + cpu_s
         while not is_done.wait(WATCH_INTERVAL_S):
-            used = sum(map(_resident_bytes, self._tree()))
-            if used > self._limits.memory_bytes:
+            if _resident_bytes(self._process.pid) > self._limits.memory_bytes:
                 self._kill(f"reading it took more than {self._limits.memory_bytes / 2**20:,.0f} MB of memory.")
             elif _computed_s(self._process.pid) > cpu_deadline_s:
                 self._kill(f"reading it took more than {cpu_s:.0f} seconds of computing.")
             elif time.monotonic() > deadline_s:
                 self._kill(f"reading it took more than {wall_s:.0f} seconds.")
 
-    def _kill(self, reason: str) -> None:
+    def _kill(self, reason: str | None) -> None:
         self._reason = self._reason or reason
         with suppress(psutil.Error, OSError):
-            for process in self._tree():
-                process.kill()
-
-    def _tree(self) -> list[psutil.Process]:
-        try:
-            process = psutil.Process(self._process.pid)
-            return [*process.children(recursive=True), process]
-        except psutil.Error:
-            return []
+            if os.name == "posix":
+                os.killpg(self._process.pid, signal.SIGKILL)
+            else:
+                process = psutil.Process(self._process.pid)
+                for one in [*process.children(recursive=True), process]:
+                    one.kill()
 
     def _why(self) -> str:
         """What has ended the child, in a sentence."""
@@ -247,9 +236,10 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _resident_bytes(process: psutil.Process) -> int:
+def _resident_bytes(pid: int) -> int:
+    """Memory of a process, without that of the programs it has started: those have its rlimits."""
     try:
-        return process.memory_info().rss
+        return psutil.Process(pid).memory_info().rss
     except psutil.Error:
         return 0
 

@@ -17,6 +17,7 @@ from rag.text import fold
 from recipes.embedder.collect import Article
 
 Ids = NDArray[np.int32]
+MAX_PARAGRAPHS = 6  # of an article, from its beginning, which is the plainest part
 ASKED = {
     "en": "what is the|who was|when did|how many|which|where is|in what year did|why does|what was the name of|how do"
     "|what type of|who is the|what did|what are|how long|to whom|how much|what year",
@@ -40,13 +41,14 @@ def encode(tokenizer: Tokenizer, texts: list[str]) -> list[Ids]:
 
 
 def paragraphs(tokenizer: Tokenizer, articles: list[Article]) -> list[Paragraph]:
-    """All paragraphs of all articles, in order."""
+    """The first MAX_PARAGRAPHS of each article, in order."""
+    taken = [article.paragraphs[:MAX_PARAGRAPHS] for article in articles]
     titles = encode(tokenizer, [article.title for article in articles])
     found = []
-    for number, (article, title) in enumerate(zip(articles, titles, strict=True)):
-        sentences = encode(tokenizer, [sentence for part in article.paragraphs for sentence in part])
+    for number, (article, title, beginning) in enumerate(zip(articles, titles, taken, strict=True)):
+        sentences = encode(tokenizer, [sentence for part in beginning for sentence in part])
         start = 0
-        for part in article.paragraphs:
+        for part in beginning:
             found.append(Paragraph(article.language, number, title, sentences[start : start + len(part)]))
             start += len(part)
     return found

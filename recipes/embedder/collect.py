@@ -15,7 +15,6 @@ from typing import Any
 from rag.text import fold
 from recipes.embedder.sources import ARTICLES, PARALLEL, QUESTIONS
 
-MAX_PARAGRAPHS = 6  # of an article, from its beginning, which is the plainest part
 MIN_PARAGRAPH, MAX_PARAGRAPH = {"en": 120, "zh": 40}, {"en": 1000, "zh": 400}
 SHINGLE = {"en": 60, "zh": 20}  # characters without spaces: about twelve English words
 STEP = 10  # of a document's shingles looked up; the evaluation's are all known
@@ -69,7 +68,7 @@ def article(text: str, language: str) -> Article | None:
             paragraphs.append(current)
             current = []
     kept = [part for part in paragraphs if len(part) > 1 and sum(map(len, part)) >= MIN_PARAGRAPH[language]]
-    return Article(language, title, kept[:MAX_PARAGRAPHS]) if kept else None
+    return Article(language, title, kept) if kept else None
 
 
 def shingles(folded: str, language: str, step: int = 1) -> set[int]:

@@ -18,6 +18,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rag.embedding.static import weigh
 from recipes.embedder.batches import Ids, Sampler
 
 Pairs = list[tuple[Ids, Ids]]
@@ -25,16 +26,17 @@ Pairs = list[tuple[Ids, Ids]]
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Batch sizes in pairs, rate of Adagrad."""
+    """Batch sizes in pairs, rates of Adagrad."""
 
-    minutes: float = 15.0
+    minutes: float = 8.0
     batch: int = 768
-    parallel_batch: int = 384
-    question_batch: int = 128
+    parallel_batch: int = 256
+    question_batch: int = 64
     parallel_weight: float = 0.5
     question_weight: float = 0.25
     temperature: float = 0.05
-    learning_rate: float = 0.03
+    learning_rate: float = 0.015
+    weight_learning_rate: float = 0.1
     max_tokens: int = 96
 
 
@@ -65,18 +67,25 @@ def start_table(
 
 
 class Table(nn.Module):
-    """Means of token vectors, of unit length."""
+    """Sums of token vectors as `rag.embedding` makes them; a token's weight is learned apart, at a rate of its own."""
 
     def __init__(self, rows: Tensor) -> None:
         super().__init__()
-        self.bag = nn.EmbeddingBag.from_pretrained(rows, freeze=False, mode="sum", sparse=False)
+        self.bag = nn.EmbeddingBag.from_pretrained(rows, freeze=False, mode="sum")
+        self.log_weights = nn.Parameter(torch.zeros(len(rows)))
 
     def forward(self, texts: list[Ids]) -> Tensor:
         """(len(texts), dim)."""
-        lengths = np.array([len(ids) for ids in texts])
-        offsets = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)[:-1]]))
-        flat = torch.from_numpy(np.concatenate(texts).astype(np.int64))
-        return F.normalize(self.bag(flat, offsets), dim=-1)
+        weighed = [weigh(ids) for ids in texts]
+        lengths = [len(tokens) for tokens, _ in weighed]
+        offsets = torch.from_numpy(np.cumsum([0, *lengths[:-1]]))
+        tokens, counts = (torch.from_numpy(np.concatenate(part)) for part in zip(*weighed, strict=True))
+        return F.normalize(self.bag(tokens, offsets, counts * self.log_weights.exp()[tokens]), dim=-1)
+
+    def rows(self) -> NDArray[np.float32]:
+        """The weighted vectors (V, dim)."""
+        rows: NDArray[np.float32] = (self.bag.weight * self.log_weights.exp()[:, None]).detach().numpy()
+        return rows
 
 
 def info_nce(left: Tensor, right: Tensor, temperature: float) -> Tensor:
@@ -96,12 +105,14 @@ def train(
 ) -> int:
     """Train for `minutes`; returns the steps. `pairs` are the parallel rows and the instructions with answers."""
     # Adam's momentum would go on moving a rare token's row for steps after its one gradient.
-    optimizer = torch.optim.Adagrad(table.parameters(), lr=schedule.learning_rate)
+    rates = {table.bag.weight: schedule.learning_rate, table.log_weights: schedule.weight_learning_rate}
+    optimizer = torch.optim.Adagrad([{"params": [part], "lr": rate} for part, rate in rates.items()])
     started, step, past = time.perf_counter(), 0, 0.0
     while past < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.learning_rate * min(1.0, (step + 1) / 30) * (0.5 + 0.5 * math.cos(math.pi * past))
-        losses = {"retrieval": info_nce(*map(table, sampler.batch(schedule.batch)), schedule.temperature)}
+        for group, rate in zip(optimizer.param_groups, rates.values(), strict=True):
+            group["lr"] = rate * min(1.0, (step + 1) / 30) * (0.5 + 0.5 * math.cos(math.pi * past))
+        queries, passages = sampler.batch(schedule.batch)
+        losses = {"retrieval": info_nce(table(queries), table(passages), schedule.temperature)}
         for name, rows, size in zip(
             ("parallel", "questions"), pairs, (schedule.parallel_batch, schedule.question_batch), strict=True
         ):
@@ -110,7 +121,7 @@ def train(
         weights = {"retrieval": 1.0, "parallel": schedule.parallel_weight, "questions": schedule.question_weight}
         loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         step += 1
         past = (time.perf_counter() - started) / 60 / schedule.minutes

@@ -8,7 +8,7 @@ not, for it stands anywhere. Punctuation is dropped: it says nothing about the m
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
@@ -33,7 +33,7 @@ def pre_tokenizer() -> Any:
     )
 
 
-def train(texts: dict[str, Iterable[str]], sizes: dict[str, int]) -> Tokenizer:
+def train(texts: Mapping[str, Iterable[str]], sizes: Mapping[str, int]) -> Tokenizer:
     """A tokenizer of at most sum(sizes) + 1 tokens from the folded texts of each language."""
     pieces: dict[str, float] = {}
     for language, size in sizes.items():

@@ -68,9 +68,7 @@ def test_a_sentence_is_not_cut_and_the_last_one_is_repeated() -> None:
     text = " ".join(f"Sentence number {i} is here." for i in range(12))
     passages = texts_of(document(text), target=30, maximum=40)
     assert all(passage.startswith("Sentence") and passage.endswith("here.") for passage in passages)
-    assert all(
-        before.endswith(after[: after.index(".") + 1]) for before, after in itertools.pairwise(passages)
-    )
+    assert all(before.endswith(after[: after.index(".") + 1]) for before, after in itertools.pairwise(passages))
 
 
 def test_a_sentence_longer_than_a_passage_is_cut_at_spaces() -> None:

@@ -118,11 +118,10 @@ def test_a_kill_at_a_random_moment_loses_nothing_acknowledged(tmp_path: Path) ->
     for i in range(12):
         library = tmp_path / f"library-{i}"
         command = [sys.executable, "-c", PROGRAM, str(library), str(files), "0"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        time.sleep(draw.random() * 0.3)
-        process.send_signal(signal.SIGKILL)
-        rest = process.stdout.read()
-        process.wait()
-        check(library, [line.split() for line in (first + rest).splitlines() if len(line.split()) == 2])
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            time.sleep(draw.random() * 0.3)
+            process.send_signal(signal.SIGKILL)
+            said = first + process.stdout.read()
+        check(library, [line.split() for line in said.splitlines() if len(line.split()) == 2])

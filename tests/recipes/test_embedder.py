@@ -15,7 +15,7 @@ from recipes.embedder import collect
 from recipes.embedder.batches import Sampler, Sampling, encode, paragraphs
 from recipes.embedder.evaluate import ranks
 from recipes.embedder.lexicon import lexicon
-from recipes.embedder.sources import SOURCES
+from recipes.embedder.sources import SOURCES, Source
 from recipes.embedder.train import Schedule, Table, info_nce, start_table, train
 from recipes.embedder.train_tokenizer import train as train_tokenizer
 from recipes.embedder.write import quantise, write
@@ -83,7 +83,7 @@ def test_a_document_that_quotes_the_evaluation_is_left_out(tmp_path: Path, monke
     documents = [f"Normandy\n{other * 3}{secret.upper()}", f"Market\n{other * 3}"]
     lines = "".join(json.dumps({"text": text}) + "\n" for text in documents)
     (tmp_path / "texts.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
-    source = collect.Source(path="texts.jsonl.gz", language="en", licence="ours")
+    source = Source(path="texts.jsonl.gz", language="en", licence="ours")
     monkeypatch.setattr(collect, "ARTICLES", (source,))
     report: Counter[str] = Counter()
     found = list(collect.articles(tmp_path, collect.heldout_shingles(tmp_path), report))
@@ -108,7 +108,7 @@ def test_a_whole_small_run_finds_across_the_languages(tmp_path: Path) -> None:
     sampler = Sampler(paragraphs(tokenizer, articles), tokenizer, words, sampling=Sampling(), generator=generator)
     schedule = Schedule(minutes=0.02, batch=24, parallel_batch=3, question_batch=3)
     assert train(table, sampler, (pairs, pairs), schedule, generator, print) > 0
-    write(tmp_path, table.bag.weight.detach().numpy(), tokenizer)
+    write(tmp_path, table.rows(), tokenizer)
     embedder = load_embedder(tmp_path)
     english, chinese = (embedder.encode_passages([pair[side] for pair in TOPICS.values()]) for side in (0, 1))
     np.testing.assert_array_equal((english @ chinese.T).argmax(axis=1), [0, 1, 2])

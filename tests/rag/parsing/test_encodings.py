@@ -35,6 +35,20 @@ def test_a_few_words_of_chinese_are_enough(length: int) -> None:
         assert sum(right) >= 0.9 * len(right), f"{encoding}: {sum(right)} of {len(right)}"
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("L'été était très chaud. El niño comió paella con ñoquis. ¡Qué día! Mannen frågade efter João.", "cp1252"),
+        ("Zażółć gęślą jaźń. Przykładowy tekst w języku polskim, który ma sens.", "cp1250"),
+        ("Съешь же ещё этих мягких французских булок, да выпей чаю.", "cp1251"),
+        ("これは日本語の短い文章です。ファイルを開いてください。", "cp932"),
+        ("이것은 짧은 한국어 문장입니다. 파일을 여십시오.", "cp949"),
+    ],
+)
+def test_other_languages_are_read(text: str, encoding: str) -> None:
+    assert decode(text.encode(encoding)) == (text, None)
+
+
 def test_a_page_says_what_it_is() -> None:
     page = '<html><meta charset="gb2312"><p>简</p></html>'
     assert decode(page.encode("gb18030")) == (page, None)

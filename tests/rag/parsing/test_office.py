@@ -99,7 +99,7 @@ def test_xlsx_rows_stand_under_the_name_of_their_sheet(read: Read) -> None:
     book = openpyxl.Workbook()
     book.active.title = "收入"
     book.active.append(["Name", "Amount", "Day"])
-    book.active.append(["张三", 3.0, dt.datetime(2024, 5, 1)])
+    book.active.append(["张三", 3.0, dt.date(2024, 5, 1)])
     book.active["A5"] = "after a gap"
     book.active["B5"] = "two\nlines"
     book.create_sheet("Empty")
@@ -116,10 +116,13 @@ def test_csv_is_divided_by_the_sign_it_uses(read: Read, delimiter: str) -> None:
 
 
 OPEN_TEXT = """<?xml version="1.0"?><office:document-content
- xmlns:office="urn:oasis:names:tc:opendocument:xmlns:office:1.0" xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0"
+ xmlns:office="urn:oasis:names:tc:opendocument:xmlns:office:1.0"
+ xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0"
  xmlns:table="urn:oasis:names:tc:opendocument:xmlns:table:1.0"><office:body><office:text>
-<text:h text:outline-level="2">A <text:span>title</text:span></text:h><text:p>Words<text:s/>here<text:line-break/>and there</text:p>
-<table:table><table:table-row><table:table-cell table:number-columns-repeated="2"><text:p>twice</text:p></table:table-cell>
+<text:h text:outline-level="2">A <text:span>title</text:span></text:h>
+<text:p>Words<text:s/>here<text:line-break/>and there</text:p>
+<table:table><table:table-row>
+<table:table-cell table:number-columns-repeated="2"><text:p>twice</text:p></table:table-cell>
 <table:table-cell table:number-columns-repeated="99999"/></table:table-row></table:table>
 </office:text></office:body></office:document-content>"""
 
