@@ -104,10 +104,11 @@ def ask_documents(page: Page, question: str) -> None:
 
 
 def picture_of(page: Page) -> Image.Image:
-    """The page of the document that the dialog shows."""
-    image = page.locator(f"{DIALOG} img.page")
+    """The last page of the document that the dialog shows."""
+    image = page.locator(f"{DIALOG} img.page").last
     expect(image).to_be_visible()
-    page.wait_for_function("(selector) => document.querySelector(selector).naturalWidth > 0", arg=f"{DIALOG} img.page")
+    expect(image).to_have_js_property("complete", True)  # noqa: FBT003 - the property's value
+    assert image.evaluate("image => image.naturalWidth") > 0
     source = image.get_attribute("src")
     response = page.request.get(f"{page.url.rstrip('/')}{source}")
     return Image.open(io.BytesIO(response.body())).convert("RGB")
