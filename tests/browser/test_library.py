@@ -107,7 +107,7 @@ def picture_of(page: Page) -> Image.Image:
     """The last page of the document that the dialog shows."""
     image = page.locator(f"{DIALOG} img.page").last
     expect(image).to_be_visible()
-    expect(image).to_have_js_property("complete", True)  # noqa: FBT003 - the property's value
+    expect(image).to_have_js_property("complete", True)
     assert image.evaluate("image => image.naturalWidth") > 0
     source = image.get_attribute("src")
     response = page.request.get(f"{page.url.rstrip('/')}{source}")
