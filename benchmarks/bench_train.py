@@ -27,7 +27,7 @@ from core.errors import SetupError
 from core.model.device import num_usable_cores
 
 PEERS = ("hf", "trl")
-NAMES = {"ours": "ours", "hf": "HF Trainer", "trl": "TRL"}
+NAMES = {"ours": "ours", "compiled": "ours, compiled", "hf": "HF Trainer", "trl": "TRL"}
 GEMM_SIZE = 2048
 MANY_STEPS = 10_000
 SETTINGS = {"learning_rate": 1e-5, "adam_beta2": 0.999, "max_grad_norm": 1.0, "beta": 0.1}
@@ -77,6 +77,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=5, help="measured steps of each (default 5)")
     parser.add_argument("--threads", type=int, default=num_usable_cores(), help="threads of each trainer")
     parser.add_argument("--stages", nargs="+", choices=("sft", "ragged", "dpo"), default=["sft", "ragged", "dpo"])
+    parser.add_argument(
+        "--compile", action="store_true", help="our trainer with torch.compile too, as a row of its own"
+    )
     parser.add_argument("--peer", type=_peers, default=(), help="hf, trl or both as hf,trl")
     parser.add_argument("--peer-python", default=sys.executable, help="the Python that has the peers' packages")
 
@@ -142,6 +145,10 @@ def _start(work: Work, arguments: Namespace, folder: Path) -> Iterator[Any]:
     config = _write_ours(work, arguments, folder)
     command = [sys.executable, "-m", "benchmarks.trainers"]
     yield _started("ours", [*command, str(config)])
+    if arguments.compile:
+        compiled = config.with_name("compiled.json")
+        compiled.write_text(json.dumps({**json.loads(config.read_text()), "compile": "on", "output": f"{config}.run"}))
+        yield _started("compiled", [*command, str(compiled)])
     peer = "trl" if work.stage == "dpo" else "hf"
     if peer in arguments.peer:
         request = folder / "request.json"

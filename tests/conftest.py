@@ -24,6 +24,7 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 REASONS = {
     "browser": (any(map(shutil.which, CHROMIUM_NAMES)), "Chromium is not installed (apt install chromium)"),
+    "gpu": (shutil.which("nvidia-smi") is not None, "there is no NVIDIA GPU"),
     "shared": (SHARED_DATA.is_dir(), "the development data is not beside the repository"),
 }
 

@@ -50,7 +50,8 @@ def run(arguments: Namespace) -> int:
     if arguments.reward_model:
         from core.evaluation import RewardScorer
 
-        scorer = RewardScorer.load(arguments.reward_model)
+        device = LoadConfig.from_dict(given_options(arguments, LoadConfig)).device
+        scorer = RewardScorer.load(arguments.reward_model, device=device)
         report["reward_model"] = arguments.reward_model
         if arguments.pairs:
             report["pairs"] = _pairs(scorer, arguments)

@@ -47,6 +47,12 @@ class RunOptions:
         "auto", "where to train; auto takes a GPU when there is one", choices=("auto", "cpu", "cuda", "mps")
     )
     num_threads: int = option(0, "CPU threads; 0 is one per physical core that may be used", minimum=0, maximum=1024)
+    compile: str = option(
+        "auto",
+        "translate the model's blocks by torch.compile, which needs a C compiler: auto does on a GPU, for models that"
+        " are large enough",
+        choices=("auto", "on", "off"),
+    )
     seed: int = option(1, "seed of the weights and of the order of the data", minimum=0, maximum=2**31 - 1)
 
     checkpoint_interval_s: float = option(

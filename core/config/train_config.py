@@ -44,6 +44,8 @@ class TrainConfig(  # fields in the order of the groups from the last to the fir
         problems = []
         if self.base is None:
             problems.append(f"adapter {self.adapter} needs base, the model that it is trained beside")
+        if self.compile == "on":
+            problems.append(f"compile is for whole models, and adapter is {self.adapter}: set it to auto or off")
         if self.optimizer == "muon":
             problems.append(f"optimizer muon is for whole matrices, and adapter is {self.adapter}: take adamw")
         if self.parallel == "fsdp":

@@ -88,10 +88,11 @@ def recognise(value: str | Mapping[str, Any]) -> Example:
     for chosen, rejected in CHOSEN_FIELDS:
         if value.get(chosen) and value.get(rejected):
             return _preference(value, value[chosen], value[rejected])
-    turns = _turns(value)
+    turns, prompt = _turns(value), _first(value, PROMPT_FIELDS)
+    if value.get("label") is False and (turns or prompt is not None):  # KTO's single answers
+        raise UnrecognisedError("the answer is marked as worse (label false), and no better one is beside it")
     if turns:
         return Chat(_finished(_messages(turns, str(value.get("system") or ""))))
-    prompt = _first(value, PROMPT_FIELDS)
     if prompt is not None:
         return _single_turn(value, prompt)
     if value.get("en") and value.get("zh"):

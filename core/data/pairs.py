@@ -185,6 +185,11 @@ class PairDataset:
     def num_rows(self, epoch: int) -> int:
         return len(self._rows(epoch))
 
+    @property
+    def mean_row_tokens(self) -> float:
+        """Tokens of a row, without what fills it up: their mean over an epoch."""
+        return float(self._sizes.sum()) / self.num_rows(0)
+
     def batch(self, places: Sequence[tuple[int, int]]) -> PairBatch:
         """The rows at these (epoch, index) places."""
         rows = [self._rows(epoch)[index] for epoch, index in places]
@@ -197,9 +202,14 @@ class PairDataset:
     def _plan(self, epoch: int) -> list[list[int]]:
         """Rows of an epoch as places in `pairs`."""
         order = _permutation(len(self.pairs), self.seed, epoch, 0)
-        sizes = self._prompts + self._answers.sum(axis=1)
-        rows = [order[row].tolist() for row in _packed(sizes[order], 2 * self.max_seq_len)]
+        rows = [order[row].tolist() for row in _packed(self._sizes[order], 2 * self.max_seq_len)]
         return [rows[row] for row in _permutation(len(rows), self.seed, epoch, 1)]
+
+    @property
+    def _sizes(self) -> Ids:
+        """Tokens of each of `pairs`, its prompt counted once."""
+        sizes: Ids = self._prompts + self._answers.sum(axis=1)
+        return sizes
 
     def _pair(self, place: int) -> Group:
         return Group(self._prompt(place), [self._answer(place, side) for side in (0, 1)])

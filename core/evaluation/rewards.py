@@ -21,6 +21,7 @@ from core.errors import DataError, ModelError
 from core.evaluation.intervals import share_interval
 from core.evaluation.reading import recognised
 from core.model.checkpoint import find_model
+from core.model.device import resolve_device
 from core.model.heads import RewardModel, load_reward_model
 
 PROMPTS_AT_ONCE = 8
@@ -46,13 +47,15 @@ class RewardScorer:
 
     def __init__(self, model: RewardModel, tokenizer: Tokenizer) -> None:
         self._model, self._template = model, ChatTemplate(tokenizer)
+        self.device = model.score.weight.device
         self.max_seq_len = model.config.max_position_embeddings
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Open a reward model's run or folder."""
+    def load(cls, path: str | Path, *, device: str = "auto") -> Self:
+        """Open a reward model's run or folder, in fp32. Raises ConfigError for a device that is not here."""
         folder = find_model(path)
-        return cls(load_reward_model(folder, dtype=torch.float32), Tokenizer.load(folder))
+        model = load_reward_model(folder, device=resolve_device(device), dtype=torch.float32)
+        return cls(model, Tokenizer.load(folder))
 
     def group(self, messages: Messages, answers: Sequence[str]) -> Group:
         """A conversation and answers to it, as ids."""
@@ -69,7 +72,7 @@ class RewardScorer:
         by_length = sorted(range(len(groups)), key=lambda place: groups[place].num_tokens)  # rows of a batch alike
         for first in range(0, len(groups), PROMPTS_AT_ONCE):
             places = by_length[first : first + PROMPTS_AT_ONCE]
-            batch = collate([[groups[place]] for place in places], torch.tensor(places))
+            batch = collate([[groups[place]] for place in places], torch.tensor(places)).to(self.device)
             hidden = self._model.hidden(
                 batch.input_ids,
                 position_ids=batch.position_ids,

@@ -10,7 +10,7 @@ from core.inference.runner import BLOCK_TOKENS, Runner, num_blocks_for
 from core.inference.scheduler import EngineConfig
 from core.inference.torch_runner import TorchRunner
 from core.model.device import free_memory_bytes
-from core.model.kv_cache import cache_bytes
+from core.model.paged_cache import cache_bytes
 from core.model.quantize import QuantizedLinear
 from core.model.transformer import Transformer
 
@@ -73,7 +73,7 @@ MAX_KERNEL_ERROR = 0.05
 
 
 def _num_blocks(model: Transformer, config: EngineConfig, dtype: torch.dtype) -> int:
-    block_bytes = cache_bytes(model.config, 1, BLOCK_TOKENS, dtype)
+    block_bytes = cache_bytes(model.config, BLOCK_TOKENS, dtype)
     affordable = int(free_memory_bytes(model.model.norm.weight.device) * CACHE_MEMORY_SHARE) // block_bytes
     one_text = num_blocks_for(config.max_seq_len)
     return max(one_text, min(config.max_running * one_text, affordable))

@@ -15,7 +15,7 @@ from core.model.adapted_model import base_folder, load_merged, model_folder, ser
 from core.model.bnb import quantize_with_bitsandbytes_
 from core.model.checkpoint import find_model, load_config, load_sampling, quantization_scheme
 from core.model.device import free_memory_bytes, num_usable_cores, resolve_device
-from core.model.kv_cache import cache_bytes
+from core.model.paged_cache import cache_bytes
 from core.model.quantize import INT4, INT8, Scheme, dequantize_
 from core.model.transformer import Transformer
 
@@ -126,7 +126,7 @@ def _context(config: ModelConfig, options: LoadConfig, device: torch.device, dty
     size = options.max_seq_len or min(limit, DEFAULT_MAX_SEQ_LEN)
     if size > limit:
         raise ConfigError(f"max_seq_len {size} is outside 1 … {limit}.", "The model's context is the limit.")
-    needed, free = cache_bytes(config, 1, size, dtype), free_memory_bytes(device)
+    needed, free = cache_bytes(config, size, dtype), free_memory_bytes(device)
     if needed > free:
         raise ConfigError(
             f"A context of {size} tokens needs {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free.",

@@ -143,15 +143,6 @@ def adapted_layers(model: nn.Module) -> dict[str, AdaptedLinear]:
     return {name: module for name, module in model.named_modules() if isinstance(module, AdaptedLinear)}
 
 
-def adapter_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """What is trained of the adapters, by the parameters' names in the model."""
-    return {
-        f"{name}.{key}": parameter
-        for name, layer in adapted_layers(model).items()
-        for key, parameter in layer.named_parameters(recurse=False)
-    }
-
-
 @contextmanager
 def adapters_off(model: nn.Module) -> Iterator[None]:
     """While inside, the model is its frozen base: the reference of a policy that is trained through adapters."""

@@ -5,7 +5,7 @@ A forward pass is the same with and without a cache: each layer hands its new qu
 heads, K kv heads, D head dim.
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.model.block_attention import block_attention, plan_blocks
+from core.model.row_attention import DocumentAttention, FlexAttention, RowAttention, can_use_documents
 from core.model.visibility import Visibility
-
-RowAttention = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class AttentionCache(Protocol):
@@ -34,39 +33,23 @@ class AttentionCache(Protocol):
         """The last layer is done: the new tokens are of the past now."""
 
 
-class NoCache:
-    """Whole rows at once, as in training: a token sees what `Visibility` says."""
+def choose_attention(visibility: Visibility, batch: int, dtype: torch.dtype, *, compiles: bool = False) -> RowAttention:
+    """The attention of `batch` whole rows in this arithmetic, as in training: a token sees what `visibility` says.
 
-    def __init__(
-        self,
-        document_ids: Tensor | None = None,
-        branch_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-    ) -> None:
-        assert branch_ids is None or (document_ids is not None and position_ids is not None)
-        self._ids = document_ids, branch_ids, position_ids
-        self._attend: RowAttention | None = None
-
-    def begin(self, num_tokens: int, window: int | None, device: torch.device) -> int:
-        self._visibility = Visibility(num_tokens, device, window, *self._ids)
-        self._attend = None
-        return num_tokens
-
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        if self._attend is None:
-            self._attend = choose_attention(self._visibility, q)
-        return self._attend(q, k, v)
-
-    def finish(self, num_tokens: int) -> None:
-        """Nothing is kept."""
-
-
-def choose_attention(visibility: Visibility, q: Tensor) -> "RowAttention":
-    if q.device.type == "cpu" and q.dtype in (torch.float32, torch.float64):
-        plan = plan_blocks(visibility, len(q))
+    On a CPU blocks of queries; on a GPU torch's fused kernels, by document where rows hold several. What those do
+    not know (branches, or another arithmetic) goes through FlexAttention where the caller is compiled, else through
+    a mask.
+    """
+    if visibility.device.type == "cpu" and dtype in (torch.float32, torch.float64):
+        plan = plan_blocks(visibility, batch)
         return lambda q, k, v: block_attention(q, k, v, plan)
-    mask = None if visibility.is_causal else visibility.mask()
-    return lambda q, k, v: attention(q, k, v, mask)
+    if visibility.is_causal:
+        return partial(attention, mask=None)
+    if can_use_documents(visibility, dtype):
+        return DocumentAttention(visibility, batch)
+    if compiles:
+        return FlexAttention(visibility, batch)
+    return partial(attention, mask=visibility.mask())
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

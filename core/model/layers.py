@@ -3,6 +3,8 @@
 Legend: B batch, T new tokens, S all tokens so far, C hidden, H query heads, K kv heads, D head dim.
 """
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +15,7 @@ from core.config.model_config import ModelConfig
 from core.model.attention import AttentionCache
 from core.model.fused import Rotary, can_fuse, norm_mlp, norm_qkv
 from core.model.rope import apply_rotary
+from core.model.row_attention import RowAttention
 
 
 class RMSNorm(nn.Module):
@@ -35,8 +38,16 @@ class AttentionInput:
 
     cos: Tensor  # (B or 1, 1, T, D)
     sin: Tensor
-    cache: AttentionCache
-    fuses: bool = False  # whole rows, where the fused steps serve
+    cache: AttentionCache | None = None  # what came before
+    rows: RowAttention | None = None  # how whole rows attend, where nothing came before
+    compiles: bool = False
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q (B, H, T, D), k and v (B, K, T, D) -> (B, H, T, D)."""
+        if self.rows is not None:
+            return self.rows(q, k, v)
+        assert self.cache is not None
+        return self.cache.attend(layer, q, k, v)
 
     def rotary(self, batch: int) -> Rotary:
         """The angles of all tokens of `batch` rows."""
@@ -79,7 +90,7 @@ class Attention(nn.Module):
         k = apply_rotary(k.transpose(1, 2), shared.cos, shared.sin)  # (B, K, T, D)
         if self.norm_last:
             q, k = self.q_norm(q), self.k_norm(k)
-        y = shared.cache.attend(self.layer, q.to(v.dtype), k.to(v.dtype), v)
+        y = shared.attend(self.layer, q.to(v.dtype), k.to(v.dtype), v)
         y = y.transpose(1, 2).reshape(batch, time, -1)
         return self.o_proj(y * torch.sigmoid(self.output_gate(x)) if self.is_gated else y)
 
@@ -94,7 +105,7 @@ class Attention(nn.Module):
         weights = self.q_proj.weight, self.k_proj.weight, self.v_proj.weight
         parts = norm_qkv(x.flatten(0, 1), norm.weight, norm.eps, weights, shared.rotary(batch))
         q, k, v = (torch.unflatten(part, 0, (batch, time)).transpose(1, 2) for part in parts)  # (B, H or K, T, D)
-        y = shared.cache.attend(self.layer, q, k, v).transpose(1, 2).reshape(batch * time, -1)
+        y = shared.attend(self.layer, q, k, v).transpose(1, 2).reshape(batch * time, -1)
         return torch.addmm(x.view(-1, hidden), y, self.o_proj.weight.T).view(x.shape)
 
 
@@ -123,11 +134,23 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, x: Tensor, shared: AttentionInput) -> Tensor:
-        if shared.fuses and self.self_attn.can_fuse(x):
+        return compiled_block()(self, x, shared) if shared.compiles else self.compute(x, shared)
+
+    def compute(self, x: Tensor, shared: AttentionInput) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        is_rows = shared.rows is not None
+        if is_rows and self.self_attn.can_fuse(x):
             x = self.self_attn.fused(x, self.input_layernorm, shared)
         else:
             x = x + self.self_attn(self.input_layernorm(x), shared)
         norm, mlp = self.post_attention_layernorm, self.mlp
-        if shared.fuses and can_fuse(x, mlp.gate_proj, mlp.up_proj, mlp.down_proj):
+        if is_rows and can_fuse(x, mlp.gate_proj, mlp.up_proj, mlp.down_proj):
             return norm_mlp(x, norm.weight, norm.eps, mlp.gate_proj.weight, mlp.up_proj.weight, mlp.down_proj.weight)
         return x + mlp(norm(x))
+
+
+@functools.cache
+def compiled_block() -> Callable[[Block, Tensor, AttentionInput], Tensor]:
+    """`Block.compute` by torch.compile, once for the blocks of all models."""
+    compiled: Callable[[Block, Tensor, AttentionInput], Tensor] = torch.compile(Block.compute)
+    return compiled

@@ -21,6 +21,11 @@ from core.model.attention import attention, causal_mask
 MAX_PADDING = 2.0
 
 
+def cache_bytes(config: ModelConfig, num_tokens: int, dtype: torch.dtype) -> int:
+    """Memory that the keys and values of so many tokens take."""
+    return 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * num_tokens * dtype.itemsize
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """One sequence's part of a pass: `num_tokens` new ones behind `start`; blocks[i] holds positions i·P …"""

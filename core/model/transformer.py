@@ -13,10 +13,11 @@ from torch.utils.checkpoint import checkpoint
 
 from core.config.model_config import ModelConfig
 from core.errors import GenerationError
-from core.model.attention import AttentionCache, NoCache
+from core.model.attention import AttentionCache, choose_attention
 from core.model.folder import AdapterBase
 from core.model.layers import AttentionInput, Block, RMSNorm
 from core.model.rope import rotary_table
+from core.model.visibility import Visibility
 
 # The rotary table begins with this many positions.
 MIN_ROTARY_POSITIONS = 1024
@@ -43,6 +44,8 @@ class Backbone(nn.Module):
         self.model = Decoder(config)
         self.checkpoints_blocks = False
         """Whether training keeps the blocks' inputs alone and computes the rest again in the backward pass."""
+        self.compiles_blocks = False
+        """Whether whole rows go through blocks that torch.compile has translated."""
         self.adapter_base: AdapterBase | None = None
         """The frozen model whose adapters are trained here, if they are."""
         self._rotary: tuple[Tensor, Tensor] | None = None
@@ -66,20 +69,27 @@ class Backbone(nn.Module):
         branch 0, which all share, and to its own. Such rows may be longer than the context: positions must not.
         """
         assert document_ids is None or kv_cache is None, "document_ids are for training, which has no cache"
-        cache = NoCache(document_ids, branch_ids, position_ids) if kv_cache is None else kv_cache
-        time, device = input_ids.shape[1], input_ids.device
-        end = cache.begin(time, self.config.sliding_window, device)
-        if document_ids is not None:
-            end = min(end, self.config.max_position_embeddings)
-        shared = AttentionInput(*self._cos_sin(end, time, position_ids, device), cache, fuses=kv_cache is None)
+        assert branch_ids is None or (document_ids is not None and position_ids is not None)
+        batch, time = input_ids.shape
+        window, device = self.config.sliding_window, input_ids.device
         x = self.model.embed_tokens(input_ids)  # (B, T, C)
+        if kv_cache is not None:
+            end = kv_cache.begin(time, window, device)
+            shared = AttentionInput(*self._cos_sin(end, time, position_ids, device), cache=kv_cache)
+        else:
+            end = time if document_ids is None else min(time, self.config.max_position_embeddings)
+            visibility = Visibility(time, device, window, document_ids, branch_ids, position_ids)
+            rows = choose_attention(visibility, batch, _compute_dtype(x), compiles=self.compiles_blocks)
+            angles = self._cos_sin(end, time, position_ids, device)
+            shared = AttentionInput(*angles, rows=rows, compiles=self.compiles_blocks)
         is_checkpointed = self.checkpoints_blocks and torch.is_grad_enabled()
         for block in self.model.layers:
             if is_checkpointed:  # nothing in a block is drawn, so no random state is kept
                 x = checkpoint(block, x, shared, use_reentrant=False, preserve_rng_state=False)
             else:
                 x = block(x, shared)
-        cache.finish(time)
+        if kv_cache is not None:
+            kv_cache.finish(time)
         return self.model.norm(x)
 
     def _cos_sin(self, end: int, time: int, position_ids: Tensor | None, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -99,6 +109,12 @@ class Backbone(nn.Module):
         if position_ids is None:
             return cos[None, None, end - time : end], sin[None, None, end - time : end]
         return cos[position_ids][:, None], sin[position_ids][:, None]
+
+
+def _compute_dtype(x: Tensor) -> torch.dtype:
+    """What matrix products give for this input."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 class Transformer(Backbone):

@@ -54,6 +54,20 @@ class Visibility:
             seen = near if seen is None else seen & near
         return seen
 
+    def sees(self, row: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        """Whether a query of a row sees a key, by their numbers, of any shape: what FlexAttention asks."""
+        seen = key <= query
+        if self.document_ids is not None:
+            seen = seen & (self.document_ids[row, query] == self.document_ids[row, key])
+        if self.branch_ids is not None:
+            branch = self.branch_ids[row, key]
+            seen = seen & ((branch == 0) | (branch == self.branch_ids[row, query]))
+        if self.window is not None and self.num_tokens > self.window:
+            if self.branch_ids is not None and self.position_ids is not None:
+                query, key = self.position_ids[row, query], self.position_ids[row, key]
+            seen = seen & (key > query - self.window)
+        return seen
+
     def first_keys(self) -> Tensor | None:
         """(B, T): the first token of the document of each; None without documents."""
         if self.document_ids is None:

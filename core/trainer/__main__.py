@@ -15,7 +15,7 @@ from typing import Any
 
 from core.config.train_config import TrainConfig
 from core.errors import AssistantError
-from core.parallel.failure import ERROR_FILE, Cause, end_process, own_cause, record_cause
+from core.parallel.failure import ERROR_FILE, Cause, end_process, end_rank, own_cause, record_cause
 from core.parallel.setup import join_ranks
 from core.trainer import train
 
@@ -34,8 +34,7 @@ def main() -> int:
     except Exception as exc:
         logging.getLogger(__name__).exception("rank %s failed", rank := int(os.environ.get("RANK", "0")))
         return _fail(own_cause(rank, exc))
-    if ERROR_FILE in os.environ:
-        os._exit(0)  # all is closed; the interpreter's end can meet a thread of gloo's and abort
+    end_rank()
     return 0
 
 

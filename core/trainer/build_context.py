@@ -28,6 +28,7 @@ from core.model.transformer import Backbone, Transformer
 from core.model.weights import weights_hash
 from core.parallel.setup import Ranks
 from core.parallel.wrap import Parallel, choose_kind, wrap
+from core.trainer.compilation import resolve_compile
 from core.trainer.optimizer import build_optimizers, load_optimizer_tensors, named_parameters
 from core.trainer.parameters import load_base, load_trained_, prepare_parameters_
 from core.trainer.precision import resolve_precision
@@ -73,6 +74,7 @@ def build_context(
     has_adapters = config.adapter != "none"
     model = _build_model(config, tokenizer, parent if has_adapters else checkpoint or parent, device)
     prepare_parameters_(model, config, AdapterBase(str(parent.absolute()), parent_hash) if parent else None)
+    model.compiles_blocks = resolve_compile(config, device, model.config.num_parameters)
     if has_adapters and checkpoint:
         load_trained_(model, checkpoint)
     rows = _train_rows(config, strategy, handler, tokenizer)
@@ -97,6 +99,9 @@ def build_context(
         reward=reward,
     )
     strategy.prepare(context)
+    for other in (context.reference, context.value):
+        if other is not None:
+            other.checkpoints_blocks, other.compiles_blocks = model.checkpoints_blocks, model.compiles_blocks
     context.parallel = _bind(context)
     context.optimizers = build_optimizers(context.trained, config, device)
     seed_rank(config.seed, context.step, ranks)

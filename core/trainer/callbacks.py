@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import psutil
 import torch
 
 from core.data.dataset import PackedDataset
+from core.data.pairs import PairDataset
 from core.model.score import bits_per_byte
 from core.trainer.efficiency import peak_flops, train_flops_per_token
+from core.trainer.memory import used_memory
 from core.trainer.metrics import MetricsWriter, bytes_per_token
 from core.trainer.run_folder import save_checkpoint
 from core.trainer.tally import Mean, Tally
@@ -99,13 +100,6 @@ class MetricsCallback:
         return tokens * flops / seconds / peak_flops(context.device, context.dtype) / context.ranks.world_size
 
 
-def used_memory(device: torch.device) -> int:
-    """Bytes: the most that tensors took on a GPU, what the process holds on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return psutil.Process().memory_info().rss
-
-
 class ValidationCallback:
     """Scores the validation split: mean loss, and bits per byte for text.
 
@@ -151,7 +145,8 @@ def validate(context: TrainContext) -> dict[str, float]:
     rows, config = context.validation_rows, context.config
     assert rows is not None
     available = rows.num_rows(0)
-    limit = min(available, max(config.validation_tokens // config.max_seq_len, 1))
+    row_tokens = rows.mean_row_tokens if isinstance(rows, PairDataset) else config.max_seq_len
+    limit = min(available, max(int(config.validation_tokens / row_tokens), 1))
     limit = max(limit // context.ranks.world_size, 1) * context.ranks.world_size
     places = context.ranks.share([(0, index * available // limit) for index in range(limit)])
     batches = (

@@ -4,6 +4,7 @@ The Trainer divides the gradient once by the weight of a whole update, over all 
 does not depend on how the rows were split.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
@@ -74,7 +75,7 @@ class Strategy(Protocol[B]):
         """What the best checkpoint is chosen by, from `validation_NAME` values; lower is better."""
 
 
-class SupervisedStrategy(Generic[B]):
+class SupervisedStrategy(ABC, Generic[B]):
     """The part that stages share whose rows are learnt from as they are."""
 
     def __init__(self, config: TrainConfig) -> None:
@@ -86,8 +87,9 @@ class SupervisedStrategy(Generic[B]):
     def updates(self, context: "TrainContext", batches: Sequence[B]) -> Iterator[Sequence[B]]:
         yield batches
 
+    @abstractmethod
     def loss(self, context: "TrainContext", batch: B) -> Loss:
-        raise NotImplementedError
+        """See `Strategy`."""
 
     def validate(self, context: "TrainContext", batches: Iterable[B]) -> dict[str, float]:
         tally = Tally()
@@ -116,7 +118,9 @@ class PTStrategy(SupervisedStrategy[Batch]):
         hidden = model.hidden(
             batch.input_ids, position_ids=batch.position_ids, document_ids=batch.document_ids
         )  # (B, T, C)
-        total = cross_entropy_sum(hidden.flatten(0, 1), model.lm_head.weight, batch.labels.flatten())
+        total = cross_entropy_sum(
+            hidden.flatten(0, 1), model.lm_head.weight, batch.labels.flatten(), compiles=model.compiles_blocks
+        )
         return Loss(total, batch.num_loss_tokens)
 
 

@@ -16,6 +16,7 @@ from core.data.dataset import Rows
 from core.data.sampler import RowSampler
 from core.data.tokenizer import Tokenizer
 from core.model.adapters import adapters_off
+from core.model.heads import RewardModel
 from core.model.transformer import Backbone, Transformer
 from core.parallel.setup import Ranks
 from core.parallel.wrap import Parallel
@@ -65,7 +66,7 @@ class TrainContext:
     data_hash: str = ""
     reward: RewardFunction | None = None
     reference: Transformer | None = None
-    value: nn.Module | None = None
+    value: RewardModel | None = None
     best: Best = field(default_factory=Best)
     parallel: Parallel = field(default_factory=Parallel)
     step: int = 0

@@ -5,7 +5,6 @@ weight of all of them, clips, sets the scheduled learning rate and steps. Everyt
 """
 
 import math
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -35,6 +34,7 @@ from core.trainer.callbacks import (
     StepResult,
     ValidationCallback,
 )
+from core.trainer.memory import is_out_of_memory, out_of_memory
 from core.trainer.metrics import MetricsWriter
 from core.trainer.parameters import load_trained_, num_trained, save_result
 from core.trainer.run_folder import RunFolder
@@ -193,20 +193,23 @@ class Trainer:
         """Step until done or stopped, then let every callback finish."""
         with self._rows:
             while not self.context.is_done and not self.context.ranks.any_true(stop.is_set):
-                result = self._guarded_step()
-                for callback in self.callbacks:
-                    callback.after_step(self.context, result)
-        for callback in self.callbacks:
-            callback.at_end(self.context)
+                with self._guarded():
+                    result = self.step()
+                    for callback in self.callbacks:
+                        callback.after_step(self.context, result)
+        with self._guarded():
+            for callback in self.callbacks:
+                callback.at_end(self.context)
 
-    def _guarded_step(self) -> StepResult:
-        """A step; memory that runs out in it is an error with a remedy."""
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Memory that runs out in a step, or in what follows it, is an error with a remedy."""
         try:
-            return self.step()
+            yield
         except (RuntimeError, MemoryError) as exc:
             if not is_out_of_memory(exc):
                 raise
-            raise _out_of_memory(self.context, exc) from exc
+            raise out_of_memory(self.context, exc) from exc
 
     def step(self) -> StepResult:
         """One step: `global_batch_size` rows, and the update or updates that the strategy makes of them."""
@@ -288,25 +291,6 @@ class Trainer:
 def _nothing_to_learn(context: TrainContext) -> TrainingError:
     left_out = "; ".join(context.train_rows.problems) or "its rows carry no label"
     return TrainingError(f"Step {context.step} has no token to learn from: {left_out}.", "Raise max_seq_len.")
-
-
-def is_out_of_memory(exc: BaseException) -> bool:
-    """Whether torch or Python found no memory, on a GPU or beside one."""
-    return isinstance(exc, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(exc)
-
-
-def _out_of_memory(context: TrainContext, exc: BaseException) -> TrainingError:
-    config, asked = context.config, re.search(r"allocate ([\d.]+ ?\w+)", str(exc))
-    wanted = f" for {asked[1]}" if asked else ""
-    smaller = (
-        f"Lower micro_batch_size (now {config.micro_batch_size}; the result stays the same)"
-        if config.micro_batch_size > 1
-        else f"Lower max_seq_len (now {config.max_seq_len}), or train an adapter"
-    )
-    return TrainingError(
-        f"Step {context.step} found no memory{wanted} on {context.device.type}.",
-        f"{smaller}, then --resume; checkpoints are untouched.",
-    )
 
 
 def _divergence(context: TrainContext, loss: float, grad_norm: float) -> TrainingError:

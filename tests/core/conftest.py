@@ -1,10 +1,12 @@
 """A small tokenizer and small data sets, made on the spot."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+import torch
 
 from core.data.chat_template import ChatTemplate
 from core.data.formats import Preference
@@ -18,6 +20,8 @@ ENGLISH = [
 ]
 CHINESE = "今天天气很好我们一起去公园散步看见许多红色的花和绿色的树小狗在草地上跑来跑去非常高兴"
 
+sees_gpu = torch.cuda.is_available
+
 
 def sentences(count: int, seed: int) -> list[str]:
     """Short texts in both languages."""
@@ -28,6 +32,19 @@ def sentences(count: int, seed: int) -> list[str]:
         signs = "".join(draw.choices(CHINESE, k=draw.randint(5, 20)))
         texts.append(f"{words.capitalize()}. {number}" if number % 2 else f"{signs}。")
     return texts
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_gpu() -> Iterator[None]:
+    """What chooses its device by itself takes the CPU, so that a test is the same on every machine."""
+    with patch.object(torch.cuda, "is_available", lambda: False):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def gpu_for_those_who_ask(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.get_closest_marker("gpu"):
+        monkeypatch.setattr(torch.cuda, "is_available", sees_gpu)
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +98,7 @@ def run_options(text_data: Path, tmp_path: Path) -> Callable[..., dict[str, obje
             "global_batch_size": 4,
             "max_steps": 6,
             "precision": "fp32",
+            "device": "cpu",
             "num_threads": 1,
             "log_interval": 1,
             "validation_interval": 0,

@@ -9,10 +9,9 @@ import sys
 import tempfile
 
 import torch
+import trl_setting
 from datasets import Dataset
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, RewardConfig, RewardTrainer
 
 
@@ -50,15 +49,12 @@ def answer(request):
     """Loss of all pairs in one batch, the norm of its gradient, and the trainer's metrics."""
     trainer_class, config_class, model_class, rows_of = KINDS[request["kind"]]
     rows = [row for pair in request["pairs"] for row in rows_of(pair)]
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(WordLevel({"<pad>": request["pad_id"], "<eos>": 0}, unk_token="<pad>")),
-        pad_token="<pad>",
-        eos_token="<eos>",
-    )
-    fixed = {"bf16": False, "use_cpu": True, "report_to": [], "gradient_checkpointing": False, "disable_tqdm": True}
     with tempfile.TemporaryDirectory() as folder:
         config = config_class(
-            output_dir=folder, per_device_train_batch_size=len(rows), **fixed, **request.get("options", {})
+            output_dir=folder,
+            per_device_train_batch_size=len(rows),
+            **trl_setting.FIXED,
+            **request.get("options", {}),
         )
         models = [
             model_class.from_pretrained(request[name], dtype=torch.float32)
@@ -70,7 +66,7 @@ def answer(request):
             model=models[0],
             args=config,
             train_dataset=Dataset.from_list(rows),
-            processing_class=tokenizer,
+            processing_class=trl_setting.tokenizer(request["pad_id"]),
             **references,
         )
         loss = trainer.compute_loss(trainer.model.train(), trainer.data_collator(rows))

@@ -31,6 +31,7 @@ FIELDS = st.sampled_from(
         "from",
         "value",
         "rationale",
+        "label",
     ]
 )
 ASKED = Chat([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}])
@@ -63,6 +64,8 @@ def turn(speaker: str, text: str) -> dict[str, str]:
         ({"title": "T", "text": "body"}, Text("T\n\nbody")),
         ({"en": "a", "zh": "甲"}, Text("a\n甲")),
         ({"question": "q", "answer": "a"}, ASKED),
+        ({"prompt": "q", "completion": "a", "label": True}, ASKED),
+        ({"text": "words", "label": False}, Text("words")),
         (
             {"conversations": [turn("human", "q"), turn("gpt", "a"), turn("human", "x")]},
             ASKED,
@@ -106,6 +109,8 @@ def test_records_are_recognised_by_their_fields(value: str | dict[str, object], 
         ({"messages": [{"role": "user", "content": "q"}]}, "nobody answers"),
         ({"messages": [{"role": "alien", "content": "q"}]}, "role 'alien'"),
         ({"text": " "}, "no known fields"),
+        ({"prompt": "q", "completion": "a", "label": False}, "marked as worse"),
+        ({"messages": ASKED.messages, "label": False}, "marked as worse"),
     ],
 )
 def test_records_that_are_no_example_say_why(value: dict[str, object], message: str) -> None:

@@ -51,7 +51,9 @@ def test_what_chat_templates_use_works(source: str, expected: str) -> None:
     assert render(source) == expected
 
 
-EXPECTED = (SecurityError, jinja2.TemplateError, TypeError, ZeroDivisionError, OverflowError, RecursionError)
+EXPECTED = (
+    SecurityError, jinja2.TemplateError, TypeError, LookupError, ZeroDivisionError, OverflowError, RecursionError,
+)  # fmt: skip
 HOSTILE = [
     "{{ ''.__class__ }}",
     "{{ ''.__class__.__mro__[1].__subclasses__() }}",

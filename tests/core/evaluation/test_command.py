@@ -33,6 +33,16 @@ def test_everything_is_scored_in_one_call(
     assert "1 prompts: 0 wins, 1 ties, 0 losses, 50.0% (" in table[-1]
 
 
+def test_pairs_are_judged_where_device_says(
+    reward_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pairs = write(tmp_path / "pairs.jsonl", {"prompt": "the fox", "chosen": "jumps", "rejected": "a lazy dog"})
+    words = ["eval", "--pairs", pairs, "--reward-model", str(reward_folder)]
+    assert main([*words, "--device", "cpu"]) == 0
+    assert main([*words, "--device", "cuda"]) == EXIT_FAILED
+    assert "device 'cuda' is not available here" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -37,6 +37,16 @@ def test_a_reward_is_the_score_at_the_end_of_the_turn(reward_folder: Path, score
     assert scorer.rewards([group])[0] == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.gpu
+def test_rewards_on_a_gpu_are_those_of_the_cpu(reward_folder: Path) -> None:
+    rewards = []
+    for device in ("cpu", "cuda"):
+        scorer = RewardScorer.load(reward_folder, device=device)
+        assert scorer.device.type == device
+        rewards.append(scorer.rewards([scorer.group(PROMPT, ANSWERS)])[0])
+    assert rewards[1] == pytest.approx(rewards[0], rel=1e-3, abs=1e-4)
+
+
 def load_tokens(folder: Path) -> dict[str, int]:
     tokens = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
     return {token["content"]: token["id"] for token in tokens}

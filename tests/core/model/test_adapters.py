@@ -14,7 +14,6 @@ from core.model.adapters import (
     AdapterShape,
     adaptable_layers,
     adapted_layers,
-    adapter_parameters,
     adapters_off,
     add_adapters_,
     float_weight,
@@ -56,8 +55,9 @@ def disturb(model: Transformer) -> Transformer:
     """Give the adapters values as if they had been trained."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
-        for parameter in adapter_parameters(model).values():
-            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
+        for layer in adapted_layers(model).values():
+            for parameter in layer.parameters(recurse=False):
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
     return model
 
 
@@ -106,9 +106,10 @@ def test_without_its_adapters_the_model_is_its_base_and_with_them_again_itself(b
 def test_adapters_alone_get_gradients(base: str) -> None:
     model = disturb(adapt(make_model(base), DORA, "attention"))
     model(IDS).square().mean().backward()
-    trained = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
-    assert trained == adapter_parameters(model).keys()
-    assert all(parameter.grad.abs().sum() > 0 for parameter in adapter_parameters(model).values())
+    trained = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    expected = {f"{name}.{part}" for name in adapted_layers(model) for part in ("lora_a", "lora_b", "magnitude")}
+    assert trained.keys() == expected
+    assert all(gradient.abs().sum() > 0 for gradient in trained.values())
     assert {name.rpartition(".")[2] for name in adapted_layers(model)} == {"q_proj", "k_proj", "v_proj", "o_proj"}
     assert len(adapted_layers(model)) == 4 * model.config.num_hidden_layers
 
@@ -156,7 +157,7 @@ def test_the_seed_decides_the_first_values() -> None:
     one, same, other = (make_model() for _ in range(3))
     for model, seed in ((one, 1), (same, 1), (other, 2)):
         add_adapters_(model, LORA, layers=adaptable_layers(model, "all"), seed=seed)
-    first, second, third = (next(iter(adapter_parameters(model).values())) for model in (one, same, other))
+    first, second, third = (next(iter(adapted_layers(model).values())).lora_a for model in (one, same, other))
     assert torch.equal(first, second)
     assert not torch.equal(first, third)
     assert 0.9 / 8 < first.abs().max() <= 1 / 8, "uniform in ±1/√64"

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from core.model import block_attention as blocks
-from core.model.attention import NoCache, attention
+from core.model.attention import attention, choose_attention
 from core.model.block_attention import block_attention, plan_blocks
 from core.model.visibility import Visibility
 
@@ -88,9 +88,8 @@ def test_only_blocks_of_one_document_go_without_a_mask_over_all_their_keys() -> 
 
 def test_a_row_on_a_cpu_is_cut_into_blocks_and_gives_what_the_mask_gives() -> None:
     inputs = operands()
-    cache = NoCache(DOCUMENTS)
-    assert cache.begin(TIME, None, torch.device("cpu")) == TIME
-    ours = cache.attend(0, *inputs)
-    expected = attention(*inputs, Visibility(TIME, torch.device("cpu"), document_ids=DOCUMENTS).mask())
+    visibility = Visibility(TIME, torch.device("cpu"), document_ids=DOCUMENTS)
+    ours = choose_attention(visibility, BATCH, torch.float64)(*inputs)
+    expected = attention(*inputs, visibility.mask())
     torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-12)
     assert "BlockAttention" in type(ours.grad_fn).__name__

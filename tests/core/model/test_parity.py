@@ -5,8 +5,8 @@ import torch
 import transformers
 
 from core.config.model_config import ModelConfig
-from core.model.kv_cache import KVCache
 from core.model.transformer import Transformer
+from tests.core.model.cached import cached_logits
 
 TINY = {
     "vocab_size": 97,
@@ -79,10 +79,9 @@ def test_logits_equal_the_reference(pair: tuple[transformers.PreTrainedModel, Tr
 def test_decode_with_cache_equals_full_forward(pair: tuple[transformers.PreTrainedModel, Transformer]) -> None:
     reference, ours = pair
     input_ids = torch.randint(0, 97, (2, 40), generator=torch.Generator().manual_seed(2))
-    cache = KVCache(ours.config, 2, 64)
     spans = [(0, 7), (7, 20), *((i, i + 1) for i in range(20, 40))]
-    parts = [ours(input_ids[:, begin:end], kv_cache=cache) for begin, end in spans]
-    torch.testing.assert_close(torch.cat(parts, dim=1), reference(input_ids).logits, atol=1e-5, rtol=0)
+    logits = cached_logits(ours, input_ids, spans)
+    torch.testing.assert_close(logits, reference(input_ids).logits, atol=1e-5, rtol=0)
 
 
 def test_parameter_count_of_the_config_is_the_models(

@@ -16,7 +16,7 @@ from core.model.adapted_model import load_merged
 from core.model.adapters import (
     AdapterShape,
     adaptable_layers,
-    adapter_parameters,
+    adapted_layers,
     add_adapters_,
 )
 from core.model.checkpoint import load_model, save_model
@@ -60,8 +60,9 @@ def write_random(base: Path, folder: Path, shape: AdapterShape, choice: str = "a
     model = adapted(base, shape, choice)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
-        for parameter in adapter_parameters(model).values():
-            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
+        for layer in adapted_layers(model).values():
+            for parameter in layer.parameters(recurse=False):
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
     write_adapter(model, folder, base=AdapterBase(str(base), weights_hash(base)), origin={"stage": "sft"})
     return model
 

@@ -7,8 +7,8 @@ import torch
 
 from core.config.model_config import PRESETS
 from core.errors import GenerationError
-from core.model.kv_cache import KVCache
 from core.model.transformer import Transformer
+from tests.core.model.cached import cached_logits
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +32,9 @@ def test_wanted_rows_give_the_logits_of_their_positions(model: Transformer) -> N
 
 
 @torch.no_grad()
-def test_truncated_cache_continues_like_a_fresh_one(model: Transformer) -> None:
+def test_a_cache_that_goes_back_continues_like_a_fresh_one(model: Transformer) -> None:
     input_ids = torch.arange(20)[None]
-    cache = KVCache(model.config, 1, 32)
-    model(input_ids[:, :15], kv_cache=cache)
-    cache.truncate(6)
-    logits = model(input_ids[:, 6:], kv_cache=cache)
+    logits = cached_logits(model, input_ids, [(0, 15), (6, 20)])[:, 15:]
     torch.testing.assert_close(logits, model(input_ids)[:, 6:], atol=1e-5, rtol=1e-5)
 
 
@@ -45,11 +42,6 @@ def test_context_overflow_names_both_numbers(model: Transformer) -> None:
     too_long = torch.zeros(1, 257, dtype=torch.long)
     with pytest.raises(GenerationError, match=r"257 tokens .* context of 256"):
         model(too_long)
-
-
-def test_full_cache_names_both_numbers(model: Transformer) -> None:
-    with pytest.raises(GenerationError, match=r"9 tokens .* context of 8"):
-        model(torch.zeros(1, 9, dtype=torch.long), kv_cache=KVCache(model.config, 1, 8))
 
 
 def test_document_two_does_not_see_document_one(model: Transformer) -> None:

@@ -5,6 +5,7 @@ import sys
 import torch
 from torch import nn
 
+from core.parallel.failure import end_rank
 from core.parallel.setup import join_ranks
 from core.parallel.wrap import wrap
 
@@ -19,6 +20,7 @@ def main() -> None:
             assert model.weight.grad is not None
         total = ranks.sum_(torch.tensor([3.0], device=device))
         sys.stdout.write(f"{ranks.total(1)} {total.device} {total.item()}\n")
+    end_rank()
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def test_every_rank_of_a_machine_needs_its_own_gpu(monkeypatch: pytest.MonkeyPat
         Ranks(0, 3, local_world_size=3, backend=GLOO_AND_NCCL).device("auto")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU for NCCL")
+@pytest.mark.gpu
 def test_nccl_sums_on_one_gpu() -> None:
     from tests.core.parallel.job import launch
 

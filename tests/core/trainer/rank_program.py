@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from core.config.train_config import TrainConfig
+from core.parallel.failure import end_rank
 from core.parallel.setup import Ranks, join_ranks
 from core.parallel.wrap import whole, wrap
 from core.trainer import train
@@ -119,7 +120,7 @@ def _sync(folder: Path, ranks: Ranks) -> dict[str, bool]:
 
 def runs(folder: Path, ranks: Ranks) -> None:
     """Train, one after the other, what jobs.json says: [options, resume, how it ends]."""
-    with patch.object(CheckpointCallback, "after_step", _save_every_second_step):
+    with patch.object(CheckpointCallback, "after_step", save_every_second_step):
         for options, resume, end in json.loads((folder / "jobs.json").read_text()):
             with patch.object(Trainer, "step", _ending(Trainer.step, end)), suppress(_AbortError):
                 train(TrainConfig.from_dict(options), resume=resume, ranks=ranks)
@@ -129,7 +130,7 @@ class _AbortError(Exception):
     pass
 
 
-def _save_every_second_step(callback: CheckpointCallback, context: TrainContext, result: StepResult) -> None:
+def save_every_second_step(callback: CheckpointCallback, context: TrainContext, result: StepResult) -> None:
     if context.step % 2 == 0:
         callback._save(context)
 
@@ -152,6 +153,7 @@ def main() -> None:
     task = {"gradients": gradients, "runs": runs}[sys.argv[2]]
     with join_ranks("cpu") as ranks:
         task(Path(sys.argv[1]), ranks)
+    end_rank()
 
 
 if __name__ == "__main__":

@@ -11,14 +11,20 @@ import torch
 from safetensors.torch import load_file
 from tensorboardX.proto.event_pb2 import Event
 
+import core.inference.choose_runner
 from core.config.model_config import PRESETS
 from core.config.train_config import TrainConfig
+from core.data.tokenizer import Tokenizer
 from core.errors import TrainingError
+from core.inference.runner import num_blocks_for
+from core.inference.torch_runner import TorchRunner
+from core.model.transformer import Transformer
 from core.trainer import train
 from core.trainer.build_context import build_context
 from core.trainer.efficiency import measured_flops, peak_flops, train_flops_per_token
 from core.trainer.metrics import latest_rows
 from core.trainer.run_folder import RunFolder, read_metrics
+from core.trainer.samples import sample
 from core.trainer.stop_signal import StopSignal
 from core.trainer.strategy import PTStrategy
 from core.trainer.trainer import Trainer
@@ -145,3 +151,49 @@ def test_memory_that_runs_out_is_told_with_a_remedy(run_options: Options, monkey
     with pytest.raises(TrainingError, match=r"found no memory for \d+ bytes on cpu\. Lower micro_batch_size \(now 2"):
         Trainer(context, []).run(StopSignal())
     assert math.isclose(context.step, 0)
+
+
+def test_memory_that_runs_out_in_a_validation_is_told_too(
+    run_options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PTStrategy, "validate", lambda *_: torch.empty(2**50))
+    with pytest.raises(TrainingError, match=r"Step 2 found no memory for \d+ bytes on cpu"):
+        train(TrainConfig.from_dict(run_options(validation_interval=2)))
+
+
+@pytest.mark.parametrize("place", ["__init__", "forward"], ids=["the cache", "a step"])
+def test_samples_that_find_no_memory_are_left_out_and_the_run_goes_on(
+    run_options: Options,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    place: str,
+) -> None:
+    options = run_options(max_steps=4, sample_interval=2, sample_prompts=["The quick"])
+    monkeypatch.setattr(TorchRunner, place, lambda *_: torch.empty(2**50))
+    result = train(TrainConfig.from_dict(options))
+    said = [record.getMessage() for record in caplog.records if record.name == "core.trainer.samples"]
+    assert [sentence.split(" found no memory for ")[0] for sentence in said] == ["Step 2", "Step 4"]
+    assert "lower micro_batch_size (now 2)" in said[0]
+    assert not (tmp_path / "run" / "samples.jsonl").exists()
+    whole = train(TrainConfig.from_dict(run_options(max_steps=4, output=str(tmp_path / "without"))))
+    for name, tensor in load_file(whole / "model.safetensors").items():
+        assert torch.equal(tensor, load_file(result / "model.safetensors")[name]), name
+
+
+def test_samples_have_a_cache_for_prompt_and_answer_alone(
+    run_options: Options, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    class CountingRunner(TorchRunner):
+        def __init__(self, model: Transformer, num_blocks: int) -> None:
+            sizes.append(num_blocks)
+            super().__init__(model, num_blocks)
+
+    monkeypatch.setattr(core.inference.choose_runner, "TorchRunner", CountingRunner)
+    context = build_context(TrainConfig.from_dict(run_options()), resume=False)
+    sample(context, ["The quick", "the lazy dog sleeps " * 8])
+    prompt = len(tokenizer.encode("the lazy dog sleeps " * 8)) + len(tokenizer.start_ids)
+    assert sizes == [num_blocks_for(prompt + 64)]
+    assert num_blocks_for(prompt + 64) < num_blocks_for(context.policy.config.max_position_embeddings)

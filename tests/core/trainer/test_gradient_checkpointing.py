@@ -23,6 +23,7 @@ CASES: list[dict[str, object]] = [
     {"stage": "rm"},
     {"stage": "dpo"},
     {"stage": "dpo", "adapter": "lora", "base_quantization": "int8"},
+    {"stage": "ppo", "max_new_tokens": 16, "num_generations": 2},
     {"stage": "pt", "adapter": "dora", "base_quantization": "int4"},
 ]
 
@@ -44,10 +45,11 @@ def options(run_options: Options, text_data: Path, pair_data: Path, tokenizer: T
 
 def backward(options: dict[str, object]) -> Outcome:
     """Loss, gradients by name and how many values were kept for them, in double precision."""
-    context = build_context(TrainConfig.from_dict(options), resume=False)
-    context.model.double()
-    if context.reference is not None:
-        context.reference.double()
+    reward = (lambda _, completions: [len(text) for text in completions]) if options["stage"] == "ppo" else None
+    context = build_context(TrainConfig.from_dict(options), resume=False, reward=reward)
+    for module in (context.reference, *context.trained.values()):
+        if module is not None:
+            module.double()
     draw = torch.Generator().manual_seed(7)
     for parameter in named_parameters(context.trained).values():  # an adapter's B is zero at first
         parameter.data += 0.01 * torch.randn(parameter.shape, generator=draw)
@@ -57,7 +59,8 @@ def backward(options: dict[str, object]) -> Outcome:
         kept[id(tensor)] = tensor.numel()
         return tensor
 
-    batch = context.train_rows.batch([(0, 0), (0, 1)])
+    rows = context.train_rows.batch([(0, 0), (0, 1)])
+    (batch,) = next(iter(context.strategy.updates(context, [rows])))
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = context.strategy.loss(context, batch).total
     loss.backward()  # type: ignore[no-untyped-call]

@@ -17,7 +17,7 @@ def test_uniform_logits_cost_log_of_the_vocabulary() -> None:
 
 
 def test_loss_and_gradients_equal_torch_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(losses, "CHUNK_TOKENS", 5)
+    monkeypatch.setattr(losses, "CHUNK_TOKENS", {"cpu": 5})
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(13, 6, dtype=torch.float64, generator=generator)
     head = torch.randn(11, 6, dtype=torch.float64, generator=generator)

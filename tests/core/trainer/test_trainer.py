@@ -15,6 +15,7 @@ import core
 from core.config.model_config import PRESETS
 from core.config.train_config import TrainConfig
 from core.data.dataset import IGNORED, Batch, PackedDataset
+from core.data.pairs import PairBatch, PairDataset
 from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, DataError, ModelError, TrainingError
 from core.model.checkpoint import save_model
@@ -200,6 +201,30 @@ def test_validation_rows_are_spread_over_the_whole_split(run_options: Options, m
     count = rows.num_rows(0)
     assert seen == [(0, index * count // 4) for index in range(4)]
     assert seen[-1][1] >= count // 2
+
+
+def test_validation_tokens_count_what_rows_of_pairs_hold(
+    run_options: Options, pair_data: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such rows are filled to twice max_seq_len."""
+    options = run_options(stage="rm", data=str(pair_data), base=str(base), max_seq_len=64, micro_batch_size=1)
+    counts: list[int] = []
+    batch = PairDataset.batch
+
+    def counted(self: PairDataset, places: list[tuple[int, int]]) -> PairBatch:
+        found = batch(self, places)
+        counts.append(found.num_tokens)
+        return found
+
+    monkeypatch.setattr(PairDataset, "batch", counted)
+    rows = build_context(TrainConfig.from_dict(options), resume=False).validation_rows
+    assert isinstance(rows, PairDataset)
+    total = sum(rows.batch([(0, row)]).num_tokens for row in range(rows.num_rows(0)))
+    assert total / rows.num_rows(0) > 64
+    for wanted, expected in ((total, rows.num_rows(0)), (total - 1, rows.num_rows(0) - 1), (1, 1)):
+        counts.clear()
+        validate(build_context(TrainConfig.from_dict({**options, "validation_tokens": wanted}), resume=False))
+        assert len(counts) == expected
 
 
 def test_bits_per_byte_of_the_validation_by_hand(run_options: Options, text_data: Path) -> None:

@@ -1,0 +1,42 @@
+"""Memory of a run: how much it takes, and what is said where there is none left."""
+
+import re
+
+import psutil
+import torch
+
+from core.errors import TrainingError
+from core.trainer.train_context import TrainContext
+
+
+def used_memory(device: torch.device) -> int:
+    """Bytes: the most that tensors took on a GPU, what the process holds on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return psutil.Process().memory_info().rss
+
+
+def is_out_of_memory(exc: BaseException) -> bool:
+    """Whether torch or Python found no memory, on a GPU or beside one: the error itself, or what it came from."""
+    is_torchs = isinstance(exc, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(exc)
+    return is_torchs or (exc.__cause__ is not None and is_out_of_memory(exc.__cause__))
+
+
+def wanted_memory(exc: BaseException) -> str:
+    """` for 2.00 GiB`, where the error tells; else nothing."""
+    asked = re.search(r"allocate ([\d.]+ ?\w+)", f"{exc} {exc.__cause__}")
+    return f" for {asked[1]}" if asked else ""
+
+
+def out_of_memory(context: TrainContext, exc: BaseException) -> TrainingError:
+    """What ends a run whose step found no memory."""
+    config = context.config
+    smaller = (
+        f"Lower micro_batch_size (now {config.micro_batch_size}; the result stays the same)"
+        if config.micro_batch_size > 1
+        else f"Lower max_seq_len (now {config.max_seq_len}), or train an adapter"
+    )
+    return TrainingError(
+        f"Step {context.step} found no memory{wanted_memory(exc)} on {context.device.type}.",
+        f"{smaller}, then --resume; checkpoints are untouched.",
+    )
