@@ -167,7 +167,8 @@ def answer_sentence(passage: str, question: Question) -> str | None:
             shorter = re.sub(r"\s*[(（][^)）]*[)）]", "", text)
             head, comma, rest = shorter.partition("，" if "，" in shorter else ", ")
             is_short = comma and len(head) < len(shorter) / 3 and question.answers[0] in rest
-            return rest[:1].upper() + rest[1:] if is_short else shorter
+            said = rest[:1].upper() + rest[1:] if is_short else shorter
+            return said if len(list(sentences(said))) == 1 and len(terms(said)) > 3 else None
     return None
 
 

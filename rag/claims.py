@@ -2,8 +2,11 @@
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
-from rag.text import fold
+from rag.text import fold, is_han
+
+NEW_PAIRS = 4  # in a row, which a word of three characters and its borders make
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _NAME = re.compile(r"(?<![\w'’])[A-Z][\w'’-]*\w|(?<![\w'’])[A-Z]{2,}")
@@ -65,6 +68,7 @@ class Claims:
             and all(_has_name(around, name) for name in self.names)
             and self.is_negated == _is_negated(folded)
             and not _is_opposite(self.text, folded)
+            and not _says_new_word(self.text, around)
         )
 
 
@@ -77,6 +81,20 @@ def _numbers(folded: str) -> frozenset[str]:
 def _has_name(folded: str, name: str) -> bool:
     stem = name.removesuffix("'s").removesuffix("’s")
     return re.search(rf"(?<!\w){re.escape(stem)}", folded) is not None
+
+
+def _says_new_word(claim: str, passage: str) -> bool:
+    """Whether a claim has a run of Chinese characters of which no two neighbours are neighbours in the passage.
+
+    Chinese names have no capital letter; this finds one that stands nowhere in the passage.
+    """
+    new = 0
+    for pair in map("".join, pairwise(claim)):
+        is_new = is_han(pair[0]) and is_han(pair[1]) and pair not in passage
+        new = new + 1 if is_new else 0
+        if new >= NEW_PAIRS:
+            return True
+    return False
 
 
 def _is_negated(folded: str) -> bool:
