@@ -104,7 +104,7 @@ TEXTS: dict[str, dict[str, str]] = {
     "search_library": {"en": "Search the library", "zh": "搜索资料库"},
     "all_collections": {"en": "All collections · {count}", "zh": "全部资料集 · {count}"},
     "destination": {"en": "Collection", "zh": "资料集"},
-    "move_chosen": {"en": "Move", "zh": "移动"},
+    "move_chosen": {"en": "Move to ›", "zh": "移到 ›"},
     "remove_chosen": {"en": "Remove", "zh": "移除"},
     "watched_folders": {"en": "Followed folders", "zh": "跟踪的文件夹"},
     "stop_watching": {"en": "Stop following", "zh": "停止跟踪"},

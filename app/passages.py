@@ -21,6 +21,7 @@ NO_SOURCE = "#no-source"
 MARKER = re.compile(rf"\[[^\[\]\n]{{1,40}}\]\((?:{PASSAGE_PATH}\d+/\d+/\d+|{NO_SOURCE})\)")
 MARKDOWN = re.compile(r"[!-/:-@\[-`{-~]")
 FENCE = re.compile(r"^ {0,3}(```|~~~).*?(?:^ {0,3}\1|\Z)", re.MULTILINE | re.DOTALL)
+EMPTY_LINES = re.compile(r"\n\s*\n")
 SNIPPET_CHARS = 160
 CONTEXT_CHARS = 900
 WORD = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]+|[^\W_]+")
@@ -184,7 +185,7 @@ def _hit_html(rank: int, query: str, hit: "Hit", language: str) -> str:
         f'<li><a class="passage" href="{place_of(hit).address}"><div class="source"><b>{rank}</b>'
         f"<strong>{html.escape(hit.path.name)}</strong>{page}<span>{html.escape(hit.collection)}</span>"
         f'<span class="score">{t("score", language, score=f"{hit.score:.2f}")}</span></div>{path}'
-        f"<p>{marked(hit.text, query)}</p></a>"
+        f"<p>{marked(_close(hit.text), query)}</p></a>"
         f"<details><summary>{t('why', language)}</summary><table>{legs}</table><p>{why}</p></details></li>"
     )
 
@@ -195,13 +196,19 @@ def _leg_html(name: str, leg: "Leg", language: str) -> str:
     return f"<tr><th>{html.escape(titles.get(name, name))}</th><td>{rank}</td><td>{leg.score:.3f}</td></tr>"
 
 
+def _close(text: str) -> str:
+    """A passage without its empty lines."""
+    return EMPTY_LINES.sub("\n", text)
+
+
 def chunks_html(document_id: int, chunks: Sequence["ChunkRow"], first: int, language: str) -> str:
     """Passages of a document, of which the first one shown has the number `first`."""
     items = "".join(
         f'<li value="{number}"><a class="passage" href="{Place(document_id, chunk.start, chunk.end).address}">'
         f'<div class="source"><b>{number}</b>'
         + (f"<span>{t('page', language, page=chunk.page)}</span>" if chunk.page else "")
-        + f"<span>{html.escape(' › '.join(chunk.headings))}</span></div><p>{html.escape(chunk.text)}</p></a></li>"
+        + f"<span>{html.escape(' › '.join(chunk.headings))}</span></div>"
+        f"<p>{html.escape(_close(chunk.text))}</p></a></li>"
         for number, chunk in enumerate(chunks, first)
     )
     return f'<ol class="hits chunks">{items}</ol>'

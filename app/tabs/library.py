@@ -1,8 +1,8 @@
 """The library: files in, what became of them, and a search that says why it found what it found."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
@@ -13,14 +13,12 @@ from app.passages import chunks_html, hits_html
 from app.services import Services
 from core.errors import AssistantError
 
-if TYPE_CHECKING:
-    from rag.rows import DocumentRow
-
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 POLL_S = 0.7
 NUM_HITS = 8
 MAX_PATH_CHARS, MAX_QUERY_CHARS = 4096, 1000
 MAX_PASSAGES = 200
+SHORT_WORK = 200  # files; while there are more, the table waits for their end
 DEFAULT = "default"
 Updates = dict[Any, Any]  # component -> what it shows
 
@@ -32,7 +30,7 @@ class LibraryTab:
         self.library, self.language = services.library, language
         self._build()
         self.inputs = [self.shown, self.page, self.chosen, language]
-        self.outputs = [self.table, self.pager, self.shown, self.target, self.destination, self.watched,
+        self.outputs = [self.page, self.table, self.pager, self.shown, self.target, self.destination, self.watched,
                         self.activity, self.cancel, self.timer]  # fmt: skip
         self._wire()
 
@@ -64,10 +62,10 @@ class LibraryTab:
             self.previous = gr.Button("‹", size="sm", min_width=36, scale=0, elem_id="previous")
             self.pager = gr.HTML("", elem_id="pager")
             self.next = gr.Button("›", size="sm", min_width=36, scale=0, elem_id="next")
+            self.move = gr.Button(size="sm", min_width=80, scale=0, elem_id="move")
             self.destination = gr.Dropdown(
                 [], allow_custom_value=True, show_label=False, container=False, elem_id="destination", min_width=150
             )
-            self.move = gr.Button(size="sm", min_width=80, scale=0, elem_id="move")
             self.remove = gr.Button(size="sm", min_width=80, scale=0, variant="stop", elem_id="remove")
         self.passages = gr.HTML("", elem_id="passages")
         with gr.Accordion(open=False, elem_id="watching") as self.watching, gr.Row():
@@ -83,7 +81,7 @@ class LibraryTab:
         self.path.submit(self.add_path, by_path, [self.path, *begun], **PRIVATE)
         self.watch.click(self.watch_path, by_path, [self.path, *begun], **PRIVATE)
         self.cancel.click(self.library.cancel, queue=False, **PRIVATE)
-        self.timer.tick(**shown)
+        self.timer.tick(**shown | {"fn": self.poll})
         self.query.submit(self.search, [self.query, self.shown, self.language], self.results, **PRIVATE)
         self.shown.input(lambda: 0, outputs=self.page, queue=False, **PRIVATE).then(**shown).then(
             self.search, [self.query, self.shown, self.language], self.results, **PRIVATE
@@ -106,13 +104,16 @@ class LibraryTab:
             counts = library.collections()
             watched = [str(folder) for folder, _ in library.open().watched()] if library.exists else []
         except AssistantError as exc:
-            return [f'<p class="error">{to_html(str(exc))}</p>', *[gr.skip()] * (len(self.outputs) - 1)]
-        rows, place = _page(documents, page)
+            return [page, f'<p class="error">{to_html(str(exc))}</p>', *[gr.skip()] * (len(self.outputs) - 2)]
+        page = max(0, min(page, (len(documents) - 1) // PAGE_ROWS))
+        rows = documents[page * PAGE_ROWS : (page + 1) * PAGE_ROWS]
+        place = {"first": page * PAGE_ROWS + 1, "last": page * PAGE_ROWS + len(rows), "count": len(documents)}
         names = list(counts) or [DEFAULT]
         everything = (t("all_collections", language, count=sum(counts.values())), "")
         filtered = collection if collection in counts else ""
         running = library.activity.is_running
         return [
+            page,
             documents_html(rows, set(chosen), language),
             t("rows", language, **place) if documents else "",
             gr.update(choices=[everything, *collections_text(counts)], value=filtered),
@@ -123,6 +124,14 @@ class LibraryTab:
             gr.update(visible=running),
             gr.update(active=running),
         ]
+
+    def poll(self, collection: str, page: int, chosen: list[int], language: str) -> list[Any]:
+        """While there is work: how far it is, and the table if it is a short one."""
+        activity, outputs = self.library.activity, self.outputs
+        is_long = activity.progress is not None and activity.progress.total > SHORT_WORK
+        if not activity.is_running or not is_long:
+            return self.show(collection, page, chosen, language)
+        return [activity_html(activity, language) if one is self.activity else gr.skip() for one in outputs]
 
     def dropped(self, language: str, event: gr.EventData) -> list[Any]:
         """Read what was dropped and copied."""
@@ -213,14 +222,6 @@ class LibraryTab:
             self.watching: gr.update(label=t("watched_folders", language)),
             self.unwatch: gr.update(value=t("stop_watching", language)),
         }
-
-
-def _page(documents: "Sequence[DocumentRow]", page: int) -> "tuple[Sequence[DocumentRow], dict[str, int]]":
-    """The rows of a page, the last one if there are not so many, and which of how many they are."""
-    page = max(0, min(page, (len(documents) - 1) // PAGE_ROWS))
-    first = page * PAGE_ROWS
-    rows = documents[first : first + PAGE_ROWS]
-    return rows, {"first": first + 1, "last": first + len(rows), "count": len(documents)}
 
 
 def _numbers(values: Any) -> list[int]:
