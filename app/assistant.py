@@ -6,8 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from app.answers import NUM_NEAREST, DocumentAnswers, Grounds
 from app.i18n import t
 from app.models import ModelHolder, ModelState
+from app.passages import (
+    cited_markdown,
+    extract_markdown,
+    lines_markdown,
+    nearest_markdown,
+    source_numbers,
+    sources_markdown,
+    to_markdown,
+)
 from core.errors import AssistantError
 
 if TYPE_CHECKING:
@@ -21,30 +31,44 @@ UPDATES_PER_S = 20
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What the page shows now. `is_error` marks a text that is not an answer."""
+    """What the page shows now, as Markdown. `is_error` marks a text that is not an answer.
+
+    `sources` lists the passages of documents that an answer was written from.
+    """
 
     text: str
     status: str
     is_error: bool = False
+    sources: str = ""
 
 
 class Assistant:
     """Answers conversations with the loaded model; each browser tab has at most one answer under way."""
 
-    def __init__(self, models: ModelHolder) -> None:
-        self.models = models
+    def __init__(self, models: ModelHolder, documents: DocumentAnswers) -> None:
+        self.models, self._documents = models, documents
         self._streams: dict[str, TokenStream] = {}
         self._stopped: set[str] = set()
 
     def answer(
-        self, tab: str, messages: Sequence[Mapping[str, str]], sampling: Mapping[str, Any], *, language: str
+        self,
+        tab: str,
+        messages: Sequence[Mapping[str, str]],
+        sampling: Mapping[str, Any],
+        *,
+        language: str,
+        collections: Sequence[str] = (),
     ) -> Iterator[Update]:
-        """Yield the growing answer. Errors come as an update, never as an exception."""
+        """Yield the growing answer, out of the documents of collections where some are named.
+
+        Errors come as an update, never as an exception.
+        """
         self._stopped.discard(tab)
         try:
-            yield from self._wait_for_model(tab, language)
-            if tab not in self._stopped:
-                yield from self._stream(tab, messages, sampling, language)
+            if collections:
+                yield from self._from_documents(tab, messages, sampling, language, collections)
+            else:
+                yield from self._from_model(tab, messages, sampling, language)
         except AssistantError as exc:
             yield Update(str(exc), "", is_error=True)
         except Exception:
@@ -68,13 +92,62 @@ class Assistant:
             yield Update("", loading_line(self.models, language))
             self.models.wait(timeout_s=0.25)
 
-    def _stream(
+    def _from_model(
         self, tab: str, messages: Sequence[Mapping[str, str]], sampling: Mapping[str, Any], language: str
     ) -> Iterator[Update]:
+        yield from self._wait_for_model(tab, language)
+        if tab in self._stopped:
+            return
         model = self.models.model()
         kept = model.fitting(messages)
-        num_dropped = len(messages) - len(kept)
-        stream = model.chat(kept, **sampling)
+        yield from self._stream(tab, model.chat(kept, **sampling), language, len(messages) - len(kept))
+
+    def _from_documents(
+        self,
+        tab: str,
+        messages: Sequence[Mapping[str, str]],
+        sampling: Mapping[str, Any],
+        language: str,
+        collections: Sequence[str],
+    ) -> Iterator[Update]:
+        """Search, decide whether the documents answer, then let a model that can read write, or quote them."""
+        yield Update("", t("searching", language))
+        grounds = self._documents.grounds(messages, collections)
+        if grounds.inventory is not None:
+            yield Update(lines_markdown(grounds.inventory), "")
+            return
+        if not grounds.is_answerable:
+            yield Update(refusal(grounds, collections, language), "")
+            return
+        if self.models.choice is not None and not self.models.choice.is_starter:
+            yield from self._wait_for_model(tab, language)
+        if tab in self._stopped:
+            return
+        model = self._documents.reader()
+        if model is None:
+            yield self._quoted(grounds, language)
+            return
+        prompt = self._documents.prompt(model, messages, collections)
+        stream = model.chat(prompt.messages, **sampling)
+        yield from self._stream(tab, stream, language, prompt.num_dropped)
+        sentences = self._documents.attribute(stream.text, prompt.hits)
+        numbers = source_numbers(sentences)
+        num_supported = sum(sentence.is_supported for sentence in sentences)
+        status = status_line(stream, language, prompt.num_dropped)
+        supported = t("supported", language, count=num_supported, total=len(sentences))
+        yield Update(
+            cited_markdown(stream.text, sentences, language),
+            f"{status} · {supported}",
+            sources=sources_markdown(prompt.hits, numbers, language),
+        )
+
+    def _quoted(self, grounds: Grounds, language: str) -> Update:
+        answer = self._documents.extract(grounds)
+        numbers = source_numbers(answer.sentences)
+        text = f"{t('quoted', language)}\n\n{extract_markdown(answer.sentences)}"
+        return Update(text, "", sources=sources_markdown(grounds.hits, numbers, language))
+
+    def _stream(self, tab: str, stream: "TokenStream", language: str, num_dropped: int) -> Iterator[Update]:
         self._streams[tab] = stream
         shown_at = 0.0
         for _ in stream:
@@ -83,6 +156,16 @@ class Assistant:
                 shown_at = now
                 yield Update(stream.text, status_line(stream, language, num_dropped))
         yield Update(stream.text, status_line(stream, language, num_dropped))
+
+
+def refusal(grounds: Grounds, collections: Sequence[str], language: str) -> str:
+    """That the documents do not answer, and what comes nearest."""
+    names = to_markdown(", ".join(collections))
+    nearest = nearest_markdown(grounds.hits[:NUM_NEAREST], language)
+    hint = t("ask_without", language)
+    if not nearest:
+        return f"{t('not_found', language, collections=names)} {hint}"
+    return f"{t('not_found', language, collections=names)} {t('nearest', language)}\n\n{nearest}\n\n{hint}"
 
 
 def loading_line(models: ModelHolder, language: str) -> str:

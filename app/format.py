@@ -4,7 +4,10 @@ import html
 from collections.abc import Iterable
 from typing import Any
 
+from app.i18n import TEXTS
+
 NOTICE = "⚠"
+TITLES = (NOTICE, *TEXTS["sources"].values())  # of messages that are no part of what was said
 
 
 def to_html(text: str) -> str:
@@ -16,19 +19,22 @@ def to_messages(history: Any) -> list[dict[str, Any]]:
     """The conversation as text alone.
 
     It comes from the browser, where anybody may have written it: Gradio would show the files and components
-    that it names, and read them for that. A message that is a notice keeps its mark; all else is dropped.
+    that it names, and read them for that. A notice or a list of sources keeps its mark; all else is dropped.
     """
     turns = history if isinstance(history, list) else []
     return [_message(turn) for turn in turns if isinstance(turn, dict) and turn.get("role") in ("user", "assistant")]
 
 
 def without_notices(messages: Iterable[dict[str, Any]]) -> list[dict[str, str]]:
-    """What the model is given: a question that was answered with a notice is no part of it, nor is the notice."""
+    """What the model is given: a question that was answered with a notice is no part of it, nor is the notice.
+
+    Lists of sources are left out.
+    """
     given: list[dict[str, str]] = []
     for turn in messages:
         if "metadata" not in turn:
             given.append({"role": turn["role"], "content": turn["content"]})
-        elif given and given[-1]["role"] == "user":
+        elif turn["metadata"]["title"] == NOTICE and given and given[-1]["role"] == "user":
             given.pop()
     return given
 
@@ -36,8 +42,13 @@ def without_notices(messages: Iterable[dict[str, Any]]) -> list[dict[str, str]]:
 def _message(turn: dict[str, Any]) -> dict[str, Any]:
     message = {"role": turn["role"], "content": to_text(turn.get("content"))}
     metadata = turn.get("metadata")
-    is_notice = isinstance(metadata, dict) and metadata.get("title") == NOTICE
-    return message | ({"metadata": {"title": NOTICE}} if is_notice else {})
+    title = metadata.get("title") if isinstance(metadata, dict) else None
+    return message | ({"metadata": titled(title)} if title in TITLES else {})
+
+
+def titled(title: str) -> dict[str, str]:
+    """The metadata of a message with a title, which Gradio shows folded where its status is done."""
+    return {"title": title} if title == NOTICE else {"title": title, "status": "done"}
 
 
 def to_text(content: Any) -> str:
@@ -62,3 +73,8 @@ def to_seed(text: str) -> int | None:
     """The number that was typed; None, a fresh one for each answer, where it is no number."""
     digits = text.strip()
     return int(digits) if digits.isascii() and digits.isdigit() else None
+
+
+def to_names(value: Any) -> list[str]:
+    """The names that a picker of several gives, whatever a browser may send instead."""
+    return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []

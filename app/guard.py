@@ -40,6 +40,7 @@ HEADERS = {
 # What the page asks for. Gradio has many more routes: some read files, some make the server fetch an address.
 ALLOWED = re.compile(
     r"/(health|login|config|theme\.css|favicon\.ico|manifest\.json)?"
+    r"|/library/(passage/\d+/\d+/\d+|page/\d+/\d+/\d+/\d+\.png|files/[a-z0-9]+)"
     r"|/(assets|static|svelte)/(?!.*\.\.)[\w./@-]+"
     r"|/gradio_api/(queue/(join|data)|run/predict|cancel|reset|startup-events|app_id|heartbeat/\w+)"
 )

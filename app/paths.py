@@ -16,6 +16,11 @@ def models_dir() -> Path:
     return _made(data_dir() / "models")
 
 
+def library_dir() -> Path:
+    """The library: its database, and copies of the files that were dropped onto the page."""
+    return _made(data_dir() / "library")
+
+
 def log_file() -> Path:
     """The log of the program, rotated when it grows."""
     return _made(data_dir() / "logs") / "astrai.log"

@@ -41,14 +41,16 @@ def serve_page(*, port: int | None, opens_browser: bool, model: Path | None) -> 
         sys.stdout.write(f"Port {PORTS.start} is taken, using {bound}.\n")
     services = build_services(model)
     guard = Guard(_build_app(services, bound), port=bound, secret=session_secret(data_dir() / "session.key"))
-    api = Api(services.models, port=bound, key=session_secret(data_dir() / KEY_FILE))
+    api = Api(services, port=bound, key=session_secret(data_dir() / KEY_FILE))
     config = web_config(Doors(page=guard, api=api), log_level="warning", lifespan="on")
     address = f"http://{HOST}:{bound}{guard.login_path}"
     _PageServer(config, address, api, opens_browser=opens_browser).run(sockets=[listener])
+    services.library.close()
     return 0
 
 
 def _build_app(services: Services, port: int) -> FastAPI:
+    from app.library_routes import library_routes
     from app.ui import mount_page
 
     app = FastAPI(title="AstrAI", docs_url=None, redoc_url=None, openapi_url=None)
@@ -57,6 +59,7 @@ def _build_app(services: Services, port: int) -> FastAPI:
     def health() -> dict[str, str]:
         return {"status": "ok", "model": services.models.state.value}
 
+    app.include_router(library_routes(services.library))
     return mount_page(app, services, host=HOST, port=port)
 
 
@@ -81,8 +84,8 @@ class Doors:
 class Api:
     """The interface for programs behind its guard, imported when the first program asks: the page comes first."""
 
-    def __init__(self, models: ModelHolder, *, port: int, key: str) -> None:
-        self._models, self._port, self._key = models, port, key
+    def __init__(self, services: Services, *, port: int, key: str) -> None:
+        self._services, self._port, self._key = services, port, key
         self._completions: CompletionServer | None = None
         self._guard: ASGIApp | None = None
 
@@ -90,7 +93,8 @@ class Api:
         if self._guard is None:
             from core.inference.server import CompletionServer
 
-            self._completions = CompletionServer(partial(_model_for_programs, self._models))
+            model = partial(_model_for_programs, self._services.models)
+            self._completions = CompletionServer(model, answers=self._services.documents)
             self._guard = KeyGuard(self._completions.app, port=self._port, key=self._key)
         await self._guard(scope, receive, send)
 

@@ -5,8 +5,11 @@ from pathlib import Path
 import gradio as gr
 from fastapi import FastAPI
 
+from app.i18n import ENGLISH, preferred_language, t
 from app.services import Services
-from app.tabs.chat import ChatTab
+from app.tabs.chat import PRIVATE, STORAGE_KEY, ChatTab, Messages, Updates
+from app.tabs.header import Header
+from app.tabs.library import LibraryTab
 
 STATIC = Path(__file__).parent / "static"
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
@@ -40,9 +43,60 @@ def mount_page(app: FastAPI, services: Services, *, host: str, port: int) -> Fas
 def build_page(services: Services) -> gr.Blocks:
     """All tabs in one Blocks."""
     with gr.Blocks(title="AstrAI", analytics_enabled=False) as blocks:
-        chat = ChatTab(services)
-        chat.on_load(blocks)
+        Page(services).on_load(blocks)
     return blocks
+
+
+class Page:
+    """The header, the tabs, and what they share: language, and what happens when the page opens."""
+
+    def __init__(self, services: Services) -> None:
+        self.header = Header()
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab(elem_id="chat-tab") as self.chat_tab:
+                self.chat = ChatTab(services, self.header)
+            with gr.Tab(elem_id="library-tab") as self.library_tab:
+                self.library = LibraryTab(services, self.header.language)
+        self.saved_language = gr.BrowserState("", storage_key="astrai-language", secret=STORAGE_KEY)
+        self._wire()
+
+    def _wire(self) -> None:
+        language, chat = self.header.language, self.chat
+        outputs = [*self.texts(ENGLISH), chat.status, self.saved_language]
+        language.input(self.switch_language, language, outputs, queue=False, **PRIVATE)
+        self.chat_tab.select(
+            chat.list_collections, [chat.collections, language], chat.collections, queue=False, **PRIVATE
+        )
+        self.library_tab.select(self.library.show, self.library.inputs, self.library.outputs, queue=False, **PRIVATE)
+
+    def on_load(self, blocks: gr.Blocks) -> None:
+        """What happens when the page opens: language, models, the conversation of before, then the library."""
+        language, chat = self.header.language, self.chat
+        outputs = [language, *self.texts(ENGLISH)]
+        opened = blocks.load(self.open_page, [self.saved_language, chat.saved_chat], outputs, queue=False, **PRIVATE)
+        opened.then(chat.report_model, [language], [chat.status], **PRIVATE)
+        opened.then(chat.list_collections, [chat.collections, language], chat.collections, **PRIVATE)
+
+    def open_page(self, saved_language: str, saved_chat: Messages, request: gr.Request) -> Updates:
+        language = saved_language or preferred_language(request.headers.get("accept-language", ""))
+        return {
+            **self.texts(language),
+            self.header.language: gr.update(value=language, label=t("language", language)),
+            **self.chat.open_page(language, saved_chat),
+        }
+
+    def switch_language(self, language: str) -> Updates:
+        return {**self.texts(language), **self.chat.status_in(language), self.saved_language: language}
+
+    def texts(self, language: str) -> Updates:
+        """What each component with text shows in a language."""
+        return {
+            self.chat_tab: gr.update(label=t("tab_chat", language)),
+            self.library_tab: gr.update(label=t("tab_library", language)),
+            **self.header.texts(language),
+            **self.chat.texts(language),
+            **self.library.texts(language),
+        }
 
 
 def theme() -> gr.themes.Base:
@@ -73,9 +127,9 @@ def theme() -> gr.themes.Base:
 
 
 def style() -> str:
-    return (STATIC / "style.css").read_text(encoding="utf-8")
+    return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in ("style.css", "library.css"))
 
 
 def head() -> str:
-    script = (STATIC / "page.js").read_text(encoding="utf-8")
+    script = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in ("page.js", "library.js"))
     return f'<meta name="viewport" content="width=device-width, initial-scale=1"><script>{script}</script>'

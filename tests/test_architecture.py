@@ -177,6 +177,12 @@ def test_a_module_of_the_first_page_loads_without_torch(module: str) -> None:
     assert result.returncode == 0, result.stderr or f"{module} imports torch"
 
 
+def test_the_first_page_loads_without_the_library() -> None:
+    program = "import sys, app.server, app.library_routes, app.ui; print(*{'faiss', 'rag'} & set(sys.modules))"
+    result = run_python(program)
+    assert result.stdout.strip() == "", result.stderr
+
+
 @pytest.mark.parametrize("path", WITH_TESTS, ids=name_of)
 def test_a_file_is_short_enough_to_read(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES

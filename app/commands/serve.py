@@ -43,13 +43,17 @@ def run(arguments: Namespace) -> int:
     own_key = given_key(arguments.api_key_file)
     listener = listen(arguments.port, PORTS)
     with listener:
+        from app.answers import DocumentAnswers
         from app.guard import KeyGuard, session_secret
+        from app.library import Library
+        from app.paths import library_dir
         from app.server import KEY_FILE
         from core.inference.server import CompletionServer
 
         model = open_model(arguments)
         port, key = int(listener.getsockname()[1]), own_key or session_secret(data_dir() / KEY_FILE)
-        completions = CompletionServer(lambda: model, max_open=arguments.max_open)
+        documents = DocumentAnswers(Library(library_dir(), follows=False), lambda: model)
+        completions = CompletionServer(lambda: model, answers=documents, max_open=arguments.max_open)
         print(f"{describe(model)}. Ctrl-C ends it.")
         print(setting("OPENAI_BASE_URL", f"http://{HOST}:{port}/v1"), flush=True)
         if own_key is None:

@@ -1,4 +1,4 @@
-"""The chat: composer, streaming answers, stop, regenerate, and the model they come from."""
+"""The chat: composer, streaming answers, stop, regenerate, the model they come from and the documents they cite."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,11 +6,12 @@ from typing import Any
 import gradio as gr
 
 from app.assistant import loading_line
-from app.format import NOTICE, short_count, to_html, to_messages, to_seed, to_text, without_notices
-from app.i18n import ENGLISH, LANGUAGES, preferred_language, t
+from app.format import NOTICE, short_count, titled, to_html, to_messages, to_names, to_seed, to_text, without_notices
+from app.i18n import t
 from app.models import ModelChoice, ModelState
 from app.paths import models_dir
 from app.services import Services
+from app.tabs.header import Header
 from core.config.param_config import SamplingConfig
 from core.errors import AssistantError
 
@@ -22,6 +23,7 @@ LATEX: list[dict[str, str | bool]] = [
 # Gradio keeps these in the browser's own storage, so that a reload loses nothing. Without a fixed key it
 # draws one at each start and cannot read what it wrote; the values never leave the browser.
 STORAGE_KEY = "astrai"
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 Messages = list[dict[str, Any]]
 Updates = dict[Any, Any]  # component -> what it shows
 
@@ -29,28 +31,13 @@ Updates = dict[Any, Any]  # component -> what it shows
 class ChatTab:
     """Builds the chat and answers its events."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, header: Header) -> None:
         self.services = services
+        self.model, self.language, self.new_chat = header.model, header.language, header.new_chat
         self._build()
         self._wire()
 
     def _build(self) -> None:
-        with gr.Row(elem_id="header"):
-            self.title = gr.HTML('<div class="brand">AstrAI</div>', elem_id="brand")
-            self.model = gr.Dropdown(
-                [], show_label=False, container=False, elem_id="model", min_width=120, scale=0, filterable=False
-            )
-            self.new_chat = gr.Button("+", elem_id="new-chat", size="sm", min_width=90, scale=0)
-            self.theme = gr.Button("◐", elem_id="theme", size="sm", min_width=40, scale=0)
-            self.language = gr.Radio(
-                [(name, code) for code, name in LANGUAGES.items()],
-                value="en",
-                show_label=False,
-                container=False,
-                elem_id="language",
-                min_width=120,
-                scale=0,
-            )
         self.chatbot = gr.Chatbot(
             show_label=False,
             elem_id="conversation",
@@ -63,6 +50,7 @@ class ChatTab:
             layout="bubble",
         )
         self.status = gr.HTML("", elem_id="status")
+        self.collections = gr.Dropdown([], multiselect=True, elem_id="collections", visible=False)
         self.composer = gr.Textbox(
             show_label=False,
             lines=1,
@@ -82,68 +70,59 @@ class ChatTab:
                 self.max_new_tokens = gr.Slider(16, 2048, value=usual.max_new_tokens, step=16)
                 self.seed = gr.Textbox(value="", max_length=19)
         self.saved_chat = gr.BrowserState([], storage_key="astrai-conversation", secret=STORAGE_KEY)
-        self.saved_language = gr.BrowserState("", storage_key="astrai-language", secret=STORAGE_KEY)
 
     def _wire(self) -> None:
         sampling = [self.temperature, self.top_p, self.max_new_tokens, self.seed]
-        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         busy = [self.chatbot, self.status, self.composer, self.saved_chat]
         answer: dict[str, Any] = {
             "fn": self.answer,
-            "inputs": {self.chatbot, self.language, *sampling},
+            "inputs": {self.chatbot, self.language, self.collections, *sampling},
             "outputs": busy,
             "concurrency_limit": 8,
-            **private,
+            **PRIVATE,
         }
         ask: dict[str, Any] = {
             "inputs": [self.composer, self.chatbot],
             "outputs": [self.composer, self.chatbot],
             "queue": False,
-            **private,
+            **PRIVATE,
         }
         self.composer.submit(self.ask, **ask).success(**answer)
-        self.chatbot.example_select(self.ask_example, [self.chatbot], [self.chatbot], queue=False, **private).success(
+        self.chatbot.example_select(self.ask_example, [self.chatbot], [self.chatbot], queue=False, **PRIVATE).success(
             **answer
         )
-        self.chatbot.retry(self.take_back, [self.chatbot], [self.chatbot], queue=False, **private).success(**answer)
-        self.composer.stop(self.stop, queue=False, **private)
+        self.chatbot.retry(self.take_back, [self.chatbot], [self.chatbot], queue=False, **PRIVATE).success(**answer)
+        self.composer.stop(self.stop, queue=False, **PRIVATE)
         emptied = [self.chatbot, self.status, self.saved_chat]
-        self.new_chat.click(self.start_over, outputs=emptied, queue=False, **private)
-        self.model.input(self.choose_model, [self.model, self.language], [self.status, self.chatbot], **private)
-        self.language.input(
-            self.switch_language,
-            self.language,
-            [*self._with_text(), self.status, self.saved_language],
-            queue=False,
-            **private,
-        )
-        self.theme.click(None, js=TOGGLE_THEME)
-
-    def on_load(self, blocks: gr.Blocks) -> None:
-        """What happens when the page opens: language, models, the conversation of before."""
-        outputs = [self.language, *self._with_text()]
-        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        blocks.load(self.open_page, [self.saved_language, self.saved_chat], outputs, queue=False, **private).then(
-            self.report_model, [self.language], [self.status], **private
-        )
+        self.new_chat.click(self.start_over, outputs=emptied, queue=False, **PRIVATE)
+        self.model.input(self.choose_model, [self.model, self.language], [self.status, self.chatbot], **PRIVATE)
 
     # Handlers: plain values in and out.
 
-    def open_page(self, saved_language: str, saved_chat: Messages, request: gr.Request) -> Updates:
-        language = saved_language or preferred_language(request.headers.get("accept-language", ""))
+    def open_page(self, language: str, saved_chat: Messages) -> Updates:
+        """The chat as the page opens, with the conversation of before."""
         # Not before the page is there: importing torch beside it makes its own start a second longer.
         if self.services.models.choice is None and (choices := self.services.models.choices()):
             self.services.models.select(choices[0])
-        return self._texts(language) | {
-            self.language: gr.update(value=language, label=t("language", language)),
+        return self.texts(language) | {
             self.chatbot: gr.update(**self._welcome(language), value=to_messages(saved_chat)),
         }
 
-    def switch_language(self, language: str) -> Updates:
-        return self._texts(language) | {
-            self.status: to_html(self._model_line(language)),
-            self.saved_language: language,
-        }
+    def status_in(self, language: str) -> Updates:
+        """The line under the conversation in another language."""
+        return {self.status: to_html(self._model_line(language))}
+
+    def list_collections(self, chosen: list[str] | None, language: str) -> Any:
+        """The collections that can be asked; the picker is there once there is one with documents."""
+        try:
+            counts = self.services.library.collections()
+        except AssistantError as exc:
+            gr.Warning(to_html(str(exc)))
+            return gr.update(visible=False)
+        choices = [(f"{name} · {count}", name) for name, count in counts.items() if count]
+        known = {name for _, name in choices}
+        kept = [name for name in chosen or [] if name in known]
+        return gr.update(choices=choices, value=kept, visible=bool(choices), label=t("ask_in", language))
 
     def report_model(self, language: str) -> Iterator[str]:
         """The line under the conversation while the model loads, then that it is ready."""
@@ -191,23 +170,28 @@ class ChatTab:
             "max_new_tokens": int(form[self.max_new_tokens]),
             "seed": to_seed(form[self.seed]),
         }
-        language = form[self.language]
+        language, collections = form[self.language], to_names(form[self.collections])
         tab = request.session_hash or ""
         reply: dict[str, Any] = {"role": "assistant", "content": ""}
         status = ""
         yield [*history, reply], status, gr.update(submit_btn=False, stop_btn=True), gr.skip()
-        updates = self.services.assistant.answer(tab, without_notices(history), sampling, language=language)
+        asked = without_notices(history)
+        updates = self.services.assistant.answer(tab, asked, sampling, language=language, collections=collections)
+        sources: Messages = []
         try:
             for update in updates:
                 status = to_html(update.status)
                 if update.text:
                     reply = {"role": "assistant", "content": update.text}
                 if update.is_error:
-                    reply["metadata"] = {"title": NOTICE}
+                    reply["metadata"] = titled(NOTICE)
+                if update.sources:
+                    title = titled(t("sources", language))
+                    sources = [{"role": "assistant", "content": update.sources, "metadata": title}]
                 yield [*history, reply], status, gr.skip(), gr.skip()
         finally:
             updates.close()  # type: ignore[attr-defined]
-        final = [*history, reply] if reply["content"] else history
+        final = [*history, reply, *sources] if reply["content"] else history
         yield final, status, gr.update(submit_btn=True, stop_btn=False), final
 
     def stop(self, request: gr.Request) -> None:
@@ -217,13 +201,10 @@ class ChatTab:
         self.services.assistant.stop(request.session_hash or "")
         return [], "", []
 
-    def _with_text(self) -> list[Any]:
-        """Every component that carries text."""
-        return list(self._texts(ENGLISH))
-
-    def _texts(self, language: str) -> Updates:
+    def texts(self, language: str) -> Updates:
         """What each component with text shows in a language."""
         labels = {
+            self.collections: "ask_in",
             self.settings: "sampling",
             self.temperature: "temperature",
             self.top_p: "top_p",
@@ -234,7 +215,6 @@ class ChatTab:
             self.model: gr.update(
                 choices=self._model_choices(), value=self._chosen_model(), label=t("model", language)
             ),
-            self.new_chat: gr.update(value=t("new_chat", language)),
             self.chatbot: gr.update(**self._welcome(language)),
             self.composer: gr.update(placeholder=t("composer", language), label=t("composer", language)),
             **{component: gr.update(label=t(key, language)) for component, key in labels.items()},
@@ -268,10 +248,3 @@ class ChatTab:
             return str(exc) if self.services.models.choice else t("no_model", language, folder=models_dir())
         count = short_count(model.num_parameters)
         return t("ready", language, name=model.name, parameters=count, quantization=model.quantization)
-
-
-TOGGLE_THEME = """() => {
-    const dark = !document.body.classList.contains('dark');
-    document.body.classList.toggle('dark', dark);
-    localStorage.setItem('astrai-theme', dark ? 'dark' : 'light');
-}"""

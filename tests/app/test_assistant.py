@@ -7,10 +7,13 @@ from typing import Any, cast
 
 import pytest
 
+from app.answers import CitedText, DocumentAnswers, Grounds, Prompt
 from app.assistant import Assistant, Update
 from app.models import ModelHolder, ModelState
 from core.errors import GenerationError
 from core.inference.generator import GenerationStats
+from rag.citations import Citation, Sentence
+from tests.app.test_passages import hit
 
 STATS = GenerationStats(
     prompt_tokens=10,
@@ -21,6 +24,7 @@ STATS = GenerationStats(
     context_tokens=13,
     max_seq_len=64,
 )
+LEASE = hit("The lease ends in March.")
 QUESTION = [{"role": "user", "content": "Hi"}]
 
 
@@ -73,9 +77,76 @@ class FakeModels:
         return self.stream
 
 
+@dataclass
+class FakeDocuments:
+    """A library that says what the test gave it."""
+
+    found: Grounds
+    model: FakeModels | None = None
+    sentences: tuple[Sentence, ...] = ()
+
+    def grounds(self, messages: Any, collections: Any) -> Grounds:
+        return self.found
+
+    def reader(self) -> FakeModels | None:
+        return self.model
+
+    def prompt(self, model: Any, messages: Any, collections: Any) -> Prompt:
+        return Prompt([{"role": "user", "content": "passages, then Hi"}], self.found.hits)
+
+    def extract(self, grounds: Grounds) -> CitedText:
+        return CitedText("The lease ends.", self.sentences)
+
+    def attribute(self, text: str, hits: Any) -> list[Sentence]:
+        return list(self.sentences)
+
+
+def assistant_of(models: FakeModels, documents: FakeDocuments | None = None) -> Assistant:
+    return Assistant(cast(ModelHolder, models), cast(DocumentAnswers, documents))
+
+
 def answer(models: FakeModels, language: str = "en") -> list[Update]:
-    assistant = Assistant(cast(ModelHolder, models))
-    return list(assistant.answer("tab", QUESTION, {"temperature": 0.5}, language=language))
+    return list(assistant_of(models).answer("tab", QUESTION, {"temperature": 0.5}, language=language))
+
+
+def from_documents(models: FakeModels, documents: FakeDocuments) -> Update:
+    updates = assistant_of(models, documents).answer("tab", QUESTION, {}, language="en", collections=["home"])
+    return list(updates)[-1]
+
+
+def test_an_answer_out_of_documents_is_cited_sentence_by_sentence() -> None:
+    models = FakeModels(FakeStream(["It ends. ", "It is red."]))
+    citation = Citation(LEASE, LEASE.start, LEASE.end, 0.9)
+    sentences = (Sentence("It ends.", 0, 8, 0.9, (citation,)), Sentence("It is red.", 9, 19, 0.1, ()))
+    found = Grounds("Hi", (LEASE,), is_answerable=True)
+    update = from_documents(models, FakeDocuments(found, models, sentences))
+    assert update.text == "It ends.[1](/library/passage/3/100/124) It is red.[no source](#no-source)"
+    assert update.status.endswith("1 of 2 sentences have a source")
+    assert update.sources.startswith("- [1](/library/passage/3/100/124) **lease&#46;pdf** · page 2 — The lease")
+    assert models.asked["messages"][0]["content"] == "passages, then Hi"
+
+
+def test_without_a_model_that_can_read_the_documents_are_quoted() -> None:
+    citation = Citation(LEASE, LEASE.start, LEASE.end, 0.9)
+    sentences = (Sentence("The lease ends in March.", 0, 24, 0.9, (citation,)),)
+    models = FakeModels(FakeStream(["babble"]))
+    update = from_documents(models, FakeDocuments(Grounds("Hi", (LEASE,), is_answerable=True), None, sentences))
+    assert "> **The lease ends in March&#46;**[1](/library/passage/3/100/124)" in update.text
+    assert models.asked == {}
+
+
+def test_what_the_documents_do_not_say_is_refused_with_the_nearest_passages() -> None:
+    models = FakeModels(FakeStream(["babble"]))
+    update = from_documents(models, FakeDocuments(Grounds("Hi", (LEASE,), is_answerable=False), models))
+    assert update.text.startswith("**Not in your documents** (home).")
+    assert "[1](/library/passage/3/100/124)" in update.text
+    assert models.asked == {}
+
+
+def test_files_are_listed_as_plain_text() -> None:
+    grounds = Grounds("Hi", (), is_answerable=True, inventory="One file.\n\n- <b>.md")
+    update = from_documents(FakeModels(FakeStream([])), FakeDocuments(grounds))
+    assert update.text == "One file&#46;\n\n- &#60;b&#62;&#46;md"
 
 
 def test_the_last_update_holds_the_whole_answer_and_its_figures() -> None:
@@ -114,7 +185,7 @@ def test_while_the_model_loads_the_page_says_so() -> None:
 
 def test_stop_cancels_the_stream_of_its_own_tab_alone() -> None:
     models = FakeModels(FakeStream(["a", "b", "c"]))
-    assistant = Assistant(cast(ModelHolder, models))
+    assistant = assistant_of(models)
     updates = assistant.answer("tab", QUESTION, {}, language="en")
     next(updates)
     assistant.stop("another tab")
@@ -125,7 +196,7 @@ def test_stop_cancels_the_stream_of_its_own_tab_alone() -> None:
 
 def test_leaving_the_page_cancels_the_answer() -> None:
     models = FakeModels(FakeStream(["a", "b", "c"]))
-    updates = Assistant(cast(ModelHolder, models)).answer("tab", QUESTION, {}, language="en")
+    updates = assistant_of(models).answer("tab", QUESTION, {}, language="en")
     next(updates)
     updates.close()  # type: ignore[attr-defined]
     assert models.stream.cancelled.is_set()
@@ -134,7 +205,7 @@ def test_leaving_the_page_cancels_the_answer() -> None:
 def test_what_the_model_did_not_see_is_told() -> None:
     models = FakeModels(FakeStream(["Yes"]), num_too_many=2)
     turns = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}, *QUESTION]
-    updates = list(Assistant(cast(ModelHolder, models)).answer("tab", turns, {}, language="en"))
+    updates = list(assistant_of(models).answer("tab", turns, {}, language="en"))
     assert updates[-1].status.endswith("2 earlier messages left out")
     assert models.asked["messages"] == QUESTION
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.format import short_count, to_html, to_messages, to_seed, to_text, without_notices
+from app.format import short_count, to_html, to_messages, to_names, to_seed, to_text, without_notices
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,16 @@ def test_a_question_that_was_refused_is_not_asked_again_with_the_next() -> None:
         ]
     )
     assert without_notices(history) == [{"role": "user", "content": "short"}]
+
+
+def test_sources_stay_in_the_conversation_and_are_not_given_to_the_model() -> None:
+    asked, said = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
+    sources = {"role": "assistant", "content": "- [1](/library/passage/1/2/3)", "metadata": {"title": "📄 来源"}}
+    history = to_messages([asked, said, sources])
+    assert history[2]["metadata"] == {"title": "📄 来源", "status": "done"}
+    assert without_notices(history) == [asked, said]
+
+
+def test_a_picker_gives_names_alone() -> None:
+    assert to_names(["home", 7, None, "work"]) == ["home", "work"]
+    assert to_names(None) == []

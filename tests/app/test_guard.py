@@ -199,3 +199,14 @@ def test_foreign_requests_are_refused_even_with_the_key(
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, "foreign_request")
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/library/passage/1/2/3", "/library/page/1/2/3/4.png", "/library/files/batch00001"])
+def test_the_library_opens_with_the_cookie_alone(guard: Guard, path: str) -> None:
+    assert ask(guard, path).status_code == 401
+    assert ask(guard, path, **with_cookie()).status_code == 404  # nobody behind this guard has such a route
+
+
+@pytest.mark.parametrize("path", ["/library/", "/library/passage/1/2/x", "/library/files/../../x", "/library/other"])
+def test_nothing_else_below_the_library_is_open(guard: Guard, path: str) -> None:
+    assert ask(guard, path, **with_cookie()).status_code == 403

@@ -6,11 +6,17 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
 import pytest
 
+from rag import KnowledgeBase
+from rag.embedding.load import DEFAULT_FOLDER
+
+HAS_EMBEDDER = DEFAULT_FOLDER.is_dir()
+FACT = "The harbour ferry to Pellworm leaves Nordstrand at half past seven every morning."
 ROOT = Path(__file__).resolve().parents[2]
 LOADING_S = 60
 
@@ -19,6 +25,7 @@ LOADING_S = 60
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """The address of a running page, without a path, and the key of its API."""
     home = tmp_path_factory.mktemp("home")
+    fill_library(home)
     command = [sys.executable, "-m", "app", "app", "--no-browser", "--port", "0"]
     environment = os.environ | {"ASTRAI_HOME": str(home), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as process:
@@ -28,13 +35,45 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
         process.terminate()
 
 
-def test_the_openai_client_chats_with_the_model_of_the_page(page: tuple[str, str]) -> None:
+def fill_library(home: Path) -> None:
+    """A library with one document, where the embedder is there to make one."""
+    if HAS_EMBEDDER:
+        (home / "ferries.md").write_text(f"# Ferries\n\n{FACT}\n", encoding="utf-8")
+        with KnowledgeBase(home / "library") as kb:
+            kb.add([home / "ferries.md"], "islands")
+
+
+@pytest.mark.skipif(not HAS_EMBEDDER, reason="the embedder's weights are not in the repository")
+def test_the_openai_client_asks_the_documents(page: tuple[str, str]) -> None:
     address, key = page
     client = openai.OpenAI(base_url=f"{address}/v1", api_key=key)
+    wait_for_model(client)
+    question: Any = [{"role": "user", "content": "When does the ferry to Pellworm leave Nordstrand?"}]
+    islands, moon = {"collections": ["islands"]}, {"collections": ["moon"]}
+    whole: Any = client.chat.completions.create(model="starter", messages=question, extra_body=islands)
+    chunks: Any = list(
+        client.chat.completions.create(model="starter", messages=question, extra_body=islands, stream=True)
+    )
+    assert whole.choices[0].message.content == FACT
+    assert [Path(one["document"]).name for one in whole.citations] == ["ferries.md"]
+    assert (whole.citations[0]["answer_start"], whole.citations[0]["answer_end"]) == (0, len(FACT))
+    assert chunks[-1].citations == whole.citations
+    with pytest.raises(openai.BadRequestError, match=r"no collection 'moon'; there are: 'islands'\. Choose one"):
+        client.chat.completions.create(model="starter", messages=question, extra_body=moon)
+
+
+def wait_for_model(client: openai.OpenAI) -> list[str]:
+    """The names of the models, once one is loaded."""
     deadline = time.monotonic() + LOADING_S
     while not (names := [model.id for model in client.models.list()]) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert names == ["starter"]
+    return names
+
+
+def test_the_openai_client_chats_with_the_model_of_the_page(page: tuple[str, str]) -> None:
+    address, key = page
+    client = openai.OpenAI(base_url=f"{address}/v1", api_key=key)
+    assert wait_for_model(client) == ["starter"]
     chunks = client.chat.completions.create(
         model="starter", messages=[{"role": "user", "content": "Who are you?"}], stream=True, temperature=0
     )

@@ -1,0 +1,113 @@
+"""The library's table, drop zone and progress as HTML. Pure functions; names and sentences of files are escaped."""
+
+import html
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from app.i18n import t
+from app.library import Activity
+
+if TYPE_CHECKING:
+    from rag.indexing import Progress
+    from rag.rows import DocumentRow
+
+PAGE_ROWS = 50
+OUTCOMES = {
+    "added": "outcome_added",
+    "updated": "outcome_updated",
+    "renamed": "outcome_renamed",
+    "removed": "outcome_removed",
+    "unchanged": "outcome_unchanged",
+    "failed": "outcome_failed",
+}
+SEPARATORS = {"en": ", ", "zh": "，"}
+
+
+def drop_zone_html(language: str) -> str:
+    """Where files are dropped, with two buttons for who has none in hand."""
+    busy, failed = t("copying", language), t("copy_failed", language)
+    return (
+        f'<div class="drop" data-busy="{html.escape(busy)}" data-failed="{html.escape(failed)}">'
+        f"<p>{t('drop_here', language)}</p>"
+        f'<p><label class="pick">{t("pick_files", language)}<input type="file" multiple></label> '
+        f'<label class="pick">{t("pick_folder", language)}<input type="file" webkitdirectory></label></p>'
+        f'<p class="hint">{t("drop_hint", language)}</p><p class="note" role="status"></p></div>'
+    )
+
+
+def documents_html(rows: "Sequence[DocumentRow]", chosen: Collection[int], language: str) -> str:
+    """A table of documents."""
+    if not rows:
+        return f'<p class="empty">{t("no_documents", language)}</p>'
+    titles = "".join(f"<th>{t(key, language)}</th>" for key in ("document", "state", "collection", "size", "passages"))
+    every = f'<input type="checkbox" class="all" aria-label="{t("choose_all", language)}">'
+    body = "".join(_row_html(row, row.id in chosen, language) for row in rows)
+    return f'<table class="documents"><thead><tr><th>{every}</th>{titles}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _row_html(row: "DocumentRow", is_chosen: bool, language: str) -> str:
+    name = html.escape(row.path.name)
+    state = t("state_failed", language) if row.error else t("state_ready", language)
+    sentence = html.escape(row.error or " · ".join(row.notes))
+    below = f'<div class="sentence">{sentence}</div>' if sentence else ""
+    kind = "failed" if row.error else "noted" if row.notes else "ready"
+    checked = " checked" if is_chosen else ""
+    return (
+        f'<tr class="{kind}"><td><input type="checkbox" value="{row.id}" aria-label="{name}"{checked}></td>'
+        f'<td><button type="button" class="open" data-document="{row.id}" title="{html.escape(str(row.path))}">'
+        f'{name}</button>{below}</td><td><span class="state">{state}</span></td>'
+        f"<td>{html.escape(row.collection)}</td><td>{size_text(row.size_bytes)}</td><td>{row.num_chunks:,}</td></tr>"
+    )
+
+
+def activity_html(activity: Activity, language: str) -> str:
+    """What is being read, at which rate and until when; or how it ended."""
+    if activity.is_running:
+        return _progress_html(activity.progress, language)
+    parts = []
+    if activity.counts:
+        counts = SEPARATORS[language].join(
+            t(key, language, count=activity.counts[name]) for name, key in OUTCOMES.items() if name in activity.counts
+        )
+        key = "work_stopped" if activity.was_stopped else "work_done"
+        parts.append(f"<p>{t(key, language, counts=counts, seconds=activity.elapsed_s)}</p>")
+    if activity.error:
+        parts.append(f'<p class="error">{html.escape(activity.error)}</p>')
+    failed = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in activity.failed)
+    if failed:
+        parts.append(f'<details class="error"><summary>{t("failures", language)}</summary><ul>{failed}</ul></details>')
+    return "".join(parts)
+
+
+def _progress_html(progress: "Progress | None", language: str) -> str:
+    if progress is None:
+        return f"<p>{t('work_begins', language)}</p><progress></progress>"
+    remaining = t("eta", language, time=duration_text(progress.eta_s)) if progress.eta_s is not None else ""
+    rate = t("rate", language, done=progress.done, total=progress.total, rate=progress.files_per_s)
+    return (
+        f'<progress value="{progress.done}" max="{progress.total}"></progress>'
+        f"<p>{rate}{remaining} · {html.escape(progress.path.name)}</p>"
+    )
+
+
+def collections_text(counts: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Choices of a picker: the label with the number of documents, and the name."""
+    return [(f"{name} · {count}", name) for name, count in counts.items()]
+
+
+def size_text(num_bytes: int) -> str:
+    """`312 B`, `4.1 KB`, `12.0 MB`."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.1f} {unit}"
+    return f"{num_bytes} B"
+
+
+def duration_text(seconds: float) -> str:
+    """`8 s`, `3:20 min`, `1:05 h`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02} h"

@@ -1,0 +1,55 @@
+"""The library's table and progress as HTML."""
+
+from pathlib import Path
+
+import pytest
+
+from app.library import Activity
+from app.library_view import activity_html, documents_html, duration_text, size_text
+from rag.indexing import Progress
+from rag.rows import DocumentRow
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def row(name: str = "lease.pdf", *, error: str = "", notes: tuple[str, ...] = ()) -> DocumentRow:
+    return DocumentRow(7, Path("/files") / name, "home", "pdf", "", error, notes, 1500, 0, "", 1, 12)
+
+
+def test_a_row_says_what_became_of_its_file() -> None:
+    assert '<tr class="ready">' in documents_html([row()], {7}, "en")
+    assert 'value="7" aria-label="lease.pdf" checked' in documents_html([row()], {7}, "en")
+    assert "Encrypted." in documents_html([row(error="Encrypted.")], set(), "en")
+    assert '<tr class="noted">' in documents_html([row(notes=("image only: 1 of 2 pages",))], set(), "zh")
+
+
+def test_names_and_sentences_of_files_are_escaped() -> None:
+    page = documents_html([row(HOSTILE, error=HOSTILE)], set(), "en")
+    ended = activity_html(Activity(failed=(HOSTILE,), error=HOSTILE, counts={"failed": 1}), "en")
+    under_way = activity_html(Activity(is_running=True, progress=Progress(Path(HOSTILE), 1, 2, 0, 2.0, 0.5)), "en")
+    assert "<img" not in page + ended + under_way
+
+
+def test_work_under_way_tells_rate_and_remaining_time() -> None:
+    progress = Progress(Path("a.md"), 25, 100, 0, 5.0, 200.0)
+    page = activity_html(Activity(is_running=True, progress=progress), "en")
+    assert '<progress value="25" max="100">' in page
+    assert "25 of 100 files · 5.0 files/s · 3:20 min left" in page
+
+
+@pytest.mark.parametrize(
+    ("was_stopped", "language", "words"),
+    [
+        (False, "en", "2 added, 1 not read in 3.5 s."),
+        (True, "en", "Cancelled after 3.5 s: 2 added"),
+        (False, "zh", "新增 2 个，未读取 1 个，用时 3.5 秒。"),
+    ],
+)
+def test_work_that_ended_is_counted(was_stopped: bool, language: str, words: str) -> None:
+    activity = Activity(counts={"failed": 1, "added": 2}, was_stopped=was_stopped, elapsed_s=3.5)
+    assert words in activity_html(activity, language)
+
+
+def test_sizes_and_times_are_short() -> None:
+    assert [size_text(size) for size in (312, 4100, 12_000_000)] == ["312 B", "4.1 KB", "12.0 MB"]
+    assert [duration_text(time) for time in (8.2, 200, 3900)] == ["8 s", "3:20 min", "1:05 h"]

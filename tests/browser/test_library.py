@@ -1,0 +1,217 @@
+"""The library as its user meets it: a file is dropped, a question asked, and the passage is seen in its box."""
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from rag.embedding.load import DEFAULT_FOLDER
+from tests.rag.parsing.pdf_maker import PdfPage, Text, make_pdf
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not DEFAULT_FOLDER.is_dir(), reason="the embedder's weights are not in the repository"),
+]
+
+COMPOSER = "#composer textarea"
+ANSWER = "#conversation .bot .message-content"
+MARKER = '#conversation a[href^="/library/passage/"]'
+DOCUMENTS = "#documents tbody tr"
+ROW = "table.documents tbody tr"
+DIALOG = "#passage-dialog"
+FACT = "The harbour ferry to Pellworm leaves Nordstrand at half past seven every morning."
+QUESTION = "When does the ferry to Pellworm leave Nordstrand?"
+OTHERS = (
+    "Tickets are sold on board, and dogs travel for free.",
+    "In winter the mail boat carries passengers as well.",
+    "Cyclists board first and leave last.",
+)
+DROP = """async ([selector, files]) => {
+    const transfer = new DataTransfer();
+    for (const [name, bytes] of files) transfer.items.add(new File([new Uint8Array(bytes)], name));
+    document.querySelector(selector).dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
+}"""
+
+
+def timetable() -> bytes:
+    """A PDF of two pages; what is asked for stands on the second."""
+    first = PdfPage([Text(60, 720, "Islands of the North Sea", 20), Text(60, 660, OTHERS[2])])
+    lines = [Text(60, 660 - 60 * number, words) for number, words in enumerate((OTHERS[0], FACT, OTHERS[1]))]
+    return make_pdf(first, PdfPage([Text(60, 720, "Ferries", 20), *lines]))
+
+
+@pytest.fixture(scope="module")
+def address(start: Callable[..., str], browser: Browser) -> tuple[str, list[object]]:
+    """A page of its own, whose library this module fills, and the cookies of who has logged in."""
+    url = start()
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(url)
+    page.wait_for_selector(COMPOSER)
+    cookies = list(context.storage_state()["cookies"])
+    context.close()
+    return url.partition("/login")[0], cookies
+
+
+@pytest.fixture
+def visit(browser: Browser, address: tuple[str, list[object]]) -> Iterator[Callable[..., Page]]:
+    url, cookies = address
+    contexts = []
+
+    def open_one(**options: object) -> Page:
+        context = browser.new_context(storage_state={"cookies": cookies}, **options)  # type: ignore[arg-type]
+        contexts.append(context)
+        page = context.new_page()
+        page.goto(url)
+        page.wait_for_selector(COMPOSER)
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def page(visit: Callable[..., Page]) -> Page:
+    """An English page whose library holds the timetable."""
+    page = visit(locale="en-US")
+    open_library(page)
+    if page.locator(ROW, has_text="timetable.pdf").count() == 0:
+        drop(page, ("timetable.pdf", timetable()))
+    expect(page.locator(ROW, has_text="timetable.pdf").locator(".state")).to_have_text("ready", timeout=60_000)
+    return page
+
+
+def open_library(page: Page) -> None:
+    page.get_by_role("tab").nth(1).click()
+    expect(page.locator("#documents table, #documents .empty")).to_be_visible()
+
+
+def drop(page: Page, *files: tuple[str, bytes]) -> None:
+    page.evaluate(DROP, ["#drop-zone .drop", [[name, list(content)] for name, content in files]])
+
+
+def ask_documents(page: Page, question: str) -> None:
+    page.get_by_role("tab").nth(0).click()
+    page.click("#collections input")
+    page.get_by_role("option", name="default").click()
+    page.keyboard.press("Escape")
+    page.fill(COMPOSER, question)
+    page.press(COMPOSER, "Enter")
+
+
+def picture_of(page: Page) -> Image.Image:
+    """The last page of the document that the dialog shows."""
+    image = page.locator(f"{DIALOG} img.page").last
+    expect(image).to_be_visible()
+    expect(image).to_have_js_property("complete", True)
+    assert image.evaluate("image => image.naturalWidth") > 0
+    source = image.get_attribute("src")
+    response = page.request.get(f"{page.url.rstrip('/')}{source}")
+    return Image.open(io.BytesIO(response.body())).convert("RGB")
+
+
+def has_box(image: Image.Image, baseline: int) -> bool:
+    """Whether the beginning of a line is coloured; a pixel is half a point, the page 800 points high."""
+    strip = image.crop((124, 2 * (800 - baseline) - 12, 200, 2 * (800 - baseline) - 2))
+    return (255, 255, 255) not in {colour for _, colour in strip.getcolors(10_000) or []}
+
+
+def test_a_dropped_pdf_is_asked_and_the_passage_is_seen_in_its_box(page: Page) -> None:
+    ask_documents(page, QUESTION)
+    expect(page.locator(ANSWER).first).to_contain_text(FACT)
+    page.locator(MARKER).first.click()
+    expect(page.locator(DIALOG)).to_contain_text("timetable.pdf")
+    expect(page.locator(f"{DIALOG} .where")).to_contain_text("page 2")
+    image = picture_of(page)
+    assert has_box(image, baseline=600)
+    assert not has_box(image, baseline=660)
+    page.keyboard.press("Escape")
+    expect(page.locator(DIALOG)).not_to_be_visible()
+
+
+def test_what_the_documents_do_not_say_is_refused_and_files_are_counted(page: Page) -> None:
+    ask_documents(page, "Who painted the ceiling of the Sistine Chapel?")
+    expect(page.locator(ANSWER).first).to_contain_text("Not in your documents")
+    page.fill(COMPOSER, "How many documents do I have?")
+    page.press(COMPOSER, "Enter")
+    expect(page.locator(ANSWER).nth(1)).to_contain_text("The library has")
+
+
+def test_a_search_says_why_and_opens_the_page(page: Page) -> None:
+    page.fill("#query textarea, #query input", "ferry Pellworm Nordstrand")
+    page.keyboard.press("Enter")
+    first = page.locator("#results li").first
+    expect(first.locator("mark").first).to_be_visible()
+    first.locator("summary").click()
+    expect(first.locator("details")).to_contain_text("rank 1")
+    first.locator("a.passage").click()
+    assert has_box(picture_of(page), baseline=600)
+
+
+def test_a_file_that_cannot_be_read_tells_why_and_the_rest_is_there(page: Page) -> None:
+    drop(page, ("broken.pdf", b"%PDF-1.7 nothing more"), ("note.md", "# 笔记\n\n渡轮每天早上七点半出发。".encode()))
+    broken = page.locator(ROW, has_text="broken.pdf").first
+    expect(broken.locator(".state")).to_have_text("not read", timeout=60_000)
+    expect(broken.locator(".sentence")).not_to_be_empty()
+    expect(page.locator(ROW, has_text="note.md").locator(".state")).to_have_text("ready")
+    broken.locator("input").check()
+    page.click("#remove")
+    expect(page.locator(ROW, has_text="broken.pdf")).to_have_count(0)
+
+
+def test_a_document_shows_its_passages_and_moves_to_another_collection(page: Page) -> None:
+    drop(page, ("move.md", b"# Move\n\nThis document moves to another collection.\n"))
+    row = page.locator(ROW, has_text="move.md")
+    expect(row.locator(".state")).to_have_text("ready", timeout=60_000)
+    row.locator("button.open").click()
+    expect(page.locator("#passages li").first).to_contain_text("moves to another collection")
+    row.locator("input").check()
+    page.fill("#destination input", "travels")
+    page.keyboard.press("Enter")
+    page.click("#move")
+    expect(row).to_contain_text("travels")
+
+
+def test_names_and_texts_of_documents_stay_text(page: Page) -> None:
+    name = "<img src=x onerror=document.title='owned'>.md"
+    content = "# <script>document.title='owned'</script>\n\nZebrafish <img src=x onerror=document.title='owned'> swim."
+    drop(page, (name, content.encode()))
+    row = page.locator(ROW, has_text="onerror")
+    expect(row.locator(".state")).to_have_text("ready", timeout=60_000)
+    row.locator("button.open").click()
+    expect(page.locator("#passages li").first).to_contain_text("onerror")
+    page.fill("#query textarea, #query input", "zebrafish swim")
+    page.keyboard.press("Enter")
+    page.locator("#results a.passage").first.click()
+    expect(page.locator(DIALOG)).to_contain_text("Zebrafish <img")
+    page.keyboard.press("Escape")
+    ask_documents(page, "Where do the zebrafish swim?")
+    expect(page.locator(ANSWER).first).to_contain_text("Zebrafish <img")
+    assert page.title() == "AstrAI"
+
+
+def test_the_library_speaks_chinese(visit: Callable[..., Page]) -> None:
+    page = visit(locale="zh-CN")
+    open_library(page)
+    expect(page.locator("#drop-zone")).to_contain_text("把文件或文件夹拖到这里")
+    expect(page.get_by_role("tab").nth(1)).to_have_text("资料库")
+    page.click("#language label:has-text('English')")
+    expect(page.locator("#drop-zone")).to_contain_text("Drop files or folders here")
+
+
+def test_a_folder_of_this_computer_is_followed(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "followed.md").write_text("# Followed\n\nA file in a followed folder.\n", encoding="utf-8")
+    page.fill("#path textarea, #path input", str(tmp_path))
+    page.click("#watch-path")
+    expect(page.locator(ROW, has_text="followed.md").locator(".state")).to_have_text("ready", timeout=60_000)
+    page.click("#watching button")
+    expect(page.locator("#watched input")).to_have_value(str(tmp_path))
+    page.click("#unwatch")
+    expect(page.locator("#watched input")).to_have_value("")
+    page.fill("#path textarea, #path input", "/nowhere/at/all")
+    page.click("#add-path")
+    expect(page.locator("#activity")).to_contain_text("/nowhere/at/all is not there")
