@@ -83,7 +83,7 @@ class DocumentAnswers:
         questions = _questions(messages)
         if not questions:
             raise DataError("Nothing was asked of the documents.", "End the conversation with a question.")
-        inventory = kb.inventory(questions[-1])
+        inventory = kb.inventory(questions[-1], collections=collections)
         if inventory is not None:
             return Grounds(questions[-1], (), is_answerable=True, inventory=inventory)
         return _search(kb, questions, collections)

@@ -74,7 +74,7 @@ def _language(request: Request) -> str:
 
 
 def _document(library: Library, document_id: int) -> "DocumentRow":
-    found = next((row for row in library.open().documents() if row.id == document_id), None)
+    found = library.open().document(document_id)
     if found is None:
         raise DataError("This document is not in the library any more.", "Search again.")
     return found

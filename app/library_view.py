@@ -10,6 +10,7 @@ from app.library import Activity
 if TYPE_CHECKING:
     from rag.indexing import Progress
     from rag.rows import DocumentRow
+    from rag.self_test import SelfTest
 
 PAGE_ROWS = 50
 OUTCOMES = {
@@ -93,6 +94,27 @@ def _progress_html(progress: "Progress | None", language: str) -> str:
 def collections_text(counts: Mapping[str, int]) -> list[tuple[str, str]]:
     """Choices of a picker: the label with the number of documents, and the name."""
     return [(f"{name} · {count}", name) for name, count in counts.items()]
+
+
+def self_test_html(found: "SelfTest | None", language: str) -> str:
+    """How well each way of searching did, and whether other weights would do better."""
+    if found is None:
+        return f'<p class="empty">{t("measured_nothing", language)}</p>'
+    legs = {"keyword": "leg_keyword", "dense": "leg_dense", "hybrid": "leg_both"}
+    rows = "".join(
+        f"<tr><th>{t(legs[name], language)}</th><td>{leg.recall_at_5:.1%}</td><td>{leg.mrr:.3f}</td></tr>"
+        for name, leg in found.figures.items()
+    )
+    titles = "".join(f"<th>{t(key, language)}</th>" for key in ("way", "among_five", "mrr"))
+    ms = found.figures["hybrid"].ms
+    factor = found.better_factor
+    advice = (
+        t("measured_better", language, factor=f"{factor:g}") if factor is not None else t("measured_best", language)
+    )
+    return (
+        f"<p>{t('measured', language, count=found.num_probes, ms=f'{ms:.0f}')}</p>"
+        f'<table class="figures"><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table><p>{advice}</p>'
+    )
 
 
 def size_text(num_bytes: int) -> str:

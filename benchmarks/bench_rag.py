@@ -28,6 +28,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--peer", help="folder or hub name of another embedder, for a row beside ours")
     parser.add_argument("--tune", action="store_true", help="fit the weights on each half, report on the other")
     parser.add_argument("--scale", type=int, metavar="CHUNKS", help="measure speed and memory with so many passages")
+    parser.add_argument("--many-files", type=int, metavar="FILES", help="index so many files while they are searched")
     parser.add_argument("--files", type=Path, nargs="+", help="measure the search in your own files and folders")
 
 
@@ -43,6 +44,10 @@ def run(arguments: Namespace) -> dict[str, Any]:
         from benchmarks.rag_scale import measure_scale
 
         return {"embedder": embedder.id} | measure_scale(arguments.sets, arguments.scale, embedder)
+    if arguments.many_files:
+        from benchmarks.rag_many_files import measure_many_files
+
+        return {"embedder": embedder.id} | measure_many_files(arguments.sets, arguments.many_files, embedder)
     peer = load_embedder(arguments.peer) if arguments.peer else None
     with tempfile.TemporaryDirectory() as folder:
         return {"embedder": embedder.id} | _quality(arguments, Path(folder), embedder, peer)

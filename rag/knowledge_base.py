@@ -145,7 +145,20 @@ class KnowledgeBase:
         """Put documents into another collection."""
         self._index.apply(self._store.move(document_ids, collection))
 
+    def add_collection(self, name: str) -> None:
+        """Make a collection, if it is not there."""
+        self._store.add_collection(name)
+
+    def remove_collection(self, name: str) -> None:
+        """Forget a collection and the folders that it follows. Raises: DataError while it has documents."""
+        if not self._store.drop_collection(name):
+            count = self.collections()[name]
+            raise DataError(f"The collection {name} has {count} documents.", "Move or remove them first.")
+
     # What is there
+
+    def document(self, document_id: int) -> DocumentRow | None:
+        return self._store.document(document_id)
 
     def documents(self, collection: str | None = None) -> list[DocumentRow]:
         """All documents, or those of one collection, by path; also those that could not be read."""
@@ -220,9 +233,10 @@ class KnowledgeBase:
         """The sentences of an answer, each with the places that support it; one without citations has none."""
         return self._attributor().attribute(answer, hits)
 
-    def inventory(self, query: str) -> str | None:
+    def inventory(self, query: str, *, collections: Sequence[str] | None = None) -> str | None:
         """The answer to a question about the files themselves ("how many", "which"); None for any other question."""
-        return inventory(query, self.documents())
+        names = [None] if collections is None else collections
+        return inventory(query, [document for name in names for document in self.documents(name)])
 
     def self_test(self, collections: Sequence[str] | None = None) -> SelfTest | None:
         """How well each way of searching finds what is known to be there; None if there is too little text."""

@@ -44,11 +44,22 @@ class LegFigures:
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
-    """The figures by way of searching, and what would be better, if anything."""
+    """The figures by way of searching, and the factor on the vectors' weight that would be better, if one is."""
 
     num_probes: int
     figures: dict[str, LegFigures]
-    advice: str
+    better_factor: float | None = None
+    better_mrr: float = 0.0
+
+    @property
+    def advice(self) -> str:
+        """One sentence."""
+        if self.better_factor is None:
+            return "The settings fit these files: no other weight of the vectors is better."
+        return (
+            f"Vectors weighing {self.better_factor:g} times as much would be better here: "
+            f"MRR {self.better_mrr:.3f} instead of {self.figures['hybrid'].mrr:.3f}."
+        )
 
 
 def self_test(store: StoreReader, retriever: Retriever, allowed: Filter = EVERYTHING) -> SelfTest | None:
@@ -69,7 +80,7 @@ def self_test(store: StoreReader, retriever: Retriever, allowed: Filter = EVERYT
         "hybrid": lambda fusion, candidate: fusion.score(candidate),
     }
     figures = {name: _figures(probes, found, way, ms) for name, way in ways.items()}
-    return SelfTest(len(probes), figures, _advice(probes, found, figures))
+    return SelfTest(len(probes), figures, *_better(probes, found, figures))
 
 
 def make_probes(chunks: Sequence[ChunkRow], idf: Callable[[str], float]) -> list[Probe]:
@@ -112,9 +123,11 @@ def _figures(
     return LegFigures(round(recall, 4), round(mrr, 4), round(ms, 2))
 
 
-def _advice(probes: Sequence[Probe], found: Sequence[Sequence[Candidate]], figures: dict[str, LegFigures]) -> str:
-    """Whether vectors should weigh more or less here."""
-    best_factor, best = 1.0, figures["hybrid"].mrr + WORTHWHILE
+def _better(
+    probes: Sequence[Probe], found: Sequence[Sequence[Candidate]], figures: dict[str, LegFigures]
+) -> tuple[float | None, float]:
+    """The factor on the weight of the vectors with which the MRR is best, where it is worth it, and that MRR."""
+    best_factor, best = None, figures["hybrid"].mrr + WORTHWHILE
     for factor in SIMILARITY_FACTORS:
 
         def score(fusion: Fusion, candidate: Candidate, factor: float = factor) -> float:
@@ -123,9 +136,4 @@ def _advice(probes: Sequence[Probe], found: Sequence[Sequence[Candidate]], figur
         mrr = _figures(probes, found, score, 0.0).mrr
         if mrr > best:
             best_factor, best = factor, mrr
-    if best_factor == 1.0:
-        return "The settings fit these files: no other weight of the vectors is better."
-    return (
-        f"Vectors weighing {best_factor:g} times as much would be better here: "
-        f"MRR {best:.3f} instead of {figures['hybrid'].mrr:.3f}."
-    )
+    return best_factor, best

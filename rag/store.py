@@ -108,6 +108,21 @@ class Store(StoreReader):
             _next_generation(connection)
             return True
 
+    def add_collection(self, name: str) -> None:
+        with self.database.write() as connection:
+            _collection_id(connection, name)
+
+    def drop_collection(self, name: str) -> bool:
+        """Forget a collection without documents, and what it follows; False while it has some."""
+        with self.database.write() as connection:
+            (id_,) = connection.execute("SELECT id FROM collections WHERE name = ?", (name,)).fetchone() or (None,)
+            if connection.execute("SELECT 1 FROM documents WHERE collection_id = ?", (id_,)).fetchone():
+                return False
+            for table in ("watched", "pending"):
+                connection.execute(f"DELETE FROM {table} WHERE collection_id = ?", (id_,))
+            connection.execute("DELETE FROM collections WHERE id = ?", (id_,))
+            return True
+
     def set_setting(self, name: str, value: str) -> None:
         with self.database.write() as connection:
             _set(connection, name, value)

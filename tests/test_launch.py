@@ -177,6 +177,7 @@ def test_a_killed_install_goes_on_and_repairs_what_is_half_written(installed_clo
 
 
 @posix_only
+@pytest.mark.slow
 def test_an_environment_whose_python_is_gone_is_made_anew(installed_clone: Path) -> None:
     python = Environment(root=installed_clone).python
     python.unlink()
@@ -187,6 +188,7 @@ def test_an_environment_whose_python_is_gone_is_made_anew(installed_clone: Path)
 
 
 @posix_only
+@pytest.mark.slow
 def test_ctrl_c_ends_with_a_sentence_and_leaves_no_stamp(clone: Path) -> None:
     command = [PYTHON, str(clone / "launch.py")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=variables(clone), process_group=0)

@@ -8,7 +8,14 @@ import gradio as gr
 
 from app.format import to_html
 from app.i18n import t
-from app.library_view import PAGE_ROWS, activity_html, collections_text, documents_html, drop_zone_html
+from app.library_view import (
+    PAGE_ROWS,
+    activity_html,
+    collections_text,
+    documents_html,
+    drop_zone_html,
+    self_test_html,
+)
 from app.passages import chunks_html, hits_html
 from app.services import Services
 from core.errors import AssistantError
@@ -67,10 +74,15 @@ class LibraryTab:
                 [], allow_custom_value=True, show_label=False, container=False, elem_id="destination", min_width=150
             )
             self.remove = gr.Button(size="sm", min_width=80, scale=0, variant="stop", elem_id="remove")
+            self.forget = gr.Button(size="sm", min_width=120, scale=0, elem_id="forget-collection")
         self.passages = gr.HTML("", elem_id="passages")
         with gr.Accordion(open=False, elem_id="watching") as self.watching, gr.Row():
             self.watched = gr.Dropdown([], show_label=False, container=False, elem_id="watched")
             self.unwatch = gr.Button(size="sm", min_width=120, scale=0, elem_id="unwatch")
+        with gr.Accordion(open=False, elem_id="measuring") as self.measuring:
+            self.languages = gr.HTML("", elem_id="across-languages")
+            self.measure = gr.Button(size="sm", min_width=160, scale=0, elem_id="measure")
+            self.figures = gr.HTML("", elem_id="figures")
 
     def _wire(self) -> None:
         begun = [self.activity, self.cancel, self.timer]
@@ -92,6 +104,10 @@ class LibraryTab:
         self.table.select(self.open_document, self.language, self.passages, **PRIVATE)
         self.move.click(self.move_chosen, [self.chosen, self.destination], self.chosen, **PRIVATE).then(**shown)
         self.remove.click(self.remove_chosen, self.chosen, [self.chosen, self.passages], **PRIVATE).then(**shown)
+        self.forget.click(self.forget_collection, self.shown, self.shown, **PRIVATE).then(**shown)
+        self.measure.click(
+            self.measure_search, [self.shown, self.language], self.figures, **PRIVATE | {"show_progress": "minimal"}
+        )
         self.unwatch.click(self.stop_watching, self.watched, **PRIVATE).then(**shown)
 
     # Handlers: plain values in and out.
@@ -173,6 +189,24 @@ class LibraryTab:
     def remove_chosen(self, chosen: list[int]) -> tuple[list[int], str]:
         return self._change(chosen, lambda: self.library.remove(chosen)), ""
 
+    def forget_collection(self, collection: str) -> str:
+        """Forget the collection that is shown, if it is empty, and show all."""
+        try:
+            if collection and self.library.exists:
+                self.library.open().remove_collection(collection)
+        except AssistantError as exc:
+            gr.Warning(to_html(str(exc)))
+            return collection
+        return ""
+
+    def measure_search(self, collection: str, language: str) -> str:
+        """Ask the library questions made from its own passages."""
+        try:
+            found = self.library.open().self_test([collection] if collection else None) if self.library.exists else None
+        except AssistantError as exc:
+            return f'<p class="error">{to_html(str(exc))}</p>'
+        return self_test_html(found, language)
+
     def stop_watching(self, folder: str | None) -> None:
         if folder:
             self.library.open().unwatch(folder)
@@ -220,6 +254,10 @@ class LibraryTab:
             self.move: gr.update(value=t("move_chosen", language)),
             self.remove: gr.update(value=t("remove_chosen", language)),
             self.watching: gr.update(label=t("watched_folders", language)),
+            self.forget: gr.update(value=t("forget_collection", language)),
+            self.measuring: gr.update(label=t("measuring", language)),
+            self.languages: f"<p>{t('across_languages', language)}</p>",
+            self.measure: gr.update(value=t("measure", language)),
             self.unwatch: gr.update(value=t("stop_watching", language)),
         }
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from app.library import Activity
-from app.library_view import activity_html, documents_html, duration_text, size_text
+from app.library_view import activity_html, documents_html, duration_text, self_test_html, size_text
 from rag.indexing import Progress
 from rag.rows import DocumentRow
+from rag.self_test import LegFigures, SelfTest
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -53,3 +54,14 @@ def test_work_that_ended_is_counted(was_stopped: bool, language: str, words: str
 def test_sizes_and_times_are_short() -> None:
     assert [size_text(size) for size in (312, 4100, 12_000_000)] == ["312 B", "4.1 KB", "12.0 MB"]
     assert [duration_text(time) for time in (8.2, 200, 3900)] == ["8 s", "3:20 min", "1:05 h"]
+
+
+def test_a_measurement_names_each_way_of_searching_and_what_would_be_better() -> None:
+    figures = {name: LegFigures(0.5, 0.25, 12.0) for name in ("keyword", "dense", "hybrid")}
+    shown = self_test_html(SelfTest(7, figures), "en")
+    assert shown.count("50.0%") == 3
+    assert "7 questions made from your documents; 12 ms for a search." in shown
+    assert "The settings fit these documents." in shown
+    better = self_test_html(SelfTest(7, figures, 2.0, 0.3), "zh")
+    assert "2 倍" in better
+    assert "too little text" in self_test_html(None, "en")

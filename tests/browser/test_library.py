@@ -133,6 +133,7 @@ def test_a_dropped_pdf_is_asked_and_the_passage_is_seen_in_its_box(page: Page) -
     expect(page.locator(DIALOG)).not_to_be_visible()
 
 
+@pytest.mark.slow
 def test_what_the_documents_do_not_say_is_refused_and_files_are_counted(page: Page) -> None:
     ask_documents(page, "Who painted the ceiling of the Sistine Chapel?")
     expect(page.locator(ANSWER).first).to_contain_text("Not in your documents")
@@ -141,6 +142,7 @@ def test_what_the_documents_do_not_say_is_refused_and_files_are_counted(page: Pa
     expect(page.locator(ANSWER).nth(1)).to_contain_text("The library has")
 
 
+@pytest.mark.slow
 def test_a_search_says_why_and_opens_the_page(page: Page) -> None:
     page.fill("#query textarea, #query input", "ferry Pellworm Nordstrand")
     page.keyboard.press("Enter")
@@ -152,6 +154,7 @@ def test_a_search_says_why_and_opens_the_page(page: Page) -> None:
     assert has_box(picture_of(page), baseline=600)
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_read_tells_why_and_the_rest_is_there(page: Page) -> None:
     drop(page, ("broken.pdf", b"%PDF-1.7 nothing more"), ("note.md", "# 笔记\n\n渡轮每天早上七点半出发。".encode()))
     broken = page.locator(ROW, has_text="broken.pdf").first
@@ -163,6 +166,7 @@ def test_a_file_that_cannot_be_read_tells_why_and_the_rest_is_there(page: Page) 
     expect(page.locator(ROW, has_text="broken.pdf")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_a_document_shows_its_passages_and_moves_to_another_collection(page: Page) -> None:
     drop(page, ("move.md", b"# Move\n\nThis document moves to another collection.\n"))
     row = page.locator(ROW, has_text="move.md")
@@ -176,6 +180,7 @@ def test_a_document_shows_its_passages_and_moves_to_another_collection(page: Pag
     expect(row).to_contain_text("travels")
 
 
+@pytest.mark.slow
 def test_names_and_texts_of_documents_stay_text(page: Page) -> None:
     name = "<img src=x onerror=document.title='owned'>.md"
     content = "# <script>document.title='owned'</script>\n\nZebrafish <img src=x onerror=document.title='owned'> swim."
@@ -194,6 +199,7 @@ def test_names_and_texts_of_documents_stay_text(page: Page) -> None:
     assert page.title() == "AstrAI"
 
 
+@pytest.mark.slow
 def test_the_library_speaks_chinese(visit: Callable[..., Page]) -> None:
     page = visit(locale="zh-CN")
     open_library(page)
@@ -203,6 +209,7 @@ def test_the_library_speaks_chinese(visit: Callable[..., Page]) -> None:
     expect(page.locator("#drop-zone")).to_contain_text("Drop files or folders here")
 
 
+@pytest.mark.slow
 def test_a_folder_of_this_computer_is_followed(page: Page, tmp_path: Path) -> None:
     (tmp_path / "followed.md").write_text("# Followed\n\nA file in a followed folder.\n", encoding="utf-8")
     page.fill("#path textarea, #path input", str(tmp_path))
@@ -215,3 +222,14 @@ def test_a_folder_of_this_computer_is_followed(page: Page, tmp_path: Path) -> No
     page.fill("#path textarea, #path input", "/nowhere/at/all")
     page.click("#add-path")
     expect(page.locator("#activity")).to_contain_text("/nowhere/at/all is not there")
+
+
+@pytest.mark.slow
+def test_the_search_is_measured_on_the_users_own_documents(page: Page) -> None:
+    page.click("#measuring button")
+    expect(page.locator("#across-languages")).to_contain_text("in the other language")
+    page.click("#measure")
+    rows = page.locator("#figures table.figures tbody tr")
+    expect(rows).to_have_count(3, timeout=60_000)
+    expect(rows.last).to_contain_text("%")
+    expect(page.locator("#figures")).to_contain_text("questions made from your documents")

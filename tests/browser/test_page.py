@@ -76,6 +76,7 @@ def test_escape_stops_the_answer(open_page: Open) -> None:
     expect(page.locator("#status")).to_contain_text("stopped")
 
 
+@pytest.mark.slow
 def test_regenerate_answers_the_same_question_again(open_page: Open) -> None:
     page = open_page(locale="en-US")
     ask_for_a_long_answer(page, "Say something")
@@ -123,6 +124,7 @@ def test_shift_enter_makes_a_new_line(open_page: Open) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "is_dark"), [("light", False), ("dark", True)])
+@pytest.mark.slow
 def test_the_page_takes_the_systems_colours_and_keeps_a_choice(open_page: Open, scheme: str, is_dark: bool) -> None:
     page = open_page(color_scheme=scheme)
     is_dark_now = "document.body.classList.contains('dark')"
@@ -133,6 +135,7 @@ def test_the_page_takes_the_systems_colours_and_keeps_a_choice(open_page: Open, 
     assert page.evaluate(is_dark_now) is not is_dark
 
 
+@pytest.mark.slow
 def test_a_reload_keeps_the_conversation_and_new_chat_empties_it(open_page: Open) -> None:
     page = open_page(locale="en-US")
     ask_for_a_long_answer(page, "Remember me")
@@ -145,6 +148,7 @@ def test_a_reload_keeps_the_conversation_and_new_chat_empties_it(open_page: Open
     expect(page.locator("#conversation")).to_contain_text("How can I help?")
 
 
+@pytest.mark.slow
 def test_a_message_beyond_the_context_is_refused_in_words_and_nothing_is_lost(open_page: Open) -> None:
     page = open_page(locale="en-US")
     ask(page, "word " * 6000)
@@ -177,6 +181,7 @@ def test_nothing_is_fetched_from_elsewhere_and_the_console_is_quiet(open_page: O
     assert problems == []
 
 
+@pytest.mark.slow
 def test_a_question_asked_while_the_model_loads_is_answered(
     start: Callable[..., str], browser_page: Page, talkative_model: Path
 ) -> None:
@@ -186,6 +191,7 @@ def test_a_question_asked_while_the_model_loads_is_answered(
     assert wait_for_words(browser_page, 0) > 0
 
 
+@pytest.mark.slow
 def test_a_model_folder_and_what_it_writes_can_neither_run_nor_fetch_anything(
     start: Callable[..., str], browser_page: Page, talkative_model: Path, tmp_path: Path
 ) -> None:
@@ -202,6 +208,7 @@ def test_a_model_folder_and_what_it_writes_can_neither_run_nor_fetch_anything(
     assert browser_page.title() == "AstrAI"
 
 
+@pytest.mark.slow
 def test_an_empty_message_changes_nothing(open_page: Open) -> None:
     page = open_page(locale="en-US")
     for text in ("", "   "):

@@ -119,6 +119,7 @@ def test_train_export_eval_and_generate_run_end_to_end(run: Run, text_data: Path
     assert json.loads((tmp_path / "int8" / "config.json").read_text())["astrai"]["steps"] == 4
 
 
+@pytest.mark.slow
 def test_stages_of_pairs_run_from_the_command_line(run: Run, text_data: Path, pair_data: Path, tmp_path: Path) -> None:
     options = ("--max-seq-len", 96, "--max-steps", 2, "--log-interval", 1, "--num-threads", 1)
     begun = run("train", "--preset", "tiny", "--data", text_data, "--output", tmp_path / "pt", *options)

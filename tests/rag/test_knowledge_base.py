@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import BusyError
+from core.errors import BusyError, DataError
 from rag import KnowledgeBase
 from tests.rag.conftest import HashEmbedder, Write
 
@@ -167,3 +167,26 @@ def test_a_search_works_while_files_are_added(kb: KnowledgeBase, write: Write) -
         assert names(kb, "lease in Hamburg", k=1) == ["lease.md"]
     adding.join()
     assert len(kb.documents()) == 31
+
+
+def test_a_collection_is_made_and_forgotten_once_it_is_empty(kb: KnowledgeBase, write: Write, tmp_path: Path) -> None:
+    kb.add_collection("home")
+    kb.add_collection("home")
+    kb.add([write("lease.md", LEASE)], "work")
+    kb.watch(tmp_path, "work")
+    with pytest.raises(DataError, match=r"The collection work has 1 documents\. Move or remove them first\."):
+        kb.remove_collection("work")
+    kb.move([document.id for document in kb.documents("work")], "home")
+    kb.remove_collection("work")
+    kb.remove_collection("never there")
+    assert kb.collections() == {"home": 1}
+    assert kb.watched() == []
+
+
+def test_how_many_files_counts_the_collections_that_are_asked(kb: KnowledgeBase, write: Write) -> None:
+    kb.add([write("lease.md", LEASE), write("cat.md", CAT)], "home")
+    kb.add([write("river.txt", RIVER)], "work")
+    assert kb.inventory("How many files do I have?") == "The library has 3 files (2 md, 1 txt)."
+    assert kb.inventory("How many files do I have?", collections=["work"]) == "The library has 1 file (1 txt)."
+    assert kb.document(kb.documents("work")[0].id) == kb.documents("work")[0]
+    assert kb.document(10_000) is None

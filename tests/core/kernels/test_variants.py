@@ -103,6 +103,7 @@ def test_the_generic_form_becomes_vector_code_elsewhere(
     assert instruction in assembly(simd._dot, triple, features)
 
 
+@pytest.mark.slow
 def test_the_generic_form_gives_the_same_bits_here() -> None:
     outputs = []
     for variant in ("", "generic"):

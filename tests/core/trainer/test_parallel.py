@@ -101,6 +101,7 @@ def facts(computed: Path, rank: int) -> Any:
 
 
 @pytest.mark.parametrize(("case", "kind"), SPREAD)
+@pytest.mark.slow
 def test_two_ranks_have_the_loss_and_every_gradient_of_one(
     computed: Path, cases: dict[str, dict[str, Any]], case: str, kind: str
 ) -> None:
@@ -124,10 +125,12 @@ def test_ranks_that_learn_from_unequal_counts_of_tokens_are_in_the_test(cases: d
     assert counts[0] != counts[1]
 
 
+@pytest.mark.slow
 def test_gradients_cross_ranks_in_the_last_micro_batch_alone(computed: Path) -> None:
     assert facts(computed, 0)["sync"] == {"ddp 0": False, "ddp 1": True, "fsdp 0": False, "fsdp 1": True}
 
 
+@pytest.mark.slow
 def test_bf16_is_gathered_and_fp32_is_kept(computed: Path) -> None:
     found = facts(computed, 0)["bf16"]
     assert found["seen"] == ["torch.float32", "torch.float32", "torch.bfloat16", "torch.float32"]
@@ -135,6 +138,7 @@ def test_bf16_is_gathered_and_fp32_is_kept(computed: Path) -> None:
     assert found["losses"]["bf16"] != found["losses"]["fp32"]
 
 
+@pytest.mark.slow
 def test_ranks_tell_each_other_sums_claims_and_problems(computed: Path) -> None:
     for rank, share in enumerate(([1, 2, 3], [4, 5, 6])):
         assert facts(computed, rank)["ranks"] == {

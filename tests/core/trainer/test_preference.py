@@ -242,6 +242,7 @@ def test_simpo_and_orpo_load_no_reference(options: Options) -> None:
 @pytest.mark.parametrize(
     ("stage", "changes"), [("rm", {}), ("dpo", {}), ("dpo", {"loss": "kto"}), ("dpo", {"loss": "orpo"})]
 )
+@pytest.mark.slow
 def test_training_learns_the_preference(options: Options, stage: str, changes: dict[str, Any], tmp_path: Path) -> None:
     settings = options(stage, max_steps=25, learning_rate=0.003, micro_batch_size=4, validation_interval=25, **changes)
     folder = train(TrainConfig.from_dict(settings))

@@ -125,6 +125,7 @@ def test_resumed_run_is_bit_equal_to_the_uninterrupted_one(
 
 
 @pytest.mark.parametrize("show", [KILLED_BETWEEN_STEPS, KILLED_WHILE_SAVING], ids=["between steps", "while saving"])
+@pytest.mark.slow
 def test_a_run_killed_with_signal_nine_resumes_to_the_uninterrupted_one(
     run_options: Options, show: str, tmp_path: Path
 ) -> None:
@@ -145,6 +146,7 @@ def test_a_run_killed_with_signal_nine_resumes_to_the_uninterrupted_one(
     assert [(row["step"], row["loss"]) for row in rows if row["attempt"] == 2] == sorted(expected.items())[3:]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_done_stands_for_its_newest_checkpoint(run_options: Options, tmp_path: Path) -> None:
     config = TrainConfig.from_dict(run_options(max_steps=8, checkpoint_interval_s=1.0))
     run, path = RunFolder(tmp_path / "run"), tmp_path / "config.json"

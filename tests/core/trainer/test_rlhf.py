@@ -71,6 +71,7 @@ def steps(folder: Path) -> list[dict[str, Any]]:
         ("ppo", {"rollout_epochs": 2}),
     ],
 )
+@pytest.mark.slow
 def test_the_reward_rises(rl_options: Options, tmp_path: Path, stage: str, changes: dict[str, Any]) -> None:
     common = {"max_steps": 30, "num_generations": 8, "learning_rate": 0.01, "kl_coef": 0.01}
     options = rl_options(stage=stage, **{**common, **changes})
@@ -269,6 +270,7 @@ def reward_model(base: Path, tokenizer: Tokenizer, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("stage", ["grpo", "ppo"])
+@pytest.mark.slow
 def test_a_reward_model_is_followed(rl_options: Options, reward_model: Path, tmp_path: Path, stage: str) -> None:
     options = rl_options(
         stage=stage, max_steps=40, num_generations=16, learning_rate=0.02, kl_coef=0.0, reward_model=str(reward_model)
