@@ -1,7 +1,7 @@
 """Whether a run translates the model's blocks by torch.compile, which takes a compiler on this machine.
 
 On a GPU the translated blocks save most of the memory traffic between matrix products, for half a minute at the first
-step; on a CPU the blocks of `core.model.fused` are faster than what torch.compile makes of the plain ones
+step; on a CPU the blocks of `core.model.fused` are as fast as what torch.compile makes of the plain ones, in less memory
 (`bench train --compile`).
 """
 
