@@ -1,8 +1,8 @@
 """Whether a run translates the model's blocks by torch.compile, which takes a compiler on this machine.
 
 On a GPU the translated blocks save most of the memory traffic between matrix products, for half a minute at the first
-step; on a CPU the blocks of `core.model.fused` are as fast as what torch.compile makes of the plain ones, in less memory
-(`bench train --compile`).
+step; on a CPU the blocks of `core.model.fused` are as fast as what torch.compile makes of the plain ones, and take less
+memory (`bench train --compile`).
 """
 
 import importlib.util
