@@ -123,10 +123,6 @@ class Store(StoreReader):
             connection.execute("DELETE FROM collections WHERE id = ?", (id_,))
             return True
 
-    def set_setting(self, name: str, value: str) -> None:
-        with self.database.write() as connection:
-            _set(connection, name, value)
-
     def watch(self, folder: Path, collection: str) -> None:
         self._note("watched", "folder", [folder], collection)
 

@@ -7,16 +7,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ModelError
 from core.files import read_bytes, sha256_file
-
-if TYPE_CHECKING:
-    pass
 
 MODULES_FILE: Final = "modules.json"
 OWN_MODULES: Final = "sentence_transformers."

@@ -1,4 +1,4 @@
-"""Trains the table: token vectors whose mean puts a question near its passage, in either language.
+"""Trains the table: token vectors whose sum puts a question near its passage, in either language.
 
 The English rows start as the teacher's vectors of the pieces (as model2vec does), the Chinese ones as the mean of
 their translations. Then one contrastive loss, InfoNCE with in-batch negatives, on three kinds of pairs: question
