@@ -40,20 +40,20 @@ def skeleton_html(language: str) -> str:
     )
 
 
-def runs_html(jobs: "Sequence[Job]", queue: Sequence[str], eta_s: Mapping[str, float], language: str) -> str:
+def runs_html(jobs: "Sequence[Job]", queue: Sequence[str], language: str) -> str:
     """Every run, newest first, those that wait in the order in which they will run."""
     if not jobs:
         return f'<p class="empty">{t("no_runs", language)}</p>'
     places = {run: place for place, run in enumerate(queue, start=1)}
     waiting = sorted((job for job in jobs if job.id in places), key=lambda job: places[job.id])
     others = [job for job in jobs if job.id not in places]
-    items = "".join(_item_html(job, places.get(job.id), len(queue), eta_s.get(job.id), language) for job in waiting)
-    items += "".join(_item_html(job, None, 0, eta_s.get(job.id), language) for job in others)
+    items = "".join(_item_html(job, places.get(job.id), len(queue), language) for job in waiting)
+    items += "".join(_item_html(job, None, 0, language) for job in others)
     return f"<ul>{items}</ul>"
 
 
-def _item_html(job: "Job", place: int | None, num_queued: int, eta_s: float | None, language: str) -> str:
-    name = html.escape(job.spec.name or job.id)
+def _item_html(job: "Job", place: int | None, num_queued: int, language: str) -> str:
+    name = html.escape(job.name or job.id)
     share = f'<progress value="{job.step}" max="{job.num_steps}"></progress>' if _is_measured(job) else ""
     waits = "<progress></progress>" if not share and job.state in ACTIVE else ""
     arrows = ""
@@ -69,7 +69,7 @@ def _item_html(job: "Job", place: int | None, num_queued: int, eta_s: float | No
     return (
         f'<li data-run="{html.escape(job.id)}" class="{job.state}"><div class="line">{compare}'
         f'<button type="button" class="open-run"><span class="name">{name}</span>'
-        f'<span class="meta">{_kind_text(job, language)} · {progress_text(job, eta_s, language)}</span></button>'
+        f'<span class="meta">{_kind_text(job, language)} · {progress_text(job, language)}</span></button>'
         f"{state_html(job, language, place)}{arrows}</div>{share if job.state in ACTIVE else ''}{waits}</li>"
     )
 
@@ -88,17 +88,17 @@ def _kind_text(job: "Job", language: str) -> str:
 STAGE_KEYS = ("pt", "sft", "rm", "dpo", "ppo", "grpo")
 
 
-def progress_text(job: "Job", eta_s: float | None, language: str) -> str:
+def progress_text(job: "Job", language: str) -> str:
     """How far a run is and how long it will take, or when it was made."""
     parts = []
     if _is_measured(job):
         parts.append(f"{job.step:,} / {job.num_steps:,}")
     if job.state in ACTIVE and job.phase == "preparing":
         parts.append(t("phase_preparing", language))
-    elif job.state == "running" and eta_s is not None:
-        parts.append(t("time_left", language, time=duration_text(eta_s)))
-    if job.state not in ACTIVE and job.started and job.ended:
-        parts.append(duration_text(max(job.ended - job.started, 0)))
+    elif job.state == "running" and job.eta_s is not None:
+        parts.append(t("time_left", language, time=duration_text(job.eta_s)))
+    if job.state not in ACTIVE and job.seconds is not None:
+        parts.append(duration_text(job.seconds))
     parts.append(time.strftime("%m-%d %H:%M", time.localtime(job.spec.created)))
     return " · ".join(parts)
 
@@ -113,7 +113,7 @@ def head_html(job: "Job", language: str) -> str:
     """Name, state, what can be done with the run, its note and why it failed."""
     buttons = "".join(_act(act, t(f"act_{act}", language), sure=_sure(act, language)) for act in _acts(job))
     failure = _failure_html(job, language) if job.state in ("failed", "interrupted") else ""
-    name, note = html.escape(job.spec.name or job.id), html.escape(job.note)
+    name, note = html.escape(job.name or job.id), html.escape(job.note)
     return (
         f'<div class="title"><input class="rename" value="{name}" aria-label="{t("run_name", language)}" '
         f'maxlength="80">{state_html(job, language)}</div><div class="acts">{buttons}</div>{failure}'
