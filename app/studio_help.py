@@ -87,7 +87,7 @@ CHINESE_HELP: dict[str, str] = {
     "policy_loss": "clip 裁剪每个词元的比值，gspo 裁剪整个回答的比值，cispo 限制其权重而保留梯度",
     "cispo_max_ratio": "cispo 的上限",
     "grpo_aggregation": "grpo 对各回答同等加权，bnpo 对词元加权，dr_grpo 以 max_new_tokens 为分母",
-    "scale_rewards": "SCALEHELP",
+    "scale_rewards": "优势以同一提示的奖励标准差为单位；关闭则保留原有尺度",
     "parallel": "多个进程时：ddp 每个进程持有整个模型，fsdp 各持一部分；auto 放不下时用 fsdp",
 }
 
