@@ -21,6 +21,7 @@ from typing import Any
 from core.config.train_config import TrainConfig
 from core.errors import AssistantError
 from core.files import write_json
+from studio.preflight import preflight
 from studio.proof import Check, ProgramError, Report
 from studio.resume_proof import prove_resume
 
@@ -31,7 +32,10 @@ def prove(kind: str, config: TrainConfig, folder: Path, *, seed: int, nproc: int
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
-        checks = prove_resume(config, work, seed=seed, nproc=nproc, report=report)
+        if kind == "resume":
+            checks = prove_resume(config, work, seed=seed, nproc=nproc, report=report)
+        else:
+            checks = preflight(config, work, report=report)
     except ProgramError as exc:
         checks = [Check("ran", passed=False, figures={"error": str(exc)})]
     finally:
