@@ -35,6 +35,7 @@ MAX_TOKENISED_CHARS, MAX_SIGNED_ROWS = 1 << 20, 4000
 # So much of a long row: its tokens are counted in proportion.
 MAX_ROW_CHARS = 1 << 15
 SHORTEST_BIN = 16
+PREPARE = PrepareConfig()  # whose defaults say what is left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +227,8 @@ class _Look:
             self._report(record.file, record.row, str(exc))
             return
         key, look = example.key(), self._file
-        if len(key) < PrepareConfig().min_chars:
-            self._report(record.file, record.row, f"shorter than {PrepareConfig().min_chars} characters")
+        if len(key) < PREPARE.min_chars:
+            self._report(record.file, record.row, f"shorter than {PREPARE.min_chars} characters")
             return
         look.kinds[example.kind] += 1
         if len(look.first_kinds) < KIND_EXAMPLES:
@@ -267,7 +268,7 @@ class _Look:
         hashes = np.array(self._hashes, dtype=np.uint64)
         num_exact = len(hashes) - len(np.unique(hashes))
         signed = np.array(self._signed)
-        threshold = PrepareConfig().near_duplicate_threshold
+        threshold = PREPARE.near_duplicate_threshold
         found = find_duplicates(hashes[signed], np.stack(self._signatures), threshold=threshold)
         places = [place_text(*self._places[number]) for number in self._signed]
         return num_exact, found.num_near, tuple((places[left], places[right]) for left, right in found.near_pairs)
