@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
 from app.dropped_routes import receive_dropped
-from app.i18n import LANGUAGES, preferred_language, t
+from app.i18n import asked_language, t
 from app.library import COPIES, Library
 from app.passages import context_html
 from core.errors import AssistantError, DataError
@@ -29,7 +29,7 @@ def library_routes(library: Library) -> APIRouter:
     @router.get("/passage/{document_id}/{start}/{end}")
     def passage(document_id: int, start: int, end: int, request: Request) -> Response:
         """A document around a passage: its pages with boxes, or its text with a mark."""
-        language = _language(request)
+        language = asked_language(request)
         try:
             return HTMLResponse(_passage(library, document_id, start, end, language))
         except AssistantError as exc:
@@ -53,11 +53,6 @@ def library_routes(library: Library) -> APIRouter:
         )
 
     return router
-
-
-def _language(request: Request) -> str:
-    asked = request.query_params.get("language", "")
-    return asked if asked in LANGUAGES else preferred_language(request.headers.get("accept-language", ""))
 
 
 def _document(library: Library, document_id: int) -> "DocumentRow":

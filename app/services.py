@@ -7,7 +7,8 @@ from app.answers import DocumentAnswers
 from app.assistant import Assistant
 from app.library import Library
 from app.models import ModelHolder
-from app.paths import library_dir
+from app.paths import library_dir, studio_dir
+from app.studio import Studio
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +17,13 @@ class Services:
     library: Library
     documents: DocumentAnswers
     assistant: Assistant
+    studio: Studio
 
 
 def build_services(model: Path | None = None) -> Services:
     """`model` is a folder to open first; without it the first one found."""
-    models, library = ModelHolder(model), Library(library_dir())
+    studio, library = Studio(studio_dir()), Library(library_dir())
+    models = ModelHolder(model, trained=studio.choices)
     documents = DocumentAnswers(library, models.model)
-    return Services(models=models, library=library, documents=documents, assistant=Assistant(models, documents))
+    assistant = Assistant(models, documents)
+    return Services(models=models, library=library, documents=documents, assistant=assistant, studio=studio)

@@ -13,9 +13,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 from app.checkpoint_answers import CheckpointAnswers, checkpoints
 from app.dropped_files import copy_dropped, place_of
+from app.models import ModelChoice
 from app.paths import models_dir, starter_dir
 from app.studio_metrics import MetricsReader, last_rows
-from core.errors import AssistantError, TrainingError
+from core.errors import AssistantError, ModelError, TrainingError
 from core.files import read_json_object
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-UPLOADS = "uploads"
+RUNS, UPLOADS = "runs", "uploads"
 LOG_BYTES = 20_000
 SAMPLE_BYTES = 40_000
 MAX_NOTE_CHARS, MAX_NAME_CHARS = 4000, 80
@@ -88,6 +89,33 @@ class Studio:
 
         return models(self.store, models_dir(), starter_dir())
 
+    def model(self, path: str) -> "ModelNode":
+        """One of them. Raises: ModelError for a path that is none of theirs."""
+        found = next((node for node in self.models() if str(node.path) == path), None)
+        if found is None:
+            raise ModelError(f"{path[:200]} is none of the models here.", "Look at the list again.")
+        return found
+
+    def choices(self) -> list[ModelChoice]:
+        """The models that runs have made and that can be talked to."""
+        if not (self.folder / RUNS).is_dir():
+            return []
+        made = [job for job in self.store.jobs() if job.state == "finished" and "-rm-" not in job.id]
+        return [
+            ModelChoice(job.name, job.folder)
+            for job in made
+            if (job.folder / "model" / "config.json").exists()
+            or (job.folder / "model" / "adapter_config.json").exists()
+        ]
+
+    def choice(self, run: str, path: str) -> ModelChoice:
+        """What the chat is to open: the model of a run, or a model by its path. Raises: AssistantError."""
+        if run:
+            job = self.job(run)
+            return ModelChoice(job.name, job.folder)
+        node = self.model(path)
+        return ModelChoice(node.name, node.path)
+
     # What changes something
 
     def act(self, run: str, act: str, text: str = "") -> "Job | None":
@@ -114,7 +142,13 @@ class Studio:
 
     def prove(self, config: Path, kind: str, name: str, *, of: str = "") -> "Job":
         """Start the proof of a run's config."""
-        return self.program(kind, "studio.proofs", (PROOFS[kind], str(config)), name=name, of=of)
+        return self.program(kind, "studio.proofs", (PROOFS[kind], str(config), "--output", "{run}"), name=name, of=of)
+
+    def evaluate(self, node: "ModelNode", files: list[str]) -> "Job":
+        """Start the evaluation of a model on files: a reward model judges the pairs in them."""
+        given = ("--reward-model", str(node.path), "--pairs", *files)
+        arguments = given if node.is_reward_model else (*files, "--model", str(node.path))
+        return self.program("evaluate", "app", ("eval", *arguments, "--json"), name=node.name, of=str(node.path))
 
     def program(self, kind: str, module: str, arguments: tuple[str, ...], *, name: str, of: str = "") -> "Job":
         """Start a program as a job; `of` is the run or model that it is about."""

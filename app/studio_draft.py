@@ -1,9 +1,7 @@
 """A run that is being put together on the page: from files, a model and a preset to a config that is started."""
 
-import ast
-import json
-import os
-from dataclasses import dataclass, field, replace
+import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +9,17 @@ import psutil
 
 from app.machine import graphics
 from app.paths import starter_dir
+from app.studio_values import KIND_NAMES, parsed, value_text
 from core.config.model_config import PRESETS, ModelConfig
 from core.config.train_config import TrainConfig
-from core.errors import AssistantError, ConfigError
+from core.errors import ConfigError
+from core.files import read_json_object
+from core.model.folder import ADAPTER_CONFIG, find_model
 
 if TYPE_CHECKING:
     from studio.datasets import DataReport
     from studio.form import FormField
+    from studio.presets import Machine
 
 STAGES = ("pt", "sft", "rm", "dpo", "grpo", "ppo")
 PRESET_NAMES = ("quick", "balanced", "thorough")
@@ -91,28 +93,6 @@ def config_of(draft: Draft, report: "DataReport | None") -> TrainConfig:
     return config
 
 
-KIND_NAMES = {"int": "a whole number", "float": "a number", "list": "a JSON list", "dict": "a JSON object"}
-
-
-def parsed(form_field: "FormField", text: str) -> Any:
-    """A value from what was typed; an empty text leaves the field out. Raises: ValueError."""
-    if text.strip() == "":
-        return None
-    kind = form_field.kind
-    if kind == "bool":
-        return text == "true"
-    if kind == "int":
-        return int(text)
-    if kind == "float":
-        return float(text)
-    if kind in ("list", "dict"):
-        value = json.loads(text)
-        if not isinstance(value, list if kind == "list" else dict):
-            raise ValueError
-        return value
-    return text.strip()
-
-
 def preparation(draft: Draft) -> dict[str, Any] | None:
     """How the files become the run's data; None where it is prepared already."""
     if draft.prepared:
@@ -123,14 +103,58 @@ def preparation(draft: Draft) -> dict[str, Any] | None:
 
 def shape_of(base: str) -> ModelConfig:
     """The shape of the model that is trained. Raises: AssistantError where its config cannot be read."""
-    from core.model.folder import find_model
-
     if not base:
         return PRESETS["starter"]
     folder = find_model(base)
-    try:
-        return ModelConfig.from_json(folder / "config.json")
-    except AssistantError:
-        raise
-    except OSError as exc:
-        raise ConfigError(f"{base} cannot be read: {exc}.", "Choose another model.") from exc
+    adapter = folder / ADAPTER_CONFIG
+    if adapter.exists() and not (folder / "config.json").exists():
+        folder = find_model(str(read_json_object(adapter).get("base_model_name_or_path", "")))
+    return ModelConfig.from_hf(read_json_object(folder / "config.json"))
+
+
+def machine() -> "Machine":
+    """What a preset must know of this machine."""
+    from studio.presets import Machine
+
+    cards = graphics() if shutil.which("nvidia-smi") else []
+    gpu_bytes = max((card["memory_mib"] << 20 for card in cards), default=0)
+    return Machine(memory_bytes=psutil.virtual_memory().total, gpu_memory_bytes=gpu_bytes)
+
+
+def default_name(draft: Draft, language_name: str) -> str:
+    """What a run is called where nobody says: its stage and its first file."""
+    source = draft.prepared or next(iter(draft.paths), "")
+    stem = Path(source).name.partition(".")[0]
+    return f"{language_name} · {stem}" if stem else language_name
+
+
+def duplicate(config: dict[str, Any], spec_prepare: dict[str, Any] | None, name: str, nproc: int) -> Draft:
+    """The draft that would start the same run again."""
+    from studio.form import fields, form_values
+
+    stage = str(config.get("stage", "sft"))
+    values = form_values(config)
+    edits = {one.name: value_text(values.get(one.name)) for one in fields(stage) if one.name not in OWN_PLACES}
+    paths = tuple(str(path) for path in (spec_prepare or {}).get("paths", ()))
+    return Draft(
+        paths=paths,
+        prepared="" if paths else str(config.get("data", "")),
+        base=str(config.get("base") or ""),
+        reward_model=str(config.get("reward_model") or ""),
+        stage=stage,
+        edits=edits,
+        name=name,
+        nproc=nproc,
+    )
+
+
+def row_of(report: "DataReport | None", number: int) -> dict[str, Any] | str | None:
+    """A row of the preview, from 1 on, as a record that the stages read; None where there is none."""
+    if report is None or not report.preview:
+        return None
+    preview = report.preview[min(max(number, 1), len(report.preview)) - 1]
+    if preview.kind == "pt":
+        return "".join(text for _, text in preview.parts)
+    answers = {role: text for role, text in preview.parts if role in ("chosen", "rejected")}
+    messages = [{"role": role, "content": text} for role, text in preview.parts if role not in answers]
+    return {"messages": messages, **answers}

@@ -4,7 +4,6 @@ Pure functions; names and rows of files are escaped.
 """
 
 import html
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from app.format import short_count
 from app.i18n import t
 from app.library_view import duration_text, size_text
 from app.studio_help import GROUP_TITLES, field_help, field_label
+from app.studio_values import value_text
 
 if TYPE_CHECKING:
     from studio.datasets import DataReport, FileReport, Preview
@@ -41,11 +41,13 @@ def report_html(report: "DataReport", language: str) -> str:
     if report.kind is None:
         return f'<p class="error">{t("data_nothing", language)}</p>{_bad_html(report, language)}'
     files = "".join(_file_html(file, language) for file in report.files[:MAX_FILES])
-    if len(report.files) > MAX_FILES:
-        files += f"<li>{t('data_more_files', language, count=len(report.files) - MAX_FILES)}</li>"
+    if report.num_files > MAX_FILES:
+        files += f"<li>{t('data_more_files', language, count=report.num_files - MAX_FILES)}</li>"
     about = "≈ " if report.is_sampled else ""
     key = "data_rows_tokens" if report.unit == "tokens" else "data_rows_characters"
-    rows = t(key, language, count=f"{about}{report.num_rows:,}", median=f"{report.median:,}", longest=f"{report.longest:,}")
+    rows = t(
+        key, language, count=f"{about}{report.num_rows:,}", median=f"{report.median:,}", longest=f"{report.longest:,}"
+    )
     parts = [
         f'<p class="recognised"><b>{t(f"data_{report.kind}", language)}</b> {rows}</p>',
         f'<ul class="files">{files}</ul>',
@@ -60,14 +62,16 @@ def report_html(report: "DataReport", language: str) -> str:
 
 
 def _file_html(file: "FileReport", language: str) -> str:
-    kinds = ", ".join(f"{count:,} {t(f'rows_{kind}', language)}" for kind, count in file.kinds.items() if kind in KINDS and count)
+    kinds = ", ".join(
+        f"{count:,} {t(f'rows_{kind}', language)}" for kind, count in file.kinds.items() if kind in KINDS and count
+    )
     bad = f' <span class="error">{t("rows_bad", language, count=f"{file.num_bad:,}")}</span>' if file.num_bad else ""
     return f"<li><b>{html.escape(file.file)}</b> {size_text(file.num_bytes)} · {kinds or '–'}{bad}</li>"
 
 
 def _histogram_html(report: "DataReport", language: str) -> str:
     """Bars of the rows' lengths."""
-    counts, edges = report.length_counts, report.length_edges
+    counts, edges = report.lengths.counts, report.lengths.edges
     if not counts or max(counts) == 0:
         return ""
     width, height = 440, 70
@@ -77,7 +81,7 @@ def _histogram_html(report: "DataReport", language: str) -> str:
         f'height="{height * count / max(counts):.1f}"><title>{edges[index]:,}–{edges[index + 1]:,}: {count:,}</title></rect>'
         for index, count in enumerate(counts)
     )
-    unit = t("unit_tokens" if report.unit == "tokens" else "unit_characters", language)
+    unit = t("unit_tokens" if report.lengths.unit == "tokens" else "unit_characters", language)
     title = t("data_lengths", language, unit=unit)
     return (
         f'<figure class="histogram"><figcaption>{title}</figcaption>'
@@ -90,7 +94,9 @@ def _duplicates_html(report: "DataReport", language: str) -> str:
     exact, near = report.num_exact_duplicates, report.num_near_duplicates
     if not exact and not near:
         return f"<p>{t('data_no_duplicates', language)}</p>"
-    examples = "".join(f"<li>{html.escape(drop)} = {html.escape(kept)}</li>" for drop, kept in report.duplicate_examples[:5])
+    examples = "".join(
+        f"<li>{html.escape(drop)} = {html.escape(kept)}</li>" for drop, kept in report.duplicate_examples[:5]
+    )
     text = t("data_duplicates", language, exact=f"{exact:,}", near=f"{near:,}")
     return f'<details data-name="duplicates"><summary>{text}</summary><ul>{examples}</ul></details>'
 
@@ -108,7 +114,11 @@ def _bad_html(report: "DataReport", language: str) -> str:
 
 def _previews_html(previews: "Sequence[Preview]", language: str) -> str:
     items = "".join(
-        "<li>" + "".join(f"<p><b>{_role(role, language)}</b> {html.escape(text[:PREVIEW_CHARS])}</p>" for role, text in one.parts) + "</li>"
+        "<li>"
+        + "".join(
+            f"<p><b>{_role(role, language)}</b> {html.escape(text[:PREVIEW_CHARS])}</p>" for role, text in one.parts
+        )
+        + "</li>"
         for one in previews[:MAX_PREVIEWS]
     )
     return f'<details open data-name="preview"><summary>{t("data_preview", language)}</summary><ol class="preview">{items}</ol></details>'
@@ -123,32 +133,43 @@ def tokens_html(tokens: "Sequence[TokenView]", language: str) -> str:
     if not tokens:
         return f'<p class="hint">{t("tokens_none", language)}</p>'
     num_learnt = sum(token.has_loss for token in tokens)
-    head = t("tokens_counted", language, count=f"{len(tokens):,}", learnt=f"{num_learnt:,}", share=f"{num_learnt / len(tokens):.0%}")
+    head = t(
+        "tokens_counted",
+        language,
+        count=f"{len(tokens):,}",
+        learnt=f"{num_learnt:,}",
+        share=f"{num_learnt / len(tokens):.0%}",
+    )
     parts, document = [], tokens[0].document
     for token in tokens:
         begins = token.document != document
         document = token.document
         parts.append(_token_html(token, begins=begins))
-    legend = "".join(f'<span class="{name}">{t(f"token_{name}", language)}</span>' for name in ("learnt", "read", "special", "begins"))
+    legend = "".join(
+        f'<span class="{name}">{t(f"token_{name}", language)}</span>'
+        for name in ("learnt", "read", "special", "begins")
+    )
     return f'<p>{head}</p><p class="token-legend">{legend}</p><div class="tokens">{"".join(parts)}</div>'
 
 
 def _token_html(token: "TokenView", *, begins: bool) -> str:
-    names = ["learnt" if token.has_loss else "read", *(["special"] if token.is_special else []), *(["begins"] if begins else [])]
+    names = [
+        "learnt" if token.has_loss else "read",
+        *(["special"] if token.is_special else []),
+        *(["begins"] if begins else []),
+    ]
     shown = html.escape(token.text).replace("\n", "⏎").replace(" ", "·") or "∅"
     line = "<br>" if "\n" in token.text else ""
     return f'<span class="{" ".join(names)}" title="{token.id}">{shown}</span>{line}'
 
 
-def form_html(
-    form: "Sequence[FormField]", values: Mapping[str, Any], edits: Mapping[str, str], language: str
-) -> str:
+def form_html(form: "Sequence[FormField]", values: Mapping[str, Any], edits: Mapping[str, str], language: str) -> str:
     """The form of all settings: what a preset says, and what was changed."""
     groups: dict[str, list[str]] = {}
     for field in form:
         groups.setdefault(field.group, []).append(_field_html(field, values.get(field.name), edits, language))
     return "".join(
-        f'<fieldset><legend>{t(GROUP_TITLES.get(name, "group_run"), language)}</legend>{"".join(fields)}</fieldset>'
+        f"<fieldset><legend>{t(GROUP_TITLES.get(name, 'group_run'), language)}</legend>{''.join(fields)}</fieldset>"
         for name, fields in groups.items()
     )
 
@@ -161,11 +182,15 @@ def _field_html(field: "FormField", value: Any, edits: Mapping[str, str], langua
     if field.kind == "bool":
         control = f'<input type="checkbox" {common}{" checked" if shown == "true" else ""}>'
     elif field.choices:
-        options = "".join(f"<option{' selected' if one == shown else ''}>{html.escape(one)}</option>" for one in field.choices)
+        options = "".join(
+            f"<option{' selected' if one == shown else ''}>{html.escape(one)}</option>" for one in field.choices
+        )
         control = f"<select {common}>{options}</select>"
     else:
         mode = {"int": ' inputmode="numeric"', "float": ' inputmode="decimal"'}.get(field.kind, "")
-        control = f'<input type="text" {common}{mode} value="{html.escape(shown)}" autocomplete="off" spellcheck="false">'
+        control = (
+            f'<input type="text" {common}{mode} value="{html.escape(shown)}" autocomplete="off" spellcheck="false">'
+        )
     unit = f" ({t(f'unit_{field.unit}', language)})" if field.unit in UNITS else ""
     return (
         f'<div class="setting{edited}"><label for="set-{field.name}">{html.escape(field_label(field.name, language))}{unit}</label>'
@@ -181,17 +206,6 @@ def _limits(field: "FormField", language: str) -> str:
     if low is not None and high is not None:
         return f" <i>{low:g} … {high:g}</i>"
     return f" <i>≥ {low:g}</i>" if low is not None and field.kind in ("int", "float") else ""
-
-
-def value_text(value: Any) -> str:
-    """A value as the form holds it; `None` is empty."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False)
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def problems_html(problems: Sequence[str], language: str) -> str:

@@ -28,7 +28,8 @@ def skeleton_html(language: str) -> str:
     texts |= {name: t(name, language) for name in CHART_TEXTS}
     slots = "".join(f'<div data-slot="{name}"></div>' for name in ("head", "facts"))
     below = "".join(
-        f'<div data-slot="{name}"></div>' for name in ("result", "samples", "checkpoints", "proofs", "log", "settings")
+        f'<div data-slot="{name}"></div>'
+        for name in ("result", "samples", "checkpoints", "answers", "proofs", "log", "settings")
     )
     return (
         f'<div class="runs" data-texts="{html.escape(json.dumps(texts, ensure_ascii=False))}">'
@@ -80,11 +81,12 @@ def _is_measured(job: "Job") -> bool:
 
 def _kind_text(job: "Job", language: str) -> str:
     if job.spec.kind != "train":
-        return t(f"kind_{job.spec.kind}", language)
+        return t(f"kind_{job.spec.kind}" if job.spec.kind in KINDS else "kind_other", language)
     stage = job.id.split("-")[2] if job.id.count("-") >= 3 else ""
     return t(f"stage_{stage}", language) if stage in STAGE_KEYS else t("kind_train", language)
 
 
+KINDS = ("export", "merge", "quantize", "evaluate", "prove_resume", "preflight", "prepare")
 STAGE_KEYS = ("pt", "sft", "rm", "dpo", "ppo", "grpo")
 
 
@@ -258,11 +260,26 @@ def result_html(result: Mapping[str, Any], language: str) -> str:
     return f'<div class="result">{_value_html(result)}</div>'
 
 
+def proofs_html(jobs: "Sequence[Job]", results: Mapping[str, Mapping[str, Any]], language: str) -> str:
+    """Proofs of a run and what they found."""
+    items = "".join(
+        f'<li data-run="{html.escape(job.id)}"><button type="button" class="open-run">{_kind_text(job, language)}</button>'
+        f" {state_html(job, language)}{result_html(results.get(job.id, {}), language)}</li>"
+        for job in jobs
+    )
+    if not items:
+        return ""
+    title = t("proofs", language)
+    return f'<details class="folded" data-name="proofs" open><summary>{title}</summary><ul class="proofs">{items}</ul></details>'
+
+
 def _check_html(check: Mapping[str, Any], language: str) -> str:
     passed = check.get("passed")
     sign, word = ("✓", "passed") if passed else ("–", "skipped") if passed is None else ("✗", "failed")
     figures = check.get("figures")
-    values = ", ".join(f"{name} {_short(value)}" for name, value in figures.items()) if isinstance(figures, dict) else ""
+    values = (
+        ", ".join(f"{name} {_short(value)}" for name, value in figures.items()) if isinstance(figures, dict) else ""
+    )
     name = str(check.get("name", ""))
     title = t(f"check_{name}", language) if f"check_{name}" in CHECK_KEYS else name
     return f'<li class="{word}"><b>{sign} {html.escape(title)}</b> <span>{html.escape(values)}</span></li>'
@@ -278,7 +295,9 @@ def _short(value: object) -> str:
 def _value_html(value: Any, depth: int = 0) -> str:
     """Nested figures as lists, three levels deep."""
     if isinstance(value, dict) and depth < 3:
-        rows = "".join(f"<div><dt>{html.escape(str(k))}</dt><dd>{_value_html(v, depth + 1)}</dd></div>" for k, v in value.items())
+        rows = "".join(
+            f"<div><dt>{html.escape(str(k))}</dt><dd>{_value_html(v, depth + 1)}</dd></div>" for k, v in value.items()
+        )
         return f"<dl>{rows}</dl>"
     if isinstance(value, list) and depth < 3:
         return "".join(f"<div>{_value_html(one, depth + 1)}</div>" for one in value[:20])
