@@ -1,6 +1,6 @@
 """A new run: data in, what it is, the model, how thorough, what it will take, start."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +86,7 @@ class NewRunPanel:
                     value=1, minimum=1, maximum=20, precision=0, elem_id="token-row", min_width=90, scale=0
                 )
                 self.text = gr.Textbox(max_lines=4, max_length=20_000, elem_id="token-text")
-                self.show = gr.Button(size="sm", min_width=120, scale=0, elem_id="show-tokens")
+                self.tell = gr.Button(size="sm", min_width=120, scale=0, elem_id="show-tokens")
             self.tokens = gr.HTML("", elem_id="tokens")
 
     def _wire(self) -> None:
@@ -101,7 +101,7 @@ class NewRunPanel:
         for choice in (self.base, self.stage, self.preset):
             choice.input(**refresh)
         self.form.input(self.edit, about, [self.edits, self.problems], queue=False, **PRIVATE)
-        self.show.click(self.show_tokens, [self.row, self.text, *about], self.tokens, **PRIVATE)
+        self.tell.click(self.show_tokens, [self.row, self.text, *about], self.tokens, **PRIVATE)
         self.measure.click(self.estimate_run, about, [self.estimate, self.problems], **PRIVATE)
 
     # Handlers: plain values in and out.
@@ -128,7 +128,7 @@ class NewRunPanel:
         from studio.datasets import look_at
 
         yield [f'<p class="hint">{t("looking", language)}</p>', *[gr.skip()] * 8]
-        draft = _draft(*chosen)
+        draft = _draft(chosen)
         try:
             tokenizer = Tokenizer.load(tokenizer_of(draft.base))
             report = look_at([Path(path) for path in paths], tokenizer=tokenizer)
@@ -143,7 +143,7 @@ class NewRunPanel:
 
     def refresh(self, report: "DataReport | None", language: str, *chosen: Any) -> list[Any]:
         """The form of all settings for what is chosen, and what is wrong with it."""
-        draft = _draft(*chosen)
+        draft = _draft(chosen)
         reward = gr.update(visible=draft.stage in REWARDED)
         try:
             values = preset_values(draft, report)
@@ -162,7 +162,7 @@ class NewRunPanel:
         """Take over what was typed into the form, and say what is wrong with it."""
         given = getattr(event, "edits", {})
         edits = {str(name): str(text)[:4000] for name, text in given.items()} if isinstance(given, dict) else {}
-        draft = _draft(*chosen[:6], edits, *chosen[7:])
+        draft = _draft([*chosen[:6], edits, *chosen[7:]])
         return edits, self._problems(draft, report, language)
 
     def _problems(self, draft: Draft, report: "DataReport | None", language: str) -> str:
@@ -181,7 +181,7 @@ class NewRunPanel:
         """Measure two steps of the run as it would be started."""
         from studio.estimate import estimate
 
-        draft = _draft(*chosen)
+        draft = _draft(chosen)
         if not draft.paths and not draft.prepared:
             gr.Warning(t("no_data_yet", language))
             return
@@ -199,7 +199,7 @@ class NewRunPanel:
         """Start the run, or let it wait; its id, or nothing where it could not be."""
         from studio import start
 
-        draft = _draft(*chosen)
+        draft = _draft(chosen)
         if not draft.paths and not draft.prepared:
             gr.Warning(t("no_data_yet", language))
             return ""
@@ -220,7 +220,7 @@ class NewRunPanel:
         from core.data.tokenizer import Tokenizer
         from studio.token_inspector import inspect
 
-        draft = _draft(*chosen)
+        draft = _draft(chosen)
         try:
             value = text.strip() or row_of(report, int(row or 1))
             if not value:
@@ -282,7 +282,7 @@ class NewRunPanel:
 
     def show(self, report: "DataReport | None", language: str, *chosen: Any) -> Updates:
         """The panel as it opens: the models there are now."""
-        draft = _draft(*chosen)
+        draft = _draft(chosen)
         base = draft.base or (str(starter_dir()) if starter_dir().is_dir() else "")
         now = [*chosen[:2], base, *chosen[3:]]
         shown = dict(
@@ -331,7 +331,7 @@ class NewRunPanel:
             self.inspector: gr.update(label=t("token_inspector", language)),
             self.row: gr.update(label=t("token_row", language)),
             self.text: gr.update(label=t("token_text", language)),
-            self.show: gr.update(value=t("show_tokens", language)),
+            self.tell: gr.update(value=t("show_tokens", language)),
         }
 
 
@@ -342,10 +342,9 @@ def tokenizer_of(base: str) -> Path:
     return find_model(base) if base else starter_dir()
 
 
-def _draft(  # noqa: PLR0913 - the values of the panel's components, in their order
-    paths: Any, prepared: Any, base: Any, reward: Any, stage: Any, preset: Any, edits: Any, name: Any, nproc: Any
-) -> Draft:
-    """What is chosen, from values that a browser sent."""
+def _draft(chosen: Sequence[Any]) -> Draft:
+    """What is chosen, from the values of the panel's components, which a browser sent."""
+    paths, prepared, base, reward, stage, preset, edits, name, nproc = chosen
     return Draft(
         paths=tuple(str(path) for path in paths or []),
         prepared=str(prepared or ""),
