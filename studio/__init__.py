@@ -1,1 +1,1 @@
-"""Training runs that outlive the page: jobs, data, proofs."""
+"""Training runs that outlive the program that started them: jobs, and what is read from and about them."""

@@ -23,9 +23,7 @@ def main() -> int:
     parser.add_argument("--report", action="store_true", help="print the plan, metrics and the end as JSON lines")
     arguments = parser.parse_args()
     report = print_row if arguments.report else None
-    return run_to_end(
-        lambda: run_rank(TrainConfig.from_json(arguments.config), resume=arguments.resume, report=report)
-    )
+    return run_to_end(lambda: run_rank(TrainConfig.from_json(arguments.config), resume=arguments.resume, report=report))
 
 
 def run_rank(config: TrainConfig, *, resume: bool, report: Callable[[dict[str, Any]], None] | None) -> None:
