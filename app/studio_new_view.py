@@ -44,7 +44,7 @@ def report_html(report: "DataReport", language: str) -> str:
     if report.num_files > MAX_FILES:
         files += f"<li>{t('data_more_files', language, count=report.num_files - MAX_FILES)}</li>"
     about = "≈ " if report.is_sampled else ""
-    key = "data_rows_tokens" if report.unit == "tokens" else "data_rows_characters"
+    key = "data_rows_tokens" if report.lengths.unit == "tokens" else "data_rows_characters"
     rows = t(
         key, language, count=f"{about}{report.num_rows:,}", median=f"{report.median:,}", longest=f"{report.longest:,}"
     )

@@ -25,6 +25,8 @@ NUM_TRIAL_STEPS = 3
 # Rows of a step that is compared, where two ranks can share them evenly.
 NUM_ROWS = 8
 NUM_RANKS = 2
+# Real steps, five ways of one step; stages that roll out pack nothing that could be unpacked.
+NUM_PHASES = 6
 LOSS_TOLERANCE = 1e-5
 GRADIENT_TOLERANCE = 1e-4
 # A fresh model's loss may be this far from a guess among all tokens: its weights are random, not zero.
@@ -39,8 +41,7 @@ BYTES_PER_PARAMETER = 12
 
 def preflight(config: TrainConfig, work: Path, *, report: Report) -> list[Check]:
     """Measure and judge. Raises ProgramError when nothing could be measured."""
-    phases = 7 if config.stage in RL_STAGES else 8
-    progress = _Progress(report, phases)
+    progress = _Progress(report, NUM_PHASES - (config.stage in RL_STAGES))
     trial = copy_of(config, work / "trial", num_steps=NUM_TRIAL_STEPS)
     compared = _compared_config(config, work / "compared")
     for name, one in (("trial", trial), ("compared", compared)):
@@ -69,13 +70,13 @@ class _Progress:
 
     def show(self, row: Mapping[str, Any]) -> None:
         self._done += 1
-        self._report({"step": min(self._done, self._num_phases), "num_steps": self._num_phases, "phase": row["phase"]})
+        self._report({"step": self._done, "num_steps": self._num_phases, "phase": row["phase"]})
 
 
 def _compared_config(config: TrainConfig, output: Path) -> TrainConfig:
     """One step in fp32 without clipping, of NUM_ROWS rows in at most as many at a time as the run has."""
     at_once = min(max(config.micro_batch_size, 2), NUM_ROWS)
-    unit = math.lcm(at_once, NUM_RANKS)
+    unit = math.lcm(at_once, NUM_RANKS * (config.num_minibatches if config.stage in RL_STAGES else 1))
     return copy_of(
         config,
         output,

@@ -95,7 +95,7 @@ def unpacked(batch: Batch | PairBatch, rows: Any) -> list[Any]:
         return rows.unpacked(batch)
     found = []
     for row in range(len(batch.input_ids)):
-        for document in batch.document_ids[row].unique().tolist():
+        for document in range(int(batch.document_ids[row].max()) + 1):
             here = batch.document_ids[row] == document
             labels = batch.labels[row][here]
             if count := int((labels != IGNORED).sum()):
@@ -104,9 +104,7 @@ def unpacked(batch: Batch | PairBatch, rows: Any) -> list[Any]:
     return found
 
 
-def one_step(
-    config: TrainConfig, ranks: Ranks, trainer_class: type[Trainer] = Trainer
-) -> tuple[float, Gradients]:
+def one_step(config: TrainConfig, ranks: Ranks, trainer_class: type[Trainer] = Trainer) -> tuple[float, Gradients]:
     """The loss of the first step and the gradient of its mean, which nothing is stepped by."""
     context = build_context(config, resume=False, ranks=ranks)
     recorder, results = GradientRecorder(context), _Results()

@@ -43,7 +43,12 @@ class WatchedTrainer(Trainer):
         self._seen = hashlib.sha256()
         result = super().step()
         context = self.context
-        row = {"attempt": context.attempt, "step": context.step, "batches": self._seen.hexdigest(), "drawn": _drawn(context)}
+        row = {
+            "attempt": context.attempt,
+            "step": context.step,
+            "batches": self._seen.hexdigest(),
+            "drawn": _drawn(context),
+        }
         append_row(context.run.root / f"watched-{context.ranks.rank}.jsonl", row)
         return result
 
