@@ -45,6 +45,10 @@ class Draft:
     name: str = ""
     nproc: int = 1
 
+    @property
+    def has_data(self) -> bool:
+        return bool(self.paths or self.prepared)
+
 
 def stage_for(report: "DataReport", stage: str) -> str:
     """The stage that the data suits: the one that is chosen if it does, else the usual one of its kind."""

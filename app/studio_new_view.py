@@ -45,9 +45,10 @@ def report_html(report: "DataReport", language: str) -> str:
         files += f"<li>{t('data_more_files', language, count=report.num_files - MAX_FILES)}</li>"
     about = "≈ " if report.is_sampled else ""
     key = "data_rows_tokens" if report.lengths.unit == "tokens" else "data_rows_characters"
-    rows = t(
-        key, language, count=f"{about}{report.num_rows:,}", median=f"{report.median:,}", longest=f"{report.longest:,}"
+    count, median, longest = (
+        f"{number:,}" for number in (report.num_rows, report.lengths.median, report.lengths.longest)
     )
+    rows = t(key, language, count=about + count, median=median, longest=longest)
     parts = [
         f'<p class="recognised"><b>{t(f"data_{report.kind}", language)}</b> {rows}</p>',
         f'<ul class="files">{files}</ul>',

@@ -75,7 +75,7 @@ class Page:
         )
         self.library_tab.select(self.library.show, self.library.inputs, self.library.outputs, queue=False, **PRIVATE)
         new = self.studio.new
-        self.studio_tab.select(new.show, [new.report, language, *new.draft], new.shown, queue=False, **PRIVATE)
+        self.studio_tab.select(new.show, new.inputs, new.shown, queue=False, **PRIVATE)
         for board in (self.studio.runs.board, self.studio.models.tree):
             board.select(self.chat_with, language, [self.tabs, chat.model, chat.status, chat.chatbot], **PRIVATE)
 

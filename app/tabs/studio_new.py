@@ -1,8 +1,8 @@
 """A new run: data in, what it is, the model, how thorough, what it will take, start."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
@@ -34,12 +34,10 @@ from app.studio_new_view import (
 )
 from core.errors import AssistantError, ConfigError
 
-if TYPE_CHECKING:
-    from studio.datasets import DataReport
-
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 MAX_PATH_CHARS = 4096
 REWARDED = ("grpo", "ppo")
+Form = dict[Any, Any]  # component -> its value
 Updates = dict[Any, Any]  # component -> what it shows
 
 
@@ -49,8 +47,10 @@ class NewRunPanel:
     def __init__(self, studio: Studio, language: gr.Radio) -> None:
         self.studio, self.language = studio, language
         self._build()
-        self.draft = [self.paths, self.prepared, self.base, self.reward, self.stage, self.preset, self.edits,
-                      self.name, self.nproc]  # fmt: skip
+        self.draft = [self.paths, self.prepared, self.report, self.base, self.reward, self.stage, self.preset,
+                      self.edits, self.name, self.nproc]  # fmt: skip
+        self.shown = [self.form, self.problems, self.estimate, self.base, self.reward]
+        self.inputs: set[Any] = {language, *self.draft, self.path, self.row, self.text}
         self._wire()
 
     def _build(self) -> None:
@@ -92,175 +92,162 @@ class NewRunPanel:
     def _wire(self) -> None:
         shown = [self.form, self.problems, self.reward, self.estimate]
         looked = [self.data, self.paths, self.prepared, self.report, self.stage, *shown]
-        about = [self.report, self.language, *self.draft]
-        by_path = [self.path, *about]
-        refresh: dict[str, Any] = {"fn": self.refresh, "inputs": about, "outputs": shown, "queue": False, **PRIVATE}
-        self.drop_zone.upload(self.dropped, about, looked, **PRIVATE)
-        self.look.click(self.look_at_path, by_path, looked, **PRIVATE)
-        self.path.submit(self.look_at_path, by_path, looked, **PRIVATE)
+        self.drop_zone.upload(self.dropped, self.inputs, looked, **PRIVATE)
+        self.look.click(self.look_at_path, self.inputs, looked, **PRIVATE)
+        self.path.submit(self.look_at_path, self.inputs, looked, **PRIVATE)
         for choice in (self.base, self.stage, self.preset):
-            choice.input(**refresh)
-        self.form.input(self.edit, about, [self.edits, self.problems], queue=False, **PRIVATE)
-        self.tell.click(self.show_tokens, [self.row, self.text, *about], self.tokens, **PRIVATE)
-        self.measure.click(self.estimate_run, about, [self.estimate, self.problems], **PRIVATE)
+            choice.input(self.refresh, self.inputs, shown, queue=False, **PRIVATE)
+        self.form.input(self.edit, self.inputs, [self.edits, self.problems], queue=False, **PRIVATE)
+        self.tell.click(self.show_tokens, self.inputs, self.tokens, **PRIVATE)
+        self.measure.click(self.estimate_run, self.inputs, [self.estimate, self.problems], **PRIVATE)
 
-    # Handlers: plain values in and out.
+    # Handlers: plain values in and out; `form` holds the value of each input component.
 
-    def dropped(
-        self, report: "DataReport | None", language: str, *chosen: Any, event: gr.EventData
-    ) -> Iterator[list[Any]]:
+    def dropped(self, form: Form, event: gr.EventData) -> Iterator[Updates]:
         """Look at what was dropped and copied."""
         try:
             folder = self.studio.dropped(str(getattr(event, "batch", "")))
         except AssistantError as exc:
             gr.Warning(to_html(str(exc)))
             return
-        yield from self._look([str(folder)], language, chosen)
+        yield from self._look([str(folder)], form)
 
-    def look_at_path(self, path: str, report: "DataReport | None", language: str, *chosen: Any) -> Iterator[list[Any]]:
+    def look_at_path(self, form: Form) -> Iterator[Updates]:
         """Look at a file or folder that was typed."""
-        given = path.strip().strip("\"'")
+        given = str(form[self.path] or "").strip().strip("\"'")
         if given:
-            yield from self._look([str(Path(given).expanduser())], language, chosen)
+            yield from self._look([str(Path(given).expanduser())], form)
 
-    def _look(self, paths: list[str], language: str, chosen: tuple[Any, ...]) -> Iterator[list[Any]]:
+    def _look(self, paths: list[str], form: Form) -> Iterator[Updates]:
         from core.data.tokenizer import Tokenizer
         from studio.datasets import look_at
 
-        yield [f'<p class="hint">{t("looking", language)}</p>', *[gr.skip()] * 8]
-        draft = _draft(chosen)
+        language, draft = form[self.language], self._draft(form)
+        yield {self.data: f'<p class="hint">{t("looking", language)}</p>'}
         try:
-            tokenizer = Tokenizer.load(tokenizer_of(draft.base))
-            report = look_at([Path(path) for path in paths], tokenizer=tokenizer)
+            report = look_at([Path(path) for path in paths], tokenizer=Tokenizer.load(tokenizer_of(draft.base)))
         except AssistantError as exc:
             gr.Warning(to_html(str(exc)))
-            yield [f'<p class="error">{to_html(str(exc))}</p>', *[gr.skip()] * 8]
+            yield {self.data: f'<p class="error">{to_html(str(exc))}</p>'}
             return
-        stage = stage_for(report, draft.stage)
-        kept = paths if report.kind is not None else []
-        now = [kept, "", draft.base, draft.reward_model, stage, *chosen[5:]]
-        yield [report_html(report, language), kept, "", report, stage, *self.refresh(report, language, *now)]
+        chosen = {
+            self.paths: paths if report.kind is not None else [],
+            self.prepared: "",
+            self.report: report,
+            self.stage: stage_for(report, draft.stage),
+        }
+        yield {self.data: report_html(report, language), **chosen, **self.refresh(form | chosen)}
 
-    def refresh(self, report: "DataReport | None", language: str, *chosen: Any) -> list[Any]:
+    def refresh(self, form: Form) -> Updates:
         """The form of all settings for what is chosen, and what is wrong with it."""
-        draft = _draft(chosen)
-        reward = gr.update(visible=draft.stage in REWARDED)
+        language, draft = form[self.language], self._draft(form)
+        reward = {self.reward: gr.update(visible=draft.stage in REWARDED), self.estimate: ""}
         try:
-            values = preset_values(draft, report)
+            values = preset_values(draft, form[self.report])
         except AssistantError as exc:
-            return ["", problems_html([str(exc)], language), reward, ""]
-        return [
-            form_html(form_of(draft), values, draft.edits, language),
-            self._problems(draft, report, language),
-            reward,
-            "",
-        ]
+            return {self.form: "", self.problems: problems_html([str(exc)], language), **reward}
+        shown = form_html(form_of(draft), values, draft.edits, language)
+        return {self.form: shown, self.problems: self._problems(draft, form), **reward}
 
-    def edit(
-        self, report: "DataReport | None", language: str, *chosen: Any, event: gr.EventData
-    ) -> tuple[dict[str, str], str]:
+    def edit(self, form: Form, event: gr.EventData) -> Updates:
         """Take over what was typed into the form, and say what is wrong with it."""
         given = getattr(event, "edits", {})
         edits = {str(name): str(text)[:4000] for name, text in given.items()} if isinstance(given, dict) else {}
-        draft = _draft([*chosen[:6], edits, *chosen[7:]])
-        return edits, self._problems(draft, report, language)
+        changed = form | {self.edits: edits}
+        return {self.edits: edits, self.problems: self._problems(self._draft(changed), changed)}
 
-    def _problems(self, draft: Draft, report: "DataReport | None", language: str) -> str:
-        """What is wrong with the settings; that nothing is chosen yet is no fault of theirs."""
+    def _problems(self, draft: Draft, form: Form) -> str:
+        """What is wrong with the settings; that no data is chosen yet is no fault of theirs."""
+        language = form[self.language]
         if draft.stage != "pt" and not draft.base:
             return problems_html([t("no_base_yet", language)], language)
         try:
-            config_of(draft, report)
+            config_of(draft, form[self.report])
         except ConfigError as exc:
             return problems_html(exc.message.removesuffix(".").split("; "), language)
         except AssistantError as exc:
             return problems_html([str(exc)], language)
         return ""
 
-    def estimate_run(self, report: "DataReport | None", language: str, *chosen: Any) -> Iterator[tuple[Any, Any]]:
+    def estimate_run(self, form: Form) -> Iterator[Updates]:
         """Measure two steps of the run as it would be started."""
         from studio.estimate import estimate
 
-        draft = _draft(chosen)
-        if not draft.paths and not draft.prepared:
+        language, draft = form[self.language], self._draft(form)
+        if not draft.has_data:
             gr.Warning(t("no_data_yet", language))
             return
         try:
-            config = config_of(draft, report)
-            yield f'<p class="hint">{t("estimating", language)}</p><progress></progress>', ""
+            config = config_of(draft, form[self.report])
+            yield {self.estimate: f'<p class="hint">{t("estimating", language)}</p><progress></progress>'}
             found = estimate(config, prepare=preparation(draft), nproc=draft.nproc)
         except AssistantError as exc:
             gr.Warning(to_html(str(exc)))
-            yield "", problems_html([str(exc)], language)
+            yield {self.estimate: "", self.problems: problems_html([str(exc)], language)}
             return
-        yield estimate_html(found, language), gr.skip()
+        yield {self.estimate: estimate_html(found, language)}
 
-    def begin(self, report: "DataReport | None", language: str, *chosen: Any, queued: bool) -> str:
+    def begin(self, form: Form, *, queued: bool) -> str:
         """Start the run, or let it wait; its id, or nothing where it could not be."""
         from studio import start
 
-        draft = _draft(chosen)
-        if not draft.paths and not draft.prepared:
+        language, draft = form[self.language], self._draft(form)
+        if not draft.has_data:
             gr.Warning(t("no_data_yet", language))
             return ""
         name = draft.name or default_name(draft, t(f"stage_{draft.stage}", language))
         try:
-            config = config_of(draft, report)
-            job = start(
-                self.studio.store, config, name=name, nproc=draft.nproc, prepare=preparation(draft), queued=queued
-            )
+            config, files = config_of(draft, form[self.report]), preparation(draft)
+            job = start(self.studio.store, config, name=name, nproc=draft.nproc, prepare=files, queued=queued)
         except AssistantError as exc:
             gr.Warning(to_html(str(exc)))
             return ""
         gr.Info(to_html(t("queued" if queued else "started", language, name=name)))
         return job.id
 
-    def show_tokens(self, row: float, text: str, report: "DataReport | None", language: str, *chosen: Any) -> str:
+    def show_tokens(self, form: Form) -> str:
         """The tokens of a row of the preview, or of a text."""
         from core.data.tokenizer import Tokenizer
         from studio.token_inspector import inspect
 
-        draft = _draft(chosen)
+        language, draft, text = form[self.language], self._draft(form), str(form[self.text] or "").strip()
+        value = text or row_of(form[self.report], int(form[self.row] or 1))
+        if not value:
+            gr.Warning(t("no_data_yet", language))
+            return ""
         try:
-            value = text.strip() or row_of(report, int(row or 1))
-            if not value:
-                gr.Warning(t("no_data_yet", language))
-                return ""
-            stage = "pt" if text.strip() else draft.stage
-            return tokens_html(inspect(value, Tokenizer.load(tokenizer_of(draft.base)), stage), language)
+            tokenizer = Tokenizer.load(tokenizer_of(draft.base))
+            return tokens_html(inspect(value, tokenizer, "pt" if text else draft.stage), language)
         except AssistantError as exc:
             gr.Warning(to_html(str(exc)))
             return ""
 
-    def take_over(self, run: str, language: str) -> Updates:
+    def take_over(self, run: str, form: Form) -> Updates:
         """The draft that would start a run again."""
+        language = form[self.language]
         try:
             job = self.studio.job(run)
             draft = duplicate(self.studio.config(job), job.spec.prepare, job.name, job.spec.nproc)
         except AssistantError as exc:
             gr.Warning(to_html(str(exc)))
-            return {self.path: gr.skip()}
+            return {}
         source = draft.prepared or ", ".join(draft.paths)
-        values = [list(draft.paths), draft.prepared, draft.base, draft.reward_model, draft.stage, draft.preset,
-                  draft.edits, draft.name, draft.nproc]  # fmt: skip
-        shown = dict(
-            zip(
-                [self.form, self.problems, self.reward, self.estimate],
-                self.refresh(None, language, *values),
-                strict=True,
-            )
-        )
+        values = {
+            self.paths: list(draft.paths), self.prepared: draft.prepared, self.base: draft.base,
+            self.reward: draft.reward_model, self.stage: draft.stage, self.preset: draft.preset,
+            self.edits: draft.edits, self.name: draft.name, self.nproc: draft.nproc, self.report: None,
+        }  # fmt: skip
         return {
-            **dict(zip(self.draft, values, strict=True)),
-            **shown,
+            **values,
+            **self.refresh(form | values),
             self.base: gr.update(choices=self._bases(language, draft.base), value=draft.base),
             self.data: f'<p class="hint">{to_html(source)}</p>',
-            self.report: None,
         }
 
-    def start_from(self, path: str, language: str) -> Updates:
+    def start_from(self, path: str, form: Form) -> Updates:
         """Train a model further."""
-        return {self.base: gr.update(choices=self._bases(language, path), value=path)}
+        bases = self._bases(form[self.language], path)
+        return {**self.refresh(form | {self.base: path}), self.base: gr.update(choices=bases, value=path)}
 
     def _bases(self, language: str, chosen: str = "") -> list[tuple[str, str]]:
         """The models that a run can start from."""
@@ -273,40 +260,39 @@ class NewRunPanel:
             choices.append((Path(chosen).name, chosen))
         return choices
 
-    def rewards(self) -> list[tuple[str, str]]:
+    def _rewards(self) -> list[tuple[str, str]]:
         """The reward models of this machine."""
         try:
             return [(one.name, str(one.path)) for one in self.studio.models() if one.is_reward_model]
         except AssistantError:
             return []
 
-    def show(self, report: "DataReport | None", language: str, *chosen: Any) -> Updates:
+    def show(self, form: Form) -> Updates:
         """The panel as it opens: the models there are now."""
-        draft = _draft(chosen)
+        language, draft = form[self.language], self._draft(form)
         base = draft.base or (str(starter_dir()) if starter_dir().is_dir() else "")
-        now = [*chosen[:2], base, *chosen[3:]]
-        shown = dict(
-            zip(
-                [self.form, self.problems, self.reward, self.estimate],
-                self.refresh(report, language, *now),
-                strict=True,
-            )
-        )
-        rewards = self.rewards()
+        rewards = self._rewards()
+        reward = draft.reward_model or next((path for _, path in rewards), None)
         return {
-            **shown,
+            **self.refresh(form | {self.base: base, self.reward: reward}),
             self.base: gr.update(choices=self._bases(language, base), value=base),
-            self.reward: gr.update(
-                choices=rewards,
-                value=draft.reward_model or (rewards[0][1] if rewards else None),
-                visible=draft.stage in REWARDED,
-            ),
+            self.reward: gr.update(choices=rewards, value=reward, visible=draft.stage in REWARDED),
         }
 
-    @property
-    def shown(self) -> list[Any]:
-        """What `show` changes."""
-        return [self.form, self.problems, self.reward, self.estimate, self.base]
+    def _draft(self, form: Form) -> Draft:
+        """What is chosen, from values that a browser sent."""
+        stage, preset = form[self.stage], form[self.preset]
+        return Draft(
+            paths=tuple(str(path) for path in form[self.paths] or []),
+            prepared=str(form[self.prepared] or ""),
+            base=str(form[self.base] or ""),
+            reward_model=str(form[self.reward] or ""),
+            stage=stage if stage in STAGES else "sft",
+            preset=preset if preset in PRESET_NAMES else "balanced",
+            edits={str(key): str(value) for key, value in (form[self.edits] or {}).items()},
+            name=" ".join(str(form[self.name] or "").split())[:80],
+            nproc=max(1, min(int(form[self.nproc] or 1), MAX_PROCESSES)),
+        )
 
     def texts(self, language: str) -> Updates:
         """What each component with text shows in a language."""
@@ -340,19 +326,3 @@ def tokenizer_of(base: str) -> Path:
     from core.model.folder import find_model
 
     return find_model(base) if base else starter_dir()
-
-
-def _draft(chosen: Sequence[Any]) -> Draft:
-    """What is chosen, from the values of the panel's components, which a browser sent."""
-    paths, prepared, base, reward, stage, preset, edits, name, nproc = chosen
-    return Draft(
-        paths=tuple(str(path) for path in paths or []),
-        prepared=str(prepared or ""),
-        base=str(base or ""),
-        reward_model=str(reward or ""),
-        stage=stage if stage in STAGES else "sft",
-        preset=preset if preset in PRESET_NAMES else "balanced",
-        edits={str(key): str(value) for key, value in (edits or {}).items()},
-        name=" ".join(str(name or "").split())[:80],
-        nproc=max(1, min(int(nproc or 1), MAX_PROCESSES)),
-    )
