@@ -125,11 +125,11 @@ def machine() -> "Machine":
     return Machine(memory_bytes=psutil.virtual_memory().total, gpu_memory_bytes=gpu_bytes)
 
 
-def default_name(draft: Draft, language_name: str) -> str:
+def default_name(stage: str, draft: Draft, report: "DataReport | None") -> str:
     """What a run is called where nobody says: its stage and its first file."""
-    source = draft.prepared or next(iter(draft.paths), "")
+    source = report.files[0].file if report and report.files else draft.prepared or next(iter(draft.paths), "")
     stem = Path(source).name.partition(".")[0]
-    return f"{language_name} · {stem}" if stem else language_name
+    return f"{stage} · {stem}" if stem else stage
 
 
 def duplicate(config: dict[str, Any], spec_prepare: dict[str, Any] | None, name: str, nproc: int) -> Draft:

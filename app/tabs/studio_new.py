@@ -55,29 +55,33 @@ class NewRunPanel:
 
     def _build(self) -> None:
         self.paths, self.prepared, self.report, self.edits = gr.State([]), gr.State(""), gr.State(None), gr.State({})
-        with gr.Row(elem_classes="intake"):
-            self.drop_zone = gr.HTML("", elem_id="data-zone", js_on_load="astrai.dropZone(element, trigger)")
-            with gr.Column(min_width=280, elem_classes="by-path"):
-                self.path = gr.Textbox(max_lines=1, max_length=MAX_PATH_CHARS, elem_id="data-path")
-                self.look = gr.Button(size="sm", min_width=80, elem_id="look")
-        self.data = gr.HTML("", elem_id="data-report")
-        with gr.Row(elem_classes="choices"):
-            self.base = gr.Dropdown([], elem_id="base", min_width=220, filterable=True)
-            self.reward = gr.Dropdown([], elem_id="reward-model", min_width=220, visible=False)
-        self.stage = gr.Radio([(name, name) for name in STAGES], value="sft", elem_id="stage", elem_classes="pills")
-        self.preset = gr.Radio(
-            [(name, name) for name in PRESET_NAMES], value="balanced", elem_id="preset", elem_classes="pills"
-        )
-        with gr.Row(elem_classes="start-row"):
-            self.name = gr.Textbox(max_lines=1, max_length=80, elem_id="new-name", min_width=160)
-            self.nproc = gr.Number(
-                value=1, minimum=1, maximum=MAX_PROCESSES, precision=0, elem_id="nproc", min_width=90, scale=0
-            )
-            self.measure = gr.Button(size="sm", min_width=150, elem_id="estimate", scale=0)
-            self.queue = gr.Button(size="sm", min_width=110, elem_id="start-queued", scale=0)
-            self.start = gr.Button(size="sm", min_width=130, variant="primary", elem_id="start-run", scale=0)
-        self.problems = gr.HTML("", elem_id="new-problems")
-        self.estimate = gr.HTML("", elem_id="estimate-found")
+        with gr.Row(elem_classes="new-run"):
+            with gr.Column(min_width=320, scale=3, elem_classes="data-column"):
+                self.drop_zone = gr.HTML("", elem_id="data-zone", js_on_load="astrai.dropZone(element, trigger)")
+                with gr.Row(elem_classes="by-path"):
+                    self.path = gr.Textbox(max_lines=1, max_length=MAX_PATH_CHARS, elem_id="data-path", min_width=160)
+                    self.look = gr.Button(size="sm", min_width=90, scale=0, elem_id="look")
+                self.data = gr.HTML("", elem_id="data-report")
+            with gr.Column(min_width=320, scale=2, elem_classes="choices"):
+                self.base = gr.Dropdown([], elem_id="base", filterable=True)
+                self.stage = gr.Radio(
+                    [(name, name) for name in STAGES], value="sft", elem_id="stage", elem_classes="pills"
+                )
+                self.reward = gr.Dropdown([], elem_id="reward-model", visible=False)
+                self.preset = gr.Radio(
+                    [(name, name) for name in PRESET_NAMES], value="balanced", elem_id="preset", elem_classes="pills"
+                )
+                with gr.Row(elem_classes="naming"):
+                    self.name = gr.Textbox(max_lines=1, max_length=80, elem_id="new-name", min_width=140, scale=3)
+                    self.nproc = gr.Number(
+                        value=1, minimum=1, maximum=MAX_PROCESSES, precision=0, elem_id="nproc", min_width=80, scale=1
+                    )
+                with gr.Row(elem_classes="starting"):
+                    self.start = gr.Button(size="sm", min_width=130, variant="primary", elem_id="start-run")
+                    self.queue = gr.Button(size="sm", min_width=110, elem_id="start-queued")
+                self.measure = gr.Button(size="sm", elem_id="estimate")
+                self.problems = gr.HTML("", elem_id="new-problems")
+                self.estimate = gr.HTML("", elem_id="estimate-found")
         with gr.Accordion(open=False, elem_id="all-settings") as self.settings:
             self.form = gr.HTML("", elem_id="settings-form", js_on_load="astraiStudio.settings(element, trigger)")
         with gr.Accordion(open=False, elem_id="token-inspector") as self.inspector:
@@ -195,7 +199,7 @@ class NewRunPanel:
         if not draft.has_data:
             gr.Warning(t("no_data_yet", language))
             return ""
-        name = draft.name or default_name(draft, t(f"stage_{draft.stage}", language))
+        name = draft.name or default_name(t(f"stage_{draft.stage}", language), draft, form[self.report])
         try:
             config, files = config_of(draft, form[self.report]), preparation(draft)
             job = start(self.studio.store, config, name=name, nproc=draft.nproc, prepare=files, queued=queued)
