@@ -17,7 +17,7 @@ from typing import Any
 from core.config.train_config import TrainConfig
 from core.errors import AssistantError
 from core.parallel.failure import ERROR_FILE, Cause, end_process, end_rank, own_cause, record_cause
-from core.parallel.priority import BACKGROUND, lower_priority
+from core.parallel.priority import asks_for_background, lower_priority
 from core.parallel.setup import join_ranks
 from core.trainer import train
 
@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--report", action="store_true", help="print the plan, metrics and the end as JSON lines")
     arguments = parser.parse_args()
     report = print_row if arguments.report else None
-    if os.environ.get(BACKGROUND):
+    if asks_for_background("0"):
         lower_priority()
     try:
         config = TrainConfig.from_json(arguments.config)
