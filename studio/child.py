@@ -18,7 +18,7 @@ import psutil
 from core.config.train_config import TrainConfig
 from core.parallel.failure import ERROR_FILE
 from core.parallel.launch import STOP_FILE, launch_command, launch_environment
-from core.parallel.priority import BACKGROUND, lower_session
+from core.parallel.priority import BACKGROUND, asks_for_background, lower_session
 from studio.identity import ProcessIdentity
 from studio.job_folder import JobFolder, JobSpec
 from studio.processes import RUN_VARIABLE
@@ -72,19 +72,21 @@ class Child:
     @classmethod
     def start(cls, command: Command, folder: JobFolder, attempt: int) -> Self:
         """In a session of its own, so that a signal to the supervisor's group is not for it."""
+        is_background = asks_for_background("1")
         environment = {
             **os.environ,
             **command.environment,
             RUN_VARIABLE: str(folder.root),
             STOP_FILE: str(folder.stop),
             ERROR_FILE: str(folder.cause(attempt)),
-            BACKGROUND: "1",
+            BACKGROUND: "1" if is_background else "0",
         }
         with folder.stdout.open("wb"), folder.stdout.open("ab") as stdout, folder.stderr.open("ab") as stderr:
             process = Popen(
                 command.line, stdin=DEVNULL, stdout=stdout, stderr=stderr, env=environment, **_own_session()
             )
-        lower_session(process.pid)
+        if is_background:
+            lower_session(process.pid)
         identity = ProcessIdentity.of(process.pid)
         if identity is None:  # it has ended already
             identity = ProcessIdentity(process.pid, 0.0, "")

@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from core.config.train_config import TrainConfig
+<<<<<<< HEAD
 from core.parallel.priority import BACKGROUND, lower_priority
+=======
+from core.errors import AssistantError
+from core.parallel.failure import ERROR_FILE, Cause, end_process, end_rank, own_cause, record_cause
+from core.parallel.priority import asks_for_background, lower_priority
+>>>>>>> jobs
 from core.parallel.setup import join_ranks
 from core.trainer import train
 from core.trainer.child import print_row, run_to_end
@@ -26,7 +32,7 @@ def main() -> int:
     parser.add_argument("--report", action="store_true", help="print the plan, metrics and the end as JSON lines")
     arguments = parser.parse_args()
     report = print_row if arguments.report else None
-    if os.environ.get(BACKGROUND):
+    if asks_for_background("0"):
         lower_priority()
 
     def work() -> None:
