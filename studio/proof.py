@@ -7,6 +7,7 @@ A check that could not be made has `passed` null and says why in its figures. Wo
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -17,7 +18,8 @@ from typing import Any
 from core.config.rl_options import STAGES as RL_STAGES
 from core.config.run_options import SAMPLE_PROMPTS
 from core.config.train_config import TrainConfig
-from core.parallel.launch import launch_command
+from core.parallel.failure import ERROR_FILE
+from core.parallel.launch import STOP_FILE, launch_command
 
 Report = Callable[[Mapping[str, Any]], None]
 # Micro batches of a copy's step, at most: more add time and prove nothing more.
@@ -65,10 +67,14 @@ def copy_of(config: TrainConfig, output: Path, *, num_steps: int, nproc: int = 1
 def run_module(arguments: list[str], log: Path, *, nproc: int = 1, show: Report | None = None) -> int:
     """Run a Python module (its name first) on so many processes, hand on what it reports; its exit status.
 
-    What it says beside that goes to `log`. Leaving by an exception ends it.
+    What it says beside that goes to `log`, its cause of failure too. Leaving by an exception ends it.
     """
+    environment = {name: value for name, value in os.environ.items() if name not in (ERROR_FILE, STOP_FILE)}
     command = [sys.executable, "-m", *arguments] if nproc == 1 else launch_command(nproc, arguments)
-    with log.open("wb") as complaints, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints) as process:
+    with (
+        log.open("wb") as complaints,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, env=environment) as process,
+    ):
         assert process.stdout is not None
         try:
             for line in process.stdout:

@@ -7,20 +7,17 @@ with 0, whatever it found.
 """
 
 import argparse
-import json
 import secrets
 import shutil
 import signal
-import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from core.config.train_config import TrainConfig
-from core.errors import AssistantError
 from core.files import write_json
+from core.parallel.program import print_row, run_to_end
 from studio.preflight import preflight
 from studio.proof import Check, ProgramError, Report
 from studio.resume_proof import prove_resume
@@ -63,19 +60,13 @@ def main() -> int:
     arguments = parser.parse_args()
     seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed
     signal.signal(signal.SIGTERM, _stop)
-    try:
+
+    def work() -> None:
         config = TrainConfig.from_json(arguments.config)
-        result = prove(arguments.kind, config, arguments.output, seed=seed, nproc=arguments.nproc, report=_print)
-    except AssistantError as exc:
-        sys.stderr.write(f"{exc}\n")
-        return 1
-    _print({"result": result})
-    return 0
+        result = prove(arguments.kind, config, arguments.output, seed=seed, nproc=arguments.nproc, report=print_row)
+        print_row({"verdict": result["verdict"]})
 
-
-def _print(row: Mapping[str, Any]) -> None:
-    sys.stdout.write(json.dumps(row) + "\n")
-    sys.stdout.flush()
+    return run_to_end(work)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

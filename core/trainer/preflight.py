@@ -28,11 +28,11 @@ from core.data.pairs import PairBatch, PairDataset
 from core.errors import TrainingError
 from core.files import read_json_object, write_json
 from core.model.device import resolve_device
+from core.parallel.program import print_row, run_to_end
 from core.parallel.setup import Ranks, join_ranks
 from core.parallel.wrap import whole
 from core.trainer.build_context import build_context
 from core.trainer.callbacks import StepResult
-from core.trainer.child import print_row, run_to_end
 from core.trainer.memory import is_out_of_memory, used_memory
 from core.trainer.optimizer import named_parameters
 from core.trainer.stop_signal import StopSignal

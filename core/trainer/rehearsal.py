@@ -24,10 +24,10 @@ from torch import Tensor
 
 from core.config.train_config import TrainConfig
 from core.files import write_json
+from core.parallel.program import print_row, run_to_end
 from core.parallel.setup import Ranks, join_ranks
 from core.trainer.build_context import build_context
 from core.trainer.callbacks import Callback, CheckpointCallback, MetricsCallback, StepResult
-from core.trainer.child import print_row, run_to_end
 from core.trainer.metrics import MetricsWriter, append_row
 from core.trainer.stop_signal import StopSignal
 from core.trainer.train_context import TrainContext

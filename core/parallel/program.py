@@ -1,19 +1,22 @@
-"""What the programs of a run's processes have in common: how they report, and how they end."""
+"""What programs that a launcher or the studio starts have in common: how they begin, report and end."""
 
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from core.errors import AssistantError
 from core.parallel.failure import ERROR_FILE, Cause, end_process, end_rank, own_cause, record_cause
+from core.parallel.priority import BACKGROUND, lower_priority
 
 
 def run_to_end(work: Callable[[], None]) -> int:
-    """Do a process's work; its exit status, 1 after the cause was left for whoever started it."""
+    """Do a process's work, at the priority that is asked for; its exit status, not 0 after a cause was left."""
+    if os.environ.get(BACKGROUND):
+        lower_priority()
     try:
         work()
     except AssistantError as exc:
@@ -33,7 +36,7 @@ def _fail(cause: Cause) -> int:
     return 1
 
 
-def print_row(row: dict[str, Any]) -> None:
+def print_row(row: Mapping[str, Any]) -> None:
     """One JSON line on stdout, whose reader may have gone: the run goes on without one."""
     with suppress(BrokenPipeError):
-        os.write(sys.stdout.fileno(), f"{json.dumps(row)}\n".encode())
+        os.write(sys.stdout.fileno(), f"{json.dumps(dict(row))}\n".encode())
