@@ -12,17 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config.train_config import TrainConfig
-<<<<<<< HEAD
-<<<<<<< HEAD
-from core.parallel.priority import BACKGROUND, lower_priority
-=======
-from core.errors import AssistantError
-from core.parallel.failure import ERROR_FILE, Cause, end_process, end_rank, own_cause, record_cause
-from core.parallel.priority import asks_for_background, lower_priority
->>>>>>> jobs
-=======
 from core.parallel.program import print_row, run_to_end
->>>>>>> proof
 from core.parallel.setup import join_ranks
 from core.trainer import train
 
@@ -35,11 +25,6 @@ def main() -> int:
     parser.add_argument("--report", action="store_true", help="print the plan, metrics and the end as JSON lines")
     arguments = parser.parse_args()
     report = print_row if arguments.report else None
-<<<<<<< HEAD
-    if asks_for_background("0"):
-        lower_priority()
-=======
->>>>>>> proof
 
     def work() -> None:
         config = TrainConfig.from_json(arguments.config)

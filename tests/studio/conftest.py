@@ -1,10 +1,3 @@
-<<<<<<< HEAD
-"""The small tokenizer and data sets of core's tests."""
-
-from tests.core.conftest import chat_data, no_gpu, pair_data, run_options, text_data, tokenizer
-
-__all__ = ["chat_data", "no_gpu", "pair_data", "run_options", "text_data", "tokenizer"]
-=======
 """A studio of its own for each test, with a model so small that a run is seconds, and no process left behind."""
 
 import time
@@ -86,4 +79,3 @@ def wait_for_state(store: JobStore, job_id: str, *states: JobState, timeout_s: f
 def wait_for_step(store: JobStore, job_id: str, step: int) -> Job:
     """The job once it has done so many steps."""
     return wait_for(lambda: (job := store.job(job_id)).state is JobState.RUNNING and (job.step or 0) >= step and job)
->>>>>>> jobs
