@@ -22,13 +22,13 @@ import psutil
 from core.config.train_config import TrainConfig
 from core.errors import TrainingError
 from core.files import read_json_object, write_json
+from core.parallel.priority import BACKGROUND, asks_for_background
 
 ROOT = Path(__file__).resolve().parents[1]
 POLL_S = 0.1
 # The rest is for the system and for whoever waits for the estimate.
 MIN_FREE_BYTES = 384 << 20
 PATHS = ("data", "base", "reward_model", "tokenizer")
-MEMORY_ENDED = ("found no memory", "GiB are free")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +138,7 @@ class _Child:
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=err,
+                    env={**os.environ, BACKGROUND: str(int(asks_for_background("1")))},
                     start_new_session=True,
                 )
                 try:
@@ -179,13 +180,12 @@ class _Child:
             found = {}
         if code == 0:
             return dict(found)
-        message = str(found.get("error", ""))
-        if any(part in message for part in MEMORY_ENDED) or code == -signal.SIGKILL:
+        if found.get("kind") == "oom" or code == -signal.SIGKILL:
             self.found_no_memory = True
             return {}
         told = errors.decode("utf-8", "replace").strip().splitlines()
         raise TrainingError(
-            message or f"The first steps ended with status {code}: {told[-1] if told else 'no word'}.",
+            str(found.get("error")) if found else f"The first steps ended with status {code}: {told[-1] if told else 'no word'}.",
             str(found.get("remedy", "Correct what it says, or start the run without an estimate.")),
         )
 

@@ -19,6 +19,7 @@ from core.data.tokenizer import Tokenizer
 from core.errors import AssistantError
 from core.files import read_json_object, write_json
 from core.model.folder import find_model
+from core.parallel.priority import asks_for_background, lower_priority
 
 # So much JSON in all, each file its share by its size on disk.
 MAX_BYTES, MIN_FILE_BYTES = 2 << 20, 1 << 14
@@ -26,10 +27,12 @@ VOCABULARY_CHARS = 4 << 20
 
 
 def main() -> int:
+    if asks_for_background("0"):
+        lower_priority()
     try:
         sample(read_json_object(Path(sys.argv[1])), Path(sys.argv[2]))
     except AssistantError as exc:
-        os.write(sys.stdout.fileno(), json.dumps({"error": exc.message, "remedy": exc.remedy}).encode() + b"\n")
+        os.write(sys.stdout.fileno(), json.dumps({"error": exc.message, "remedy": exc.remedy, "kind": exc.kind}).encode() + b"\n")
         return 1
     return 0
 

@@ -23,6 +23,7 @@ from core.config.train_config import TrainConfig
 from core.data.pairs import PairDataset
 from core.errors import AssistantError
 from core.model.device import free_memory_bytes
+from core.parallel.priority import asks_for_background, lower_priority
 from core.parallel.setup import Ranks
 from core.trainer.build_context import build_context
 from core.trainer.memory import peak_memory
@@ -158,10 +159,12 @@ def main() -> int:
     parser.add_argument("config", type=Path)
     parser.add_argument("--nproc", type=int, default=1)
     arguments = parser.parse_args()
+    if asks_for_background("0"):
+        lower_priority()
     try:
         measured = probe(TrainConfig.from_json(arguments.config), nproc=arguments.nproc)
     except AssistantError as exc:
-        os.write(sys.stdout.fileno(), json.dumps({"error": exc.message, "remedy": exc.remedy}).encode() + b"\n")
+        os.write(sys.stdout.fileno(), json.dumps({"error": exc.message, "remedy": exc.remedy, "kind": exc.kind}).encode() + b"\n")
         return 1
     os.write(sys.stdout.fileno(), json.dumps(asdict(measured)).encode() + b"\n")
     return 0

@@ -1,5 +1,81 @@
-"""The small tokenizer and data sets of core's tests."""
+"""A studio of its own for each test, with a model so small that a run is seconds, and no process left behind."""
 
-from tests.core.conftest import chat_data, no_gpu, pair_data, run_options, text_data, tokenizer
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
-__all__ = ["chat_data", "no_gpu", "pair_data", "run_options", "text_data", "tokenizer"]
+import psutil
+import pytest
+
+from core.config.train_config import TrainConfig
+from core.parallel.priority import BACKGROUND
+from studio import Job, JobState, JobStore
+from studio.processes import RUN_VARIABLE
+from tests.core.conftest import no_gpu, pair_data, run_options, text_data, tokenizer
+
+__all__ = ["no_gpu", "pair_data", "run_options", "text_data", "tokenizer"]
+
+TIMEOUT_S = 60.0
+
+
+@pytest.fixture(autouse=True)
+def foreground(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests run beside these: jobs that give way to everything would wait for all of them."""
+    monkeypatch.setenv(BACKGROUND, "0")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[JobStore]:
+    """A studio in an empty folder; whatever runs for it when the test ends is killed."""
+    yield JobStore(tmp_path / "studio")
+    for process in processes_under(tmp_path):
+        process.kill()
+
+
+@pytest.fixture
+def config(text_data: Path) -> Callable[..., TrainConfig]:
+    """A run on the tiny shape that takes a step every few milliseconds."""
+
+    def make(**changes: Any) -> TrainConfig:
+        options = {
+            "data": str(text_data), "output": "of the job", "preset": "tiny", "max_seq_len": 32, "micro_batch_size": 2,
+            "global_batch_size": 4, "max_steps": 6, "precision": "fp32", "device": "cpu", "num_threads": 1,
+            "log_interval": 1, "validation_interval": 0,
+        }  # fmt: skip
+        return TrainConfig.from_dict({**options, **changes})
+
+    return make
+
+
+def processes_under(folder: Path) -> list[psutil.Process]:
+    """Supervisors, keepers and jobs of a studio that lies in this folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            words, environment = process.cmdline(), process.environ()
+        except psutil.Error:
+            continue
+        named = [word for word in words if word.startswith(str(folder))] or environment.get(RUN_VARIABLE, "")
+        if process.pid != psutil.Process().pid and named and str(folder) in str(named):
+            found.append(process)
+    return found
+
+
+def wait_for(condition: Callable[[], Any], timeout_s: float = TIMEOUT_S) -> Any:
+    """What the condition gives once that is true."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.05)
+    return value
+
+
+def wait_for_state(store: JobStore, job_id: str, *states: JobState, timeout_s: float = TIMEOUT_S) -> Job:
+    """The job once it is in one of these states."""
+    return wait_for(lambda: (job := store.job(job_id)).state in states and job, timeout_s)
+
+
+def wait_for_step(store: JobStore, job_id: str, step: int) -> Job:
+    """The job once it has done so many steps."""
+    return wait_for(lambda: (job := store.job(job_id)).state is JobState.RUNNING and (job.step or 0) >= step and job)
