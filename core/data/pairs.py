@@ -191,6 +191,11 @@ class PairDataset:
         """Tokens of a row, without what fills it up: their mean over an epoch."""
         return float(self._sizes.sum()) / self.num_rows(0)
 
+    def row_tokens(self, epoch: int) -> Ids:
+        """Tokens of each row, (rows,)."""
+        sizes = self._sizes
+        return np.array([sizes[row].sum() for row in self._rows(epoch)], dtype=np.int64)
+
     def batch(self, places: Sequence[tuple[int, int]]) -> PairBatch:
         """The rows at these (epoch, index) places."""
         return self._batch([self._rows(epoch)[index] for epoch, index in places])

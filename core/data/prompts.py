@@ -74,6 +74,10 @@ class PromptRows:
     def num_rows(self, epoch: int) -> int:
         return len(self._documents)
 
+    def row_tokens(self, epoch: int) -> NDArray[np.int64]:
+        """Tokens of each prompt, (rows,)."""
+        return np.array([self._documents[document] for document in _order(self, epoch)], dtype=np.int64)
+
     def batch(self, places: Sequence[tuple[int, int]]) -> PromptBatch:
         """The prompts at these (epoch, index) places."""
         found = tuple((epoch, int(_order(self, epoch)[index])) for epoch, index in places)

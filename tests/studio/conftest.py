@@ -12,9 +12,9 @@ from core.config.train_config import TrainConfig
 from core.parallel.priority import BACKGROUND
 from studio import Job, JobState, JobStore
 from studio.processes import RUN_VARIABLE
-from tests.core.conftest import text_data, tokenizer
+from tests.core.conftest import no_gpu, pair_data, run_options, text_data, tokenizer
 
-__all__ = ["text_data", "tokenizer"]
+__all__ = ["no_gpu", "pair_data", "run_options", "text_data", "tokenizer"]
 
 TIMEOUT_S = 60.0
 
