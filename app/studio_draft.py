@@ -28,6 +28,8 @@ STAGE_OF_KIND = {"pt": "pt", "sft": "sft", "preference": "dpo"}
 NOT_SET = "-"  # in the place of folders that the run gets when it is started
 MAX_PROCESSES = 64
 # Fields that have their own place on the page, or that the run itself sets.
+# A quantised model learns by adapters beside it, which want steps so much longer; these stages train whole models.
+ADAPTER_RATE, WHOLE_MODEL_STAGES = 5, ("rm", "ppo")
 OWN_PLACES = ("data", "output", "base", "reward_model")
 
 
@@ -70,6 +72,9 @@ def preset_values(draft: Draft, report: "DataReport | None") -> dict[str, Any]:
     from studio.presets import preset
 
     values = preset(draft.preset, draft.stage, shape=shape_of(draft.base), machine=machine(), report=report)
+    if draft.stage not in WHOLE_MODEL_STAGES and values.get("adapter", "none") == "none" and is_quantized(draft.base):
+        rate = values.get("learning_rate", TrainConfig.learning_rate)
+        values = values | {"adapter": "lora", "learning_rate": ADAPTER_RATE * rate}
     return form_values({"stage": draft.stage, **values})
 
 
@@ -88,6 +93,11 @@ def config_of(draft: Draft, report: "DataReport | None") -> TrainConfig:
     plain = config_values(draft.stage, values) | {"data": draft.prepared or NOT_SET, "output": NOT_SET}
     plain |= {"base": draft.base} if draft.base else {}
     plain |= {"reward_model": draft.reward_model} if draft.reward_model and draft.stage in ("grpo", "ppo") else {}
+    if plain.get("adapter", "none") == "none" and is_quantized(draft.base):
+        problems.append(
+            f"base {draft.base} is quantised and cannot be trained whole: set adapter to lora, or start"
+            " from the unquantised model"
+        )
     try:
         config = TrainConfig.from_dict(plain)
     except ConfigError as exc:
@@ -109,11 +119,21 @@ def shape_of(base: str) -> ModelConfig:
     """The shape of the model that is trained. Raises: AssistantError where its config cannot be read."""
     if not base:
         return PRESETS["starter"]
+    return ModelConfig.from_hf(_description(base))
+
+
+def is_quantized(base: str) -> bool:
+    """Whether the weights are stored in fewer bits. Raises: AssistantError where its config cannot be read."""
+    return bool(base) and "quantization_config" in _description(base)
+
+
+def _description(base: str) -> dict[str, Any]:
+    """The config of a model, of an adapter that of the model beside it."""
     folder = find_model(base)
     adapter = folder / ADAPTER_CONFIG
     if adapter.exists() and not (folder / "config.json").exists():
         folder = find_model(str(read_json_object(adapter).get("base_model_name_or_path", "")))
-    return ModelConfig.from_hf(read_json_object(folder / "config.json"))
+    return read_json_object(folder / "config.json")
 
 
 def machine() -> "Machine":
