@@ -313,6 +313,7 @@ def _check_memory(shape: ModelConfig, device: torch.device) -> None:
             f"Training {shape.num_parameters:,} parameters takes {needed / 2**30:.1f} GiB at least,"
             f" {free / 2**30:.1f} GiB are free.",
             "Choose a smaller preset or shape.",
+            kind="oom",
         )
 
 
