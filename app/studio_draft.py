@@ -28,8 +28,6 @@ STAGE_OF_KIND = {"pt": "pt", "sft": "sft", "preference": "dpo"}
 NOT_SET = "-"  # in the place of folders that the run gets when it is started
 MAX_PROCESSES = 64
 # Fields that have their own place on the page, or that the run itself sets.
-# A quantised model learns by adapters beside it, which want steps so much longer; these stages train whole models.
-ADAPTER_RATE, WHOLE_MODEL_STAGES = 5, ("rm", "ppo")
 OWN_PLACES = ("data", "output", "base", "reward_model")
 
 
@@ -71,10 +69,15 @@ def preset_values(draft: Draft, report: "DataReport | None") -> dict[str, Any]:
     from studio.form import form_values
     from studio.presets import preset
 
-    values = preset(draft.preset, draft.stage, shape=shape_of(draft.base), machine=machine(), report=report)
-    if draft.stage not in WHOLE_MODEL_STAGES and values.get("adapter", "none") == "none" and is_quantized(draft.base):
-        rate = values.get("learning_rate", TrainConfig.learning_rate)
-        values = values | {"adapter": "lora", "learning_rate": ADAPTER_RATE * rate}
+    values = preset(
+        draft.preset,
+        draft.stage,
+        shape=shape_of(draft.base),
+        machine=machine(),
+        report=report,
+        is_fresh=not draft.base,
+        is_quantized=is_quantized(draft.base),
+    )
     return form_values({"stage": draft.stage, **values})
 
 

@@ -92,7 +92,7 @@ CHINESE_HELP: dict[str, str] = {
 }
 
 
-def field_label(name: str, language: str) -> str:
+def field_label(name: str) -> str:
     """What a field is called: its own name, which errors use, in every language."""
     return name.removeprefix("schedule.")
 

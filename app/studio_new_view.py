@@ -79,7 +79,8 @@ def _histogram_html(report: "DataReport", language: str) -> str:
     step = width / len(counts)
     bars = "".join(
         f'<rect x="{index * step + 0.5:.1f}" y="{height - height * count / max(counts):.1f}" width="{step - 1:.1f}" '
-        f'height="{height * count / max(counts):.1f}"><title>{edges[index]:,}–{edges[index + 1]:,}: {count:,}</title></rect>'
+        f'height="{height * count / max(counts):.1f}">'
+        f"<title>{edges[index]:,}–{edges[index + 1]:,}: {count:,}</title></rect>"
         for index, count in enumerate(counts)
     )
     unit = t("unit_tokens" if report.lengths.unit == "tokens" else "unit_characters", language)
@@ -122,7 +123,8 @@ def _previews_html(previews: "Sequence[Preview]", language: str) -> str:
         + "</li>"
         for one in previews[:MAX_PREVIEWS]
     )
-    return f'<details open data-name="preview"><summary>{t("data_preview", language)}</summary><ol class="preview">{items}</ol></details>'
+    title = t("data_preview", language)
+    return f'<details open data-name="preview"><summary>{title}</summary><ol class="preview">{items}</ol></details>'
 
 
 def _role(role: str, language: str) -> str:
@@ -179,7 +181,8 @@ def _field_html(field: "FormField", value: Any, edits: Mapping[str, str], langua
     given = value_text(value)
     shown = edits.get(field.name, given)
     edited = " edited" if shown != given else ""
-    common = f'data-field="{field.name}" data-preset="{html.escape(given)}" id="set-{field.name}" aria-describedby="help-{field.name}"'
+    identity = f'data-field="{field.name}" id="set-{field.name}" aria-describedby="help-{field.name}"'
+    common = f'{identity} data-preset="{html.escape(given)}"'
     if field.kind == "bool":
         control = f'<input type="checkbox" {common}{" checked" if shown == "true" else ""}>'
     elif field.choices:
@@ -193,16 +196,17 @@ def _field_html(field: "FormField", value: Any, edits: Mapping[str, str], langua
             f'<input type="text" {common}{mode} value="{html.escape(shown)}" autocomplete="off" spellcheck="false">'
         )
     unit = f" ({t(f'unit_{field.unit}', language)})" if field.unit in UNITS else ""
+    explained = html.escape(field_help(field.name, field.help, language))
     return (
-        f'<div class="setting{edited}"><label for="set-{field.name}">{html.escape(field_label(field.name, language))}{unit}</label>'
-        f'{control}<p id="help-{field.name}">{html.escape(field_help(field.name, field.help, language))}{_limits(field, language)}</p></div>'
+        f'<div class="setting{edited}"><label for="set-{field.name}">{html.escape(field_label(field.name))}{unit}</label>'
+        f'{control}<p id="help-{field.name}">{explained}{_limits(field)}</p></div>'
     )
 
 
 UNITS = ("tokens", "rows", "steps", "s")
 
 
-def _limits(field: "FormField", language: str) -> str:
+def _limits(field: "FormField") -> str:
     low, high = field.minimum, field.maximum
     if low is not None and high is not None:
         return f" <i>{low:g} … {high:g}</i>"
@@ -232,4 +236,5 @@ def estimate_html(found: "Estimate", language: str) -> str:
     }
     cells = "".join(f"<div><dt>{t(name, language)}</dt><dd>{value}</dd></div>" for name, value in figures.items())
     problems = "".join(f'<p class="hint">{html.escape(problem)}</p>' for problem in found.problems)
-    return f'<div class="estimate {"fits" if found.fits else "large"}"><p>{verdict}</p><dl class="facts">{cells}</dl>{problems}</div>'
+    name = "fits" if found.fits else "large"
+    return f'<div class="estimate {name}"><p>{verdict}</p><dl class="facts">{cells}</dl>{problems}</div>'

@@ -93,7 +93,7 @@ STAGE_KEYS = ("pt", "sft", "rm", "dpo", "ppo", "grpo")
 def progress_text(job: "Job", language: str) -> str:
     """How far a run is and how long it will take, or when it was made."""
     parts = []
-    if _is_measured(job):
+    if _is_measured(job) and job.state != "finished":
         parts.append(f"{job.step:,} / {job.num_steps:,}")
     if job.state in ACTIVE and job.phase == "preparing":
         parts.append(t("phase_preparing", language))
@@ -146,7 +146,8 @@ def _act(act: str, text: str, title: str = "", *, sure: str = "", disabled: bool
     """A button that `studio.js` hands to the page."""
     extra = f' title="{title}" aria-label="{title}"' if title else ""
     extra += f' data-sure="{sure}"' if sure else ""
-    return f'<button type="button" class="act {act}" data-act="{act}"{extra}{" disabled" if disabled else ""}>{text}</button>'
+    extra += " disabled" if disabled else ""
+    return f'<button type="button" class="act {act}" data-act="{act}"{extra}>{text}</button>'
 
 
 def _failure_html(job: "Job", language: str) -> str:
@@ -191,52 +192,53 @@ def limit_text(limit: "Limit", language: str) -> str:
 def samples_html(rows: Sequence[Mapping[str, Any]], language: str) -> str:
     """Texts that the model wrote on the way, the newest first."""
     items = "".join(
-        f"<li><span>{t('step', language)} {int(row.get('step', 0)):,}</span> <b>{html.escape(str(row.get('prompt', '')))}</b> "
+        f"<li><span>{t('step', language)} {html.escape(str(row.get('step', '')))}</span> "
+        f"<b>{html.escape(str(row.get('prompt', '')))}</b> "
         f"{html.escape(str(row.get('text', '')))}</li>"
         for row in list(rows)[-MAX_SAMPLES:][::-1]
     )
     if not items:
         return ""
-    title = t("samples", language)
-    return f'<details class="folded" data-name="samples"><summary>{title}</summary><ul class="samples">{items}</ul></details>'
+    return _folded("samples", t("samples", language), f'<ul class="samples">{items}</ul>')
 
 
 def log_html(text: str, language: str) -> str:
     """The end of the log."""
     if not text.strip():
         return ""
-    return (
-        f'<details class="folded" data-name="log"><summary>{t("log", language)}</summary>'
-        f'<pre class="log" tabindex="0">{html.escape(text)}</pre></details>'
-    )
+    return _folded("log", t("log", language), f'<pre class="log" tabindex="0">{html.escape(text)}</pre>')
+
+
+def _folded(name: str, title: str, body: str, *, is_open: bool = False) -> str:
+    """A part that opens; `studio.js` keeps it open by its name."""
+    opened = " open" if is_open else ""
+    return f'<details class="folded" data-name="{name}"{opened}><summary>{title}</summary>{body}</details>'
 
 
 def settings_html(config: Mapping[str, Any], folder: str, language: str) -> str:
     """The run's own config, and where it lies."""
     rows = "".join(
-        f'<tr><th scope="row">{html.escape(name)}</th><td>{html.escape(json.dumps(value, ensure_ascii=False))}</td></tr>'
+        f'<tr><th scope="row">{html.escape(name)}</th>'
+        f"<td>{html.escape(json.dumps(value, ensure_ascii=False))}</td></tr>"
         for name, value in config.items()
     )
     table = f"<table>{rows}</table>" if rows else ""
-    return (
-        f'<details class="folded" data-name="settings"><summary>{t("run_settings", language)}</summary>'
-        f'<p class="hint">{html.escape(folder)}</p>{table}</details>'
-    )
+    return _folded("settings", t("run_settings", language), f'<p class="hint">{html.escape(folder)}</p>{table}')
 
 
 def checkpoints_html(steps: Sequence[int], language: str) -> str:
     """Where one prompt is answered by every checkpoint."""
     if not steps:
         return ""
-    saved = ", ".join(f"{step:,}" for step in steps)
-    return (
-        f'<details class="folded" data-name="checkpoints"><summary>{t("checkpoints", language)} · {len(steps)}</summary>'
+    saved, seed = ", ".join(f"{step:,}" for step in steps), t("answer_seed", language)
+    asking = (
         f'<p class="hint">{t("checkpoints_hint", language, steps=saved)}</p><div class="asking">'
         f'<input class="answer-prompt" maxlength="2000" value="{t("example_1", language)}" '
         f'aria-label="{t("answer_prompt", language)}">'
-        f'<input class="answer-seed" inputmode="numeric" maxlength="9" value="1" aria-label="{t("answer_seed", language)}" '
-        f'title="{t("answer_seed", language)}">{_act("answer", t("act_answer", language))}</div></details>'
+        f'<input class="answer-seed" inputmode="numeric" maxlength="9" value="1" aria-label="{seed}" title="{seed}">'
+        f"{_act('answer', t('act_answer', language))}</div>"
     )
+    return _folded("checkpoints", f"{t('checkpoints', language)} · {len(steps)}", asking)
 
 
 def answers_html(language: str) -> str:
@@ -263,14 +265,13 @@ def result_html(result: Mapping[str, Any], language: str) -> str:
 def proofs_html(jobs: "Sequence[Job]", results: Mapping[str, Mapping[str, Any]], language: str) -> str:
     """Proofs of a run and what they found."""
     items = "".join(
-        f'<li data-run="{html.escape(job.id)}"><button type="button" class="open-run">{_kind_text(job, language)}</button>'
-        f" {state_html(job, language)}{result_html(results.get(job.id, {}), language)}</li>"
+        f'<li data-run="{html.escape(job.id)}"><button type="button" class="open-run">'
+        f"{_kind_text(job, language)}</button> {state_html(job, language)}{result_html(results.get(job.id, {}), language)}</li>"
         for job in jobs
     )
     if not items:
         return ""
-    title = t("proofs", language)
-    return f'<details class="folded" data-name="proofs" open><summary>{title}</summary><ul class="proofs">{items}</ul></details>'
+    return _folded("proofs", t("proofs", language), f'<ul class="proofs">{items}</ul>', is_open=True)
 
 
 def _check_html(check: Mapping[str, Any], language: str) -> str:

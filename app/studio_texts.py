@@ -3,7 +3,8 @@
 # Metrics that have a name for people; the others are shown as the trainer calls them.
 METRICS = (
     "loss", "learning_rate", "tokens_per_s", "grad_norm", "tokens", "memory_bytes", "efficiency", "data_wait", "reward",
-    "accuracy", "margin", "kl", "entropy", "clip_fraction", "length", "chosen_reward", "rejected_reward", "bits_per_byte",
+    "accuracy", "margin", "kl", "entropy", "clip_fraction", "length", "chosen_reward", "rejected_reward",
+    "bits_per_byte", "beside_steps", "optimizer",
 )  # fmt: skip
 
 STUDIO_TEXTS: dict[str, dict[str, str]] = {
@@ -15,7 +16,8 @@ STUDIO_TEXTS: dict[str, dict[str, str]] = {
     # New run
     "drop_data": {"en": "Drop training data here", "zh": "把训练数据拖到这里"},
     "drop_data_hint": {
-        "en": "JSONL, JSON, CSV, Parquet, text, also compressed. Conversations, texts and pairs of answers are recognised.",
+        "en": "JSONL, JSON, CSV, Parquet, text, also compressed. Texts, conversations and pairs of answers are"
+        " recognised.",
         "zh": "JSONL、JSON、CSV、Parquet、文本，也可压缩。自动识别对话、纯文本和成对回答。",
     },
     "data_path": {"en": "Or a file or folder of this computer", "zh": "或本机的文件、文件夹路径"},
@@ -183,21 +185,29 @@ STUDIO_TEXTS: dict[str, dict[str, str]] = {
     "failure_config": {"en": "The settings do not work.", "zh": "设置无法使用。"},
     "failure_other": {"en": "It failed.", "zh": "训练失败。"},
     "limit_data": {
-        "en": "Waiting for data limits the speed: {share} of the time. Fewer or shorter rows a step do not help; a faster disk does.",
-        "zh": "速度受限于读取数据：占 {share} 的时间。更快的磁盘会有帮助。",
+        "en": "Waiting for data takes {share} of the time: a faster disk, or fewer other programs, would help.",
+        "zh": "等待数据占 {share} 的时间：更快的磁盘或关闭其他程序会有帮助。",
     },
     "limit_compute": {
-        "en": "Arithmetic limits the speed: {share} of this machine's measured peak.",
-        "zh": "速度受限于运算：达到本机实测峰值的 {share}。",
+        "en": "Arithmetic limits the speed, as it should: {share} of this machine's measured peak.",
+        "zh": "速度受限于运算，属正常：达到本机实测峰值的 {share}。",
     },
     "limit_memory": {
-        "en": "Memory limits the speed: {share} of it is in use.",
-        "zh": "速度受限于内存：已占用 {share}。",
+        "en": "Memory is nearly full ({share}): a smaller micro_batch_size or gradient_checkpointing would help.",
+        "zh": "内存几乎已满（{share}）：调小 micro_batch_size 或打开 gradient_checkpointing 会有帮助。",
+    },
+    "limit_beside": {
+        "en": "Validating, saving and sampling take {share} of the time: longer intervals would help.",
+        "zh": "验证、保存和采样占 {share} 的时间：加大间隔会有帮助。",
+    },
+    "limit_optimizer": {
+        "en": "The optimiser takes {share} of the time: a larger global_batch_size would make fewer, larger steps.",
+        "zh": "优化器占 {share} 的时间：调大 global_batch_size 可以减少步数。",
     },
     "limit_other": {
-        "en": "Much of the time goes neither into arithmetic nor into data: {share} of the measured peak is reached."
-        " Larger batches would use this machine better.",
-        "zh": "大部分时间既不在运算也不在读数据：只达到实测峰值的 {share}。增大批次可以更好地利用本机。",
+        "en": "Only {share} of this machine's measured peak is reached: a larger micro_batch_size, or no other program"
+        " beside it, would help.",
+        "zh": "只达到本机实测峰值的 {share}：调大 micro_batch_size 或关闭其他程序会有帮助。",
     },
     "samples": {"en": "What it wrote on the way", "zh": "训练途中写出的文字"},
     "log": {"en": "End of the log", "zh": "日志末尾"},
@@ -230,6 +240,8 @@ STUDIO_TEXTS: dict[str, dict[str, str]] = {
     "metric_length": {"en": "Answer length", "zh": "回答长度"},
     "metric_chosen_reward": {"en": "Reward of the better", "zh": "较好回答的奖励"},
     "metric_rejected_reward": {"en": "Reward of the worse", "zh": "较差回答的奖励"},
+    "metric_beside_steps": {"en": "Time beside steps", "zh": "步外用时"},
+    "metric_optimizer": {"en": "Optimiser's share", "zh": "优化器占比"},
     "metric_bits_per_byte": {"en": "Bits per byte", "zh": "每字节比特"},
     # Models
     "no_models": {"en": "There are no models yet.", "zh": "还没有模型。"},
@@ -246,7 +258,7 @@ STUDIO_TEXTS: dict[str, dict[str, str]] = {
     "model_job_started": {"en": "{name} has started; see Runs.", "zh": "{name} 已开始，见“训练记录”。"},
     "evaluation_files": {"en": "Files to evaluate on", "zh": "用于评测的文件"},
     "evaluation_files_hint": {
-        "en": "Texts, conversations or pairs that were not trained on: give their path, then press Evaluate at a model.",
+        "en": "Texts, conversations or pairs that no model was trained on: give their path, then press Evaluate.",
         "zh": "未参与训练的文本、对话或回答对：填写路径，再点某个模型的“评测”。",
     },
     "no_evaluation_files": {"en": "Give the path of files to evaluate on first.", "zh": "请先填写评测文件的路径。"},

@@ -75,6 +75,9 @@ const astraiStudio = (() => {
     }
   }
 
+  const titleOf = (name, texts) => name.startsWith("validation_")
+    ? `${texts[groupOf(name)] ?? groupOf(name)} · ${texts.validation}` : texts[name] ?? name;
+
   const groupOf = (name) => name.replace(/^validation_/, "");
 
   // Metrics by chart: what is validated stands beside what is trained; the usual ones come first.
@@ -103,7 +106,7 @@ const astraiStudio = (() => {
       });
       return `<tr><th scope="row">${step}</th>${cells.join("")}</tr>`;
     });
-    const titles = names.map((name) => `<th scope="col">${escaped(texts[name] ?? name)}</th>`).join("");
+    const titles = names.map((name) => `<th scope="col">${escaped(titleOf(name, texts))}</th>`).join("");
     return `<table><caption>${escaped(label)}</caption><thead><tr><th scope="col">${escaped(texts.step)}</th>${titles}` +
       `</tr></thead><tbody>${rows.join("")}</tbody></table>`;
   }).join("");

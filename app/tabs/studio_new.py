@@ -189,7 +189,7 @@ class NewRunPanel:
             gr.Warning(to_html(str(exc)))
             yield {self.estimate: "", self.problems: problems_html([str(exc)], language)}
             return
-        yield {self.estimate: estimate_html(found, language)}
+        yield {self.estimate: estimate_html(found, language) if found else ""}
 
     def begin(self, form: Form, *, queued: bool) -> str:
         """Start the run, or let it wait; its id, or nothing where it could not be."""
