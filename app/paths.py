@@ -21,6 +21,11 @@ def library_dir() -> Path:
     return _made(data_dir() / "library")
 
 
+def preferences_dir() -> Path:
+    """What the user prefers: rated answers, pairs, votes, and which version of a model answers."""
+    return _made(data_dir() / "preferences")
+
+
 def log_file() -> Path:
     """The log of the program, rotated when it grows."""
     return _made(data_dir() / "logs") / "astrai.log"
