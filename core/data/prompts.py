@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from core.data.answers import answer_start
 from core.data.dataset import shuffled
 from core.data.mmap_file import MmapFileHandler
 from core.errors import DataError
@@ -93,13 +94,3 @@ class PromptRows:
 @lru_cache(maxsize=4)
 def _order(rows: PromptRows, epoch: int) -> NDArray[np.int64]:
     return rows.order(epoch)
-
-
-def answer_start(mask: NDArray[np.uint8]) -> int:
-    """Where the last answer begins, that is the last run of at least two masked tokens; 0 without any.
-
-    The mask (T,) has 1 on answers with the ends of their turns, and on the end of the whole text, a run of one token.
-    """
-    runs = np.flatnonzero(np.diff(mask, prepend=0, append=0)).reshape(-1, 2)
-    starts = runs[np.diff(runs, axis=1)[:, 0] > 1, 0]
-    return int(starts[-1]) if len(starts) else 0

@@ -22,7 +22,7 @@ from core.model.transformer import Transformer
 from core.trainer import train
 from core.trainer.build_context import build_context
 from core.trainer.efficiency import measured_flops, peak_flops, train_flops_per_token
-from core.trainer.metrics import latest_rows
+from core.data.metric_rows import latest_rows
 from core.trainer.run_folder import RunFolder, read_metrics
 from core.trainer.samples import sample
 from core.trainer.stop_signal import StopSignal
