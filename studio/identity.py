@@ -1,4 +1,4 @@
-"""Which process is meant. A pid alone may belong to another process by now: one of a later start, or of a later boot."""
+"""Which process is meant: a pid alone may be another process's by now, of a later start or of a later boot."""
 
 import os
 from dataclasses import dataclass

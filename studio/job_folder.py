@@ -77,7 +77,11 @@ class JobSpec:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at the job: `state.json`. `starter` is the process that starts the supervisor, until that has come."""
+    """One try at the job: `state.json`.
+
+    `starter` is the process that starts the supervisor, until that has come. `child` leads the processes of the job;
+    `part` counts those that come after each other.
+    """
 
     number: int
     phase: str  # starting | preparing | running | stopping
@@ -85,11 +89,13 @@ class Attempt:
     starter: ProcessIdentity | None = None
     supervisor: ProcessIdentity | None = None
     child: ProcessIdentity | None = None
+    part: int = 0
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         processes = {name: ProcessIdentity.from_dict(values.get(name)) for name in ("starter", "supervisor", "child")}
-        return cls(int(values["number"]), str(values["phase"]), float(values["started"]), **processes)
+        part = int(values.get("part", 0))
+        return cls(int(values["number"]), str(values["phase"]), float(values["started"]), part=part, **processes)
 
     @property
     def is_supervised(self) -> bool:
@@ -211,6 +217,11 @@ class JobFolder:
     def supervisor_lock(self) -> Path:
         """Held by the supervisor as long as it lives."""
         return self.job / "supervisor.lock"
+
+    @property
+    def reserve(self) -> Path:
+        """Room on the disk that the supervisor gives up to write the end."""
+        return self.job / "reserve"
 
     def cause(self, attempt: int) -> Path:
         """Where the process that fails says why."""

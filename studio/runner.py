@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL, Popen
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from core.config.train_config import TrainConfig
-from core.errors import ConfigError, TrainingError
+from core.errors import BusyError, ConfigError, TrainingError
 from core.files import write_bytes, write_json
 from studio.identity import ProcessIdentity
 from studio.job_folder import Attempt, End, Job, JobFolder, JobSpec, JobState
@@ -50,11 +50,17 @@ def start(  # noqa: PLR0913 - all but the config by keyword
         raise ConfigError(f"nproc is {nproc}, the minimum is 1.", "Give the number of processes.")
     job_id = store.new_id(config.stage)
     folder = JobFolder(store.runs / job_id)
-    paths = {"output": str(folder.root), "data": str(folder.data) if prepare else absolute(config.data)}
-    if config.base is not None:
-        paths["base"] = absolute(config.base)
-    mixture = {absolute(path): share for path, share in config.mixture.items()}
-    config = replace(config, **paths, mixture=mixture)
+    places = {
+        "output": str(folder.root),
+        "data": str(folder.data) if prepare else absolute(config.data),
+        "base": absolute(config.base) if config.base is not None else None,
+        "mixture": {absolute(path): share for path, share in config.mixture.items()},
+    }
+    config = TrainConfig.from_dict({**config.to_dict(), **places})
+    if prepare is not None:
+        from studio.prepare_files import check_prepare
+
+        prepare = check_prepare(prepare, config)
     spec = JobSpec(
         "train",
         name or config.stage.upper(),
@@ -159,7 +165,8 @@ def attend(store: JobStore) -> None:
     """
     for job in store.jobs():
         if job.state.is_live:
-            _adopt(store, JobFolder(job.folder))
+            with suppress(BusyError):  # somebody else does it, or starts or ends it
+                _adopt(store, JobFolder(job.folder))
     if store.queue() and not _is_held(store.keeper_lock):
         spawn("studio.queue_keeper", [str(store.root)], store.root / "keeper.log")
 
@@ -248,7 +255,7 @@ def _adopt(store: JobStore, folder: JobFolder) -> None:
     attempt = folder.read_attempt()
     if attempt is None or attempt.is_supervised or not attempt.is_alive:
         return
-    with locked(folder.start_lock, f"{folder.root.name} is being started or ended just now."):
+    with locked(folder.start_lock, f"{folder.root.name} is being started or ended just now.", timeout_s=0):
         attempt = folder.read_attempt()
         if attempt and attempt.is_alive and not attempt.is_supervised and not folder.read_end(attempt.number):
             _supervise(store, folder, attempt.number)
