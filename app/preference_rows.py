@@ -11,6 +11,7 @@ from core.errors import DataError
 
 ROLES = ("system", "user", "assistant")
 MIN_VOTES = 20  # fewer are too few to tell
+MAX_RANKED = 6
 
 
 class Source(StrEnum):

@@ -7,6 +7,7 @@ to a question has one up and another one down.
 
 import json
 import sqlite3
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
@@ -15,6 +16,7 @@ from typing import Any
 
 from app.preference_rows import (
     ACCEPTED,
+    MAX_RANKED,
     Answer,
     Counts,
     Origin,
@@ -29,7 +31,6 @@ from core.database import Database, Schema
 from core.errors import DataError
 
 FILE = "preferences.db"
-MAX_RANKED = 6
 UP, DOWN = 1, -1
 VOTES = ("new", "old", "tie")
 _MIGRATIONS = (
@@ -94,10 +95,21 @@ class Preferences:
     """The preferences of one user."""
 
     def __init__(self, folder: Path) -> None:
-        self._database = Database(folder / FILE, _SCHEMA)
+        """The file is opened when it is first asked for."""
+        self._path, self._opening = folder / FILE, threading.Lock()
+        self._opened: Database | None = None
+
+    @property
+    def _database(self) -> Database:
+        with self._opening:
+            if self._opened is None:
+                self._opened = Database(self._path, _SCHEMA)
+            return self._opened
 
     def close(self) -> None:
-        self._database.close()
+        with self._opening:
+            if self._opened is not None:
+                self._opened.close()
 
     # Collecting. `messages` are the conversation up to the question.
 

@@ -67,7 +67,7 @@ class LanguageModel:
         config = EngineConfig(
             max_seq_len=max_seq_len, max_running=max_running, speculation=speculation, kv_cache=kv_cache
         )
-        mark = fingerprint(model, adapter)  # before the runner takes the weights over
+        self.fingerprint = mark = fingerprint(model, adapter)  # before the runner takes the weights over
         runner = runner_for(model, config)
         if adapter is not None:
             runner.add_adapter(None, adapter)
