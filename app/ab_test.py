@@ -14,10 +14,9 @@ from app.models import ModelHolder
 from app.preference_rows import Answer, Tally
 from app.preferences import Preferences
 from app.side_by_side import MAX_SEED, origin, side_by_side
+from app.studio import Studio
 from app.versions import Version
 from core.errors import ModelError
-from studio.improve import versions
-from studio.job_store import JobStore
 
 LEFT, RIGHT, TIE = "left", "right", "tie"
 
@@ -58,20 +57,22 @@ class BlindTest:
         self,
         models: ModelHolder,
         preferences: Preferences,
-        store: JobStore,
+        studio: Studio,
         *,
         coin: Callable[[], bool] = lambda: secrets.randbelow(2) == 1,
     ) -> None:
-        self._models, self._preferences, self._store, self._coin = models, preferences, store, coin
+        self._models, self._preferences, self._studio, self._coin = models, preferences, studio, coin
 
     def contest(self) -> Contest | None:
         """What there is to compare; None before a first version was made."""
+        from studio.improve import versions
+
         choice = self._models.choice
         if choice is None:
             return None
         pointer = self._models.versions
         current, before = pointer.current(choice.path), pointer.before(choice.path)
-        jobs = versions(self._store, choice.path)
+        jobs = versions(self._studio.store, choice.path)
         if jobs and jobs[0].id != current.name:
             return Contest(choice.path, current, Version(jobs[0].id, str(jobs[0].folder)))
         return Contest(choice.path, before, current) if before is not None else None

@@ -1,5 +1,9 @@
 """Every text of the page, in English and Chinese. Errors of the engine are shown in English, as they are."""
 
+from starlette.requests import Request
+
+from app.studio_texts import STUDIO_TEXTS
+
 ENGLISH, CHINESE = "en", "zh"
 LANGUAGES = {ENGLISH: "English", CHINESE: "中文"}
 
@@ -168,7 +172,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "zh": "请用 AstrAI 启动时显示的链接打开此页面；重新启动可获得新链接。",
     },
     "opening": {"en": "Opening AstrAI …", "zh": "正在打开 AstrAI …"},
-}
+} | STUDIO_TEXTS
 
 
 def t(key: str, language: str, **values: object) -> str:
@@ -186,3 +190,9 @@ def preferred_language(accept_language: str) -> str:
         if tag.startswith("en"):
             return ENGLISH
     return ENGLISH
+
+
+def asked_language(request: Request) -> str:
+    """The language that a request of the page names, else the one that its browser asks for."""
+    asked = request.query_params.get("language", "")
+    return asked if asked in LANGUAGES else preferred_language(request.headers.get("accept-language", ""))

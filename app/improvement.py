@@ -2,51 +2,60 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.models import ModelHolder
 from app.preference_rows import ACCEPTED
 from app.preferences import Preferences
+from app.studio import Studio
 from core.errors import ModelError
-from studio import improve
-from studio.improve import Readiness, Subject
-from studio.job_folder import Job, JobState
-from studio.job_store import JobStore
+
+if TYPE_CHECKING:
+    from studio import Job
+    from studio.improve import Readiness, Subject
 
 
 class Improvement:
     """Starts runs on the pairs that the user has accepted, for the model that chat has loaded."""
 
-    def __init__(self, models: ModelHolder, preferences: Preferences, store: JobStore) -> None:
-        self._models, self._preferences, self._store = models, preferences, store
+    def __init__(self, models: ModelHolder, preferences: Preferences, studio: Studio) -> None:
+        self._models, self._preferences, self._studio = models, preferences, studio
 
-    def readiness(self, stage: str) -> Readiness:
+    def readiness(self, stage: str) -> "Readiness":
         """How many pairs there are and how many are wanted for `dpo`, `rm` or `grpo`."""
-        return improve.readiness(stage, self._preferences.counts().num_accepted)
+        from studio.improve import readiness
 
-    def improve(self, *, queued: bool = False) -> Job:
+        return readiness(stage, self._preferences.counts().num_accepted)
+
+    def improve(self, *, queued: bool = False) -> "Job":
         """DPO of an adapter. Raises: DataError without a pair, ModelError without a model, as `studio.start`."""
-        return improve.improve(self._store, self._subject(), self._rows(), name=self._name("DPO"), queued=queued)
+        from studio.improve import improve
 
-    def train_reward_model(self, *, queued: bool = False) -> Job:
+        return improve(self._studio.store, self._subject(), self._rows(), name=self._name("DPO"), queued=queued)
+
+    def train_reward_model(self, *, queued: bool = False) -> "Job":
         """Raises as `improve`."""
-        return improve.train_reward_model(
-            self._store, self._subject(), self._rows(), name=self._name("RM"), queued=queued
+        from studio.improve import train_reward_model
+
+        return train_reward_model(
+            self._studio.store, self._subject(), self._rows(), name=self._name("RM"), queued=queued
         )
 
-    def reward_models(self) -> list[Job]:
+    def reward_models(self) -> "list[Job]":
         """Reward models that were trained from this model's pairs, newest first."""
         path = str(self._subject().path)
         return [
             job
-            for job in self._store.jobs()
+            for job in self._studio.store.jobs()
             if job.state is JobState.FINISHED and job.spec.metadata.get("judges") == path
         ]
 
-    def reinforce(self, reward_model: Path, *, queued: bool = False) -> Job:
+    def reinforce(self, reward_model: Path, *, queued: bool = False) -> "Job":
         """RLHF with a reward model's run. Raises as `improve`."""
-        return improve.reinforce(
-            self._store,
+        from studio.improve import reinforce
+
+        return reinforce(
+            self._studio.store,
             self._subject(),
             self._rows(),
             reward_model=reward_model,
@@ -54,9 +63,11 @@ class Improvement:
             queued=queued,
         )
 
-    def _subject(self) -> Subject:
+    def _subject(self) -> "Subject":
         if self._models.choice is None:
             raise ModelError("No model is chosen.", "Choose the one to improve at the top of the page.")
+        from studio.improve import Subject
+
         return Subject(self._models.choice.path, self._models.model().quantization)
 
     def _rows(self) -> list[Mapping[str, Any]]:

@@ -6,6 +6,7 @@ Loading imports torch, which takes seconds; it happens in a thread, so the page 
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -43,10 +44,10 @@ class ModelChoice:
 class ModelHolder:
     """Keeps at most one model in memory."""
 
-    def __init__(self, extra: Path | None = None, versions: Versions | None = None) -> None:
-        """`extra` is a model folder given on the command line; it is chosen first."""
-        self._extra = extra
-        self.versions = versions or Versions(preferences_dir())
+    def __init__(self, extra: Path | None = None, *, trained: Callable[[], list[ModelChoice]] = list) -> None:
+        """`extra` is a model folder given on the command line, chosen first; `trained` tells what runs have made."""
+        self._extra, self._trained = extra, trained
+        self.versions = Versions(preferences_dir())
         self._condition = threading.Condition()
         self._loading, self._adding = threading.Lock(), threading.Lock()
         self.choice: ModelChoice | None = None
@@ -69,11 +70,11 @@ class ModelHolder:
         return ModelState.LOADING if self._model is None else ModelState.READY
 
     def choices(self) -> list[ModelChoice]:
-        """Every model folder: the given one, the starter and the user's models."""
+        """Every model folder: the given one, the starter, the user's models and those that runs have made."""
         folders = [self._extra] if self._extra else []
         folders += [starter_dir(), *sorted(models_dir().iterdir())]
         found = {folder: None for folder in folders if _holds_model(folder)}
-        return [ModelChoice(folder.name, folder) for folder in found]
+        return [*(ModelChoice(folder.name, folder) for folder in found), *self._trained()]
 
     def select(self, choice: ModelChoice) -> None:
         """Begin to load a model in the background, unless it is the one that is there.

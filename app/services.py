@@ -11,7 +11,7 @@ from app.library import Library
 from app.models import ModelHolder
 from app.paths import library_dir, preferences_dir, studio_dir
 from app.preferences import Preferences
-from studio import JobStore
+from app.studio import Studio
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class Services:
     library: Library
     documents: DocumentAnswers
     assistant: Assistant
+    studio: Studio
     preferences: Preferences
     blind_test: BlindTest
     improvement: Improvement
@@ -27,15 +28,17 @@ class Services:
 
 def build_services(model: Path | None = None) -> Services:
     """`model` is a folder to open first; without it the first one found."""
-    models, library = ModelHolder(model), Library(library_dir())
+    studio, library = Studio(studio_dir()), Library(library_dir())
+    models = ModelHolder(model, trained=studio.choices)
     documents = DocumentAnswers(library, models.model)
-    preferences, store = Preferences(preferences_dir()), JobStore(studio_dir())
+    preferences = Preferences(preferences_dir())
     return Services(
         models=models,
         library=library,
         documents=documents,
         assistant=Assistant(models, documents),
+        studio=studio,
         preferences=preferences,
-        blind_test=BlindTest(models, preferences, store),
-        improvement=Improvement(models, preferences, store),
+        blind_test=BlindTest(models, preferences, studio),
+        improvement=Improvement(models, preferences, studio),
     )

@@ -159,6 +159,15 @@ def versions(store: JobStore, model: Path) -> list[Job]:
     ]
 
 
+def reward_models(store: JobStore, model: Path) -> list[Job]:
+    """The finished reward models that were trained from a model, newest first."""
+    return [
+        job
+        for job in store.jobs()
+        if job.state is JobState.FINISHED and job.spec.metadata.get("judges") == str(model)
+    ]
+
+
 def _answer(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 

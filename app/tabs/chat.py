@@ -132,6 +132,13 @@ class ChatTab:
             models.wait(timeout_s=0.5)
         yield to_html(self._model_line(language))
 
+    def show_model(self, language: str) -> Updates:
+        """The chosen model among the choices, and its welcome."""
+        return {
+            self.model: gr.update(choices=self._model_choices(), value=self._chosen_model()),
+            self.chatbot: gr.update(**self._welcome(language)),
+        }
+
     def choose_model(self, path: str, language: str) -> Iterator[tuple[Any, Any]]:
         models = self.services.models
         choice = next((choice for choice in models.choices() if str(choice.path) == path), None)
