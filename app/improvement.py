@@ -43,12 +43,9 @@ class Improvement:
 
     def reward_models(self) -> "list[Job]":
         """Reward models that were trained from this model's pairs, newest first."""
-        path = str(self._subject().path)
-        return [
-            job
-            for job in self._studio.store.jobs()
-            if job.state is JobState.FINISHED and job.spec.metadata.get("judges") == path
-        ]
+        from studio.improve import reward_models
+
+        return reward_models(self._studio.store, self._subject().path)
 
     def reinforce(self, reward_model: Path, *, queued: bool = False) -> "Job":
         """RLHF with a reward model's run. Raises as `improve`."""

@@ -96,7 +96,7 @@ def train_reward_model(
     return _start(store, subject, rows, values, length=length, name=name, queued=queued)
 
 
-def reinforce(
+def reinforce(  # noqa: PLR0913 - what is learnt from by position, the rest by keyword
     store: JobStore,
     subject: Subject,
     rows: Sequence[Row],
@@ -162,9 +162,7 @@ def versions(store: JobStore, model: Path) -> list[Job]:
 def reward_models(store: JobStore, model: Path) -> list[Job]:
     """The finished reward models that were trained from a model, newest first."""
     return [
-        job
-        for job in store.jobs()
-        if job.state is JobState.FINISHED and job.spec.metadata.get("judges") == str(model)
+        job for job in store.jobs() if job.state is JobState.FINISHED and job.spec.metadata.get("judges") == str(model)
     ]
 
 
