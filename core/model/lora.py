@@ -123,8 +123,8 @@ class AdapterHooks:
                 if low is not None:
                     change = inputs[0][0, rows] @ low.a.T @ low.b.T  # (n, O)
                     if low.gain is not None:
-                        plain = output[0, rows] if module.bias is None else output[0, rows] - module.bias
-                        change = change + plain * low.gain
+                        bias = module.bias if isinstance(module.bias, Tensor) else 0.0
+                        change = change + (output[0, rows] - bias) * low.gain
                     output = output.index_add(1, rows, change[None].to(output.dtype))
             return output
 
