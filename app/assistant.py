@@ -100,7 +100,8 @@ class Assistant:
             return
         model = self.models.model()
         kept = model.fitting(messages)
-        yield from self._stream(tab, model.chat(kept, **sampling), language, len(messages) - len(kept))
+        stream = model.chat(kept, adapter=self.models.version().name or None, **sampling)
+        yield from self._stream(tab, stream, language, len(messages) - len(kept))
 
     def _from_documents(
         self,
@@ -128,7 +129,7 @@ class Assistant:
             yield self._quoted(grounds, language)
             return
         prompt = self._documents.prompt(model, messages, collections)
-        stream = model.chat(prompt.messages, **sampling)
+        stream = model.chat(prompt.messages, adapter=self.models.version().name or None, **sampling)
         yield from self._stream(tab, stream, language, prompt.num_dropped)
         sentences = self._documents.attribute(stream.text, prompt.hits)
         numbers = source_numbers(sentences)

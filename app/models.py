@@ -12,7 +12,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.paths import models_dir, starter_dir
+from app.paths import models_dir, preferences_dir, starter_dir
+from app.versions import Version, Versions
 from core.errors import AssistantError, ModelError
 
 if TYPE_CHECKING:
@@ -46,8 +47,9 @@ class ModelHolder:
     def __init__(self, extra: Path | None = None, *, trained: Callable[[], list[ModelChoice]] = list) -> None:
         """`extra` is a model folder given on the command line, chosen first; `trained` tells what runs have made."""
         self._extra, self._trained = extra, trained
+        self.versions = Versions(preferences_dir())
         self._condition = threading.Condition()
-        self._loading = threading.Lock()
+        self._loading, self._adding = threading.Lock(), threading.Lock()
         self.choice: ModelChoice | None = None
         self._model: LanguageModel | None = None
         self._error: AssistantError | None = None
@@ -101,6 +103,20 @@ class ModelHolder:
             if self._model is None:
                 raise ModelError("No model is loaded.", "Choose one at the top of the page.")
             return self._model
+
+    def version(self) -> Version:
+        """Which version of the loaded model answers, ready to. Raises ModelError when it cannot be read."""
+        if self.choice is None:
+            return Version()
+        return self.ready(self.versions.current(self.choice.path))
+
+    def ready(self, version: Version) -> Version:
+        """The version, its adapter beside the loaded model. Raises ModelError."""
+        model = self.model()
+        with self._adding:
+            if version.name and version.name not in model.adapters:
+                model.load_adapter(version.name, version.folder)
+        return version
 
     def _load(self, choice: ModelChoice) -> None:
         with self._loading:  # one after the other, so that two models are never in memory

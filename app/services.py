@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.ab_test import BlindTest
 from app.answers import DocumentAnswers
 from app.assistant import Assistant
+from app.improvement import Improvement
 from app.library import Library
 from app.models import ModelHolder
-from app.paths import library_dir, studio_dir
+from app.paths import library_dir, preferences_dir, studio_dir
+from app.preferences import Preferences
 from app.studio import Studio
 
 
@@ -18,6 +21,9 @@ class Services:
     documents: DocumentAnswers
     assistant: Assistant
     studio: Studio
+    preferences: Preferences
+    blind_test: BlindTest
+    improvement: Improvement
 
 
 def build_services(model: Path | None = None) -> Services:
@@ -25,5 +31,14 @@ def build_services(model: Path | None = None) -> Services:
     studio, library = Studio(studio_dir()), Library(library_dir())
     models = ModelHolder(model, trained=studio.choices)
     documents = DocumentAnswers(library, models.model)
-    assistant = Assistant(models, documents)
-    return Services(models=models, library=library, documents=documents, assistant=assistant, studio=studio)
+    preferences = Preferences(preferences_dir())
+    return Services(
+        models=models,
+        library=library,
+        documents=documents,
+        assistant=Assistant(models, documents),
+        studio=studio,
+        preferences=preferences,
+        blind_test=BlindTest(models, preferences, studio),
+        improvement=Improvement(models, preferences, studio),
+    )

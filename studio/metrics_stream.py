@@ -154,7 +154,9 @@ class MetricsStream:
             if step < firsts.get(attempt, step + 1):
                 firsts[attempt] = step
         limits = replaced_from(firsts)
-        table.extend([(row, place) for row, place in zip(rows, places, strict=True) if row["step"] < limits[row["attempt"]]])
+        table.extend(
+            [(row, place) for row, place in zip(rows, places, strict=True) if row["step"] < limits[row["attempt"]]]
+        )
         if firsts != self._first_steps:
             self._first_steps = firsts
             for each in (self._table, self._sample):

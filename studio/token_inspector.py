@@ -122,7 +122,9 @@ def _pair(read: list[Document], stage: str, tokenizer: Tokenizer, max_seq_len: i
     lengths = [length for _, length in spans]
     fits = end > 0 and min(lengths) > 0 and max(lengths) < max_seq_len
     room = max_seq_len - max(lengths) if fits else 0
-    yield from (_Token(int(token_id), has_loss=False, is_read=end - place <= room) for place, token_id in enumerate(prompt))
+    yield from (
+        _Token(int(token_id), has_loss=False, is_read=end - place <= room) for place, token_id in enumerate(prompt)
+    )
     for part, (document, length) in enumerate(zip(read, lengths, strict=True), start=1):
         for place, token_id in enumerate(document.ids[end : end + length], start=1):
             has_loss = fits and (stage != "rm" or place == length)

@@ -22,12 +22,18 @@ from core.kernels.attention import (
     weigh,
 )
 from core.kernels.layout import (
+    ADAPTED_A,
+    ADAPTED_B,
     ADAPTED_BYTES,
     ADAPTED_DOWN,
+    ADAPTED_GAINS,
     ADAPTED_GATE,
+    ADAPTED_INPUTS,
     ADAPTED_K,
     ADAPTED_OUT,
     ADAPTED_Q,
+    ADAPTED_RANK,
+    ADAPTED_SCALES,
     ADAPTED_UP,
     ADAPTED_V,
     AFTER_ROPE,
@@ -43,6 +49,7 @@ from core.kernels.layout import (
     OUT,
     PIECE_BYTES,
     POST_NORM,
+    PROJECTIONS,
     Q_NORM,
     SEQUENCE_BYTES,
     SPINS_BEFORE_GIVING_WAY,
@@ -55,9 +62,11 @@ from core.kernels.layout import (
 )
 from core.kernels.matmul import (
     ADD,
+    BIAS,
     BITS,
     INPUTS,
     OUTPUTS,
+    PREFETCH_BYTES,
     SCALES,
     STORE,
     TILE,
@@ -67,25 +76,31 @@ from core.kernels.matmul import (
     share,
     share_gated,
 )
+from core.kernels.packing import RANK_STEP
 from core.kernels.rows import normalize, quantize, rotate, sigmoid
 from core.kernels.simd import (
+    add,
     compiled,
     entry,
     fetch_add,
     fma,
     give_way,
     inlined,
+    load_f16x8,
     load_f32x8,
     load_shared,
     mul,
     pause,
+    prefetch,
     read_f16,
     read_f32,
     read_i64,
     read_s8,
     splat,
+    splat_f32,
     store_f32x8,
     store_shared,
+    sub,
     total,
     write_f32,
     zeros,
@@ -225,29 +240,92 @@ def round_row(step: Step, row: int, source: int, size: int, group: int) -> None:
     quantize(source, size, group, step.values + place * group, step.scales + place * 4, step.sums + place * 4)
 
 
-@compiled
-def adapt(step: Step, layer: int, which: int, source: int, target: int, stride: int, thread: int) -> None:
-    """Add B A x to the outputs of one layer, for a thread's rows that have an adapter of it.
+@inlined
+def adapter_entry(step: Step, layer: int, which: int, row: int) -> int:
+    """What the row's adapter does to one layer, 0 if nothing."""
+    table = read_i64(step.adapters + read_i64(step.row_sequences + row * 8) * 8)
+    if table == 0:
+        return 0
+    entry = table + (layer * NUM_ADAPTED + which) * ADAPTED_BYTES
+    return entry if read_i64(entry + ADAPTED_RANK) > 0 else 0
 
-    Inputs are fp32 rows (N, I) from `source` on, outputs `stride` bytes apart.
+
+@compiled
+def project(step: Step, layer: int, first: int, count: int, source: int, thread: int) -> None:
+    """A x of `count` layers from `first` on with the same inputs, fp32 rows (N, I): a thread's share of the ranks."""
+    unit = 0
+    for row in range(step.rows):
+        for number in range(count):
+            entry = adapter_entry(step, layer, first + number, row)
+            if entry == 0:
+                continue
+            inputs = read_i64(entry + ADAPTED_INPUTS) * 4
+            a, scales = read_i64(entry + ADAPTED_A), read_i64(entry + ADAPTED_SCALES)
+            target = step.projected + (row * PROJECTIONS + number) * step.projected_bytes
+            for start in range(0, read_i64(entry + ADAPTED_RANK) * 4, RANK_STEP * 4):
+                unit += 1
+                if unit % step.threads == thread:
+                    project_ranks(
+                        a + start * inputs // 8, source + row * inputs, inputs, scales + start, target + start
+                    )
+
+
+@compiled
+def project_ranks(a: int, x: int, inputs: int, scales: int, target: int) -> None:
+    """RANK_STEP ranks of A times x; `inputs` in bytes."""
+    sum0, sum1, sum2, sum3 = zeros(), zeros(), zeros(), zeros()
+    for i in range(0, inputs, 32):
+        states = load_f32x8(x + i)
+        prefetch(a + PREFETCH_BYTES)
+        sum0 = fma(load_f16x8(a), states, sum0)
+        sum1 = fma(load_f16x8(a + 16), states, sum1)
+        sum2 = fma(load_f16x8(a + 32), states, sum2)
+        sum3 = fma(load_f16x8(a + 48), states, sum3)
+        a += 64
+    write_f32(target, total(sum0) * read_f32(scales))
+    write_f32(target + 4, total(sum1) * read_f32(scales + 4))
+    write_f32(target + 8, total(sum2) * read_f32(scales + 8))
+    write_f32(target + 12, total(sum3) * read_f32(scales + 12))
+
+
+@compiled
+def adapt(
+    step: Step, layer: int, which: int, number: int, matrix: int, source: int, target: int, stride: int, thread: int
+) -> None:
+    """Turn a thread's share of one layer's outputs into those with the adapter: gain ∘ W x + B A x + bias.
+
+    They are fp32 rows, `stride` bytes apart, and stay where they are or, if source is not target, are added there.
     """
-    for row in range(thread, step.rows, step.threads):
-        table = read_i64(step.adapters + read_i64(step.row_sequences + row * 8) * 8)
-        if table == 0:
+    tiles = (read_i64(matrix + OUTPUTS) + TILE - 1) // TILE
+    begin, end = tiles * thread // step.threads * 32, tiles * (thread + 1) // step.threads * 32
+    bias = read_i64(matrix + BIAS)
+    for row in range(step.rows):
+        entry = adapter_entry(step, layer, which, row)
+        if entry == 0 and source == target:
             continue
-        place = table + (layer * NUM_ADAPTED + which) * ADAPTED_BYTES
-        a, b, rank = read_i64(place), read_i64(place + 8), read_i64(place + 16)
-        inputs, outputs = read_i64(place + 24) * 4, read_i64(place + 32) * 4
-        for _ in range(rank):
-            projected = zeros()
-            for i in range(0, inputs, 32):
-                projected = fma(load_f32x8(a + i), load_f32x8(source + row * inputs + i), projected)
-            amount = splat(total(projected))
-            for i in range(0, outputs, 32):
-                out = target + row * stride + i
-                store_f32x8(out, fma(amount, load_f32x8(b + i), load_f32x8(out)))
-            a += inputs
-            b += outputs
+        rank, gains, b = 0, 0, 0
+        if entry != 0:
+            rank, gains, b = (
+                read_i64(entry + ADAPTED_RANK),
+                read_i64(entry + ADAPTED_GAINS),
+                read_i64(entry + ADAPTED_B),
+            )
+        projected = step.projected + (row * PROJECTIONS + number) * step.projected_bytes
+        b += begin * rank // 2
+        for i in range(begin, end, 32):
+            result = load_f32x8(source + row * stride + i)
+            if gains != 0:
+                if bias != 0:
+                    result = sub(result, load_f32x8(bias + i))
+                result = mul(result, load_f32x8(gains + i))
+                if bias != 0:
+                    result = add(result, load_f32x8(bias + i))
+            for place in range(projected, projected + rank * 4, 4):
+                result = fma(load_f16x8(b), splat_f32(place), result)
+                b += 16
+            if source != target:
+                result = add(result, load_f32x8(target + row * stride + i))
+            store_f32x8(target + row * stride + i, result)
 
 
 @compiled
@@ -261,6 +339,8 @@ def mix_tokens(model: Model, step: Step, layer: int, thread: int, counter: int, 
         normalize(step.x + row * model.hidden * 4, normed, read_i64(table + INPUT_NORM), model.hidden, model.eps)
         round_row(step, row, normed, model.hidden, model.group)
     turn = wait(step.sync, step.threads, turn)
+    if step.adapters != 0:
+        project(step, layer, ADAPTED_Q, 3, step.normed, thread)
     target = step.qkv
     for matrix in (Q, K, V, GATE_ATTENTION):
         share(counter, table + matrix, inputs, target, stride, STORE, step.threads)
@@ -269,9 +349,11 @@ def mix_tokens(model: Model, step: Step, layer: int, thread: int, counter: int, 
     turn = wait(step.sync, step.threads, turn)
     if step.adapters != 0:
         keys = step.qkv + width * 4
-        adapt(step, layer, ADAPTED_Q, step.normed, step.qkv, stride, thread)
-        adapt(step, layer, ADAPTED_K, step.normed, keys, stride, thread)
-        adapt(step, layer, ADAPTED_V, step.normed, keys + model.kv_heads * model.head_dim * 4, stride, thread)
+        values = keys + model.kv_heads * model.head_dim * 4
+        adapt(step, layer, ADAPTED_Q, 0, table + Q, step.qkv, step.qkv, stride, thread)
+        adapt(step, layer, ADAPTED_K, 1, table + K, keys, keys, stride, thread)
+        adapt(step, layer, ADAPTED_V, 2, table + V, values, values, stride, thread)
+        turn = wait(step.sync, step.threads, turn)
     for row in range(thread, step.rows, step.threads):
         prepare_row(model, step, layer, row, stride)
     turn = wait(step.sync, step.threads, turn)
@@ -289,12 +371,25 @@ def mix_tokens(model: Model, step: Step, layer: int, thread: int, counter: int, 
                 store_f32x8(mixed + i, mul(load_f32x8(mixed + i), sigmoid(load_f32x8(gate + i))))
         round_row(step, row, mixed, width, model.group)
     turn = wait(step.sync, step.threads, turn)
-    share(counter + LINE_BYTES, table + OUT, inputs, step.x, model.hidden * 4, ADD, step.threads)
+    return add_product(model, step, layer, ADAPTED_OUT, step.mixed, thread, counter + LINE_BYTES, turn)
+
+
+@compiled
+def add_product(
+    model: Model, step: Step, layer: int, which: int, source: int, thread: int, counter: int, turn: int
+) -> int:
+    """x += the matrix OUT or DOWN of the rounded rows, which in fp32 are at source; returns the next turn."""
+    matrix = model.table + layer * LAYER_BYTES + (OUT if which == ADAPTED_OUT else DOWN)
+    inputs = Inputs(step.values, step.scales, step.sums, padded(step.rows), model.group)
+    stride = model.hidden * 4
+    if step.adapters == 0:
+        share(counter, matrix, inputs, step.x, stride, ADD, step.threads)
+        return wait(step.sync, step.threads, turn)
+    project(step, layer, which, 1, source, thread)
+    share(counter, matrix, inputs, step.gate, stride, STORE, step.threads)
     turn = wait(step.sync, step.threads, turn)
-    if step.adapters != 0:
-        adapt(step, layer, ADAPTED_OUT, step.mixed, step.x, model.hidden * 4, thread)
-        turn = wait(step.sync, step.threads, turn)
-    return turn
+    adapt(step, layer, which, 0, matrix, step.gate, step.x, stride, thread)
+    return wait(step.sync, step.threads, turn)
 
 
 @compiled
@@ -312,11 +407,13 @@ def feed_forward(model: Model, step: Step, layer: int, thread: int, counter: int
         share_gated(counter, table + GATE, inputs, step.inner, width, step.threads)
         turn = wait(step.sync, step.threads, turn)
     else:
+        project(step, layer, ADAPTED_GATE, 2, step.normed, thread)
         share(counter, table + GATE, inputs, step.gate, width, STORE, step.threads)
         share(counter + LINE_BYTES, table + UP, inputs, step.inner, width, STORE, step.threads)
         turn = wait(step.sync, step.threads, turn)
-        adapt(step, layer, ADAPTED_GATE, step.normed, step.gate, width, thread)
-        adapt(step, layer, ADAPTED_UP, step.normed, step.inner, width, thread)
+        adapt(step, layer, ADAPTED_GATE, 0, table + GATE, step.gate, step.gate, width, thread)
+        adapt(step, layer, ADAPTED_UP, 1, table + UP, step.inner, step.inner, width, thread)
+        turn = wait(step.sync, step.threads, turn)
         for row in range(thread, step.rows, step.threads):
             for i in range(row * width, (row + 1) * width, 32):
                 gate = load_f32x8(step.gate + i)
@@ -324,12 +421,7 @@ def feed_forward(model: Model, step: Step, layer: int, thread: int, counter: int
     for row in range(thread, step.rows, step.threads):
         round_row(step, row, step.inner + row * width, model.feed_forward, model.group)
     turn = wait(step.sync, step.threads, turn)
-    share(counter + 2 * LINE_BYTES, table + DOWN, inputs, step.x, model.hidden * 4, ADD, step.threads)
-    turn = wait(step.sync, step.threads, turn)
-    if step.adapters != 0:
-        adapt(step, layer, ADAPTED_DOWN, step.inner, step.x, model.hidden * 4, thread)
-        turn = wait(step.sync, step.threads, turn)
-    return turn
+    return add_product(model, step, layer, ADAPTED_DOWN, step.inner, thread, counter + 2 * LINE_BYTES, turn)
 
 
 @entry

@@ -123,6 +123,8 @@ class DPOStrategy(PairStrategy):
             relative = policy - self._reference_logprobs(context, batch)
         chosen, rejected = relative[0::2], relative[1::2]
         terms = self._terms(chosen, rejected, lengths)
+        if config.sft_weight:
+            terms = terms - config.sft_weight * policy[0::2] / lengths[0::2]
         metrics = {
             **_compared(config.beta * chosen, config.beta * rejected),
             "chosen_logprob": Mean(policy[0::2].sum(), batch.num_pairs),

@@ -118,7 +118,7 @@ def test_answers_of_two_adapters_and_none_at_once_equal_each_alone(
     names = {None: folder}
     for seed, name in enumerate(("poet", "clerk")):
         places = adapter_folder(model, tmp_path / name, seed)
-        model.add_adapter(name, places)
+        model.load_adapter(name, places)
         names[name] = shutil.copytree(folder, tmp_path / f"merged {name}")
         weights = load_file(folder / "model.safetensors")
         changes = load_file(places / "adapter_model.safetensors")
@@ -134,4 +134,4 @@ def test_answers_of_two_adapters_and_none_at_once_equal_each_alone(
     with pytest.raises(GenerationError, match="no adapter 'bard'; those that are loaded: clerk, poet"):
         model.chat(CHAT, adapter="bard")
     with pytest.raises(ModelError, match="There is an adapter 'poet' already"):
-        model.add_adapter("poet", tmp_path / "poet")
+        model.load_adapter("poet", tmp_path / "poet")

@@ -11,16 +11,21 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from core.config.model_config import PRESETS
+from core.config.model_config import PRESETS, ModelConfig
 from core.errors import ModelError
 from core.inference.runner import Segment
 from core.inference.torch_runner import TorchRunner
-from core.model.lora import load_adapter
+from core.model import lora
+from core.model.lora import Adapter
 from core.model.peft_format import linear_shapes
 from core.model.transformer import Transformer
 
 CONFIG = dataclasses.replace(PRESETS["tiny"], vocab_size=101, initializer_range=0.2)
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def load_adapter(folder: Path, config: ModelConfig) -> Adapter:
+    return lora.load_adapter([folder], config, lambda name: network().get_submodule(name).weight.detach())
 
 
 def network() -> Transformer:
