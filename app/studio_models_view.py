@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from app.format import short_count
 from app.i18n import t
 from app.paths import starter_dir
+from app.studio_parts import act_button
 from app.studio_runs_view import STAGE_KEYS
 
 if TYPE_CHECKING:
@@ -47,10 +48,7 @@ def _node_html(node: "ModelNode", language: str) -> str:
         else ""
     )
     path = html.escape(str(node.path))
-    buttons = "".join(
-        f'<button type="button" class="act" data-act="{act}" data-path="{path}">{t(key, language)}</button>'
-        for act, key in _acts(node).items()
-    )
+    buttons = "".join(act_button(act, t(key, language), data={"path": node.path}) for act, key in _acts(node).items())
     evaluations = "".join(_evaluation_html(one) for one in node.evaluations[:MAX_EVALUATIONS])
     return (
         f'<div class="node" title="{path}"><div class="title">{stage}<b>{html.escape(node.name)}</b>'

@@ -198,7 +198,8 @@ def _field_html(field: "FormField", value: Any, edits: Mapping[str, str], langua
     unit = f" ({t(f'unit_{field.unit}', language)})" if field.unit in UNITS else ""
     explained = html.escape(field_help(field.name, field.help, language))
     return (
-        f'<div class="setting{edited}"><label for="set-{field.name}">{html.escape(field_label(field.name))}{unit}</label>'
+        f'<div class="setting{edited}">'
+        f'<label for="set-{field.name}">{html.escape(field_label(field.name))}{unit}</label>'
         f'{control}<p id="help-{field.name}">{explained}{_limits(field)}</p></div>'
     )
 

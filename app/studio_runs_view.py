@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from app.format import short_count
 from app.i18n import t
 from app.library_view import duration_text, size_text
+from app.studio_parts import act_button, folded
 from app.studio_texts import METRICS
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ def _item_html(job: "Job", place: int | None, num_queued: int, language: str) ->
     waits = "<progress></progress>" if not share and job.state in ACTIVE else ""
     arrows = ""
     if place is not None:
-        arrows = _act("up", "↑", t("queue_up", language), disabled=place == 1)
-        arrows += _act("down", "↓", t("queue_down", language), disabled=place == num_queued)
+        arrows = act_button("up", "↑", title=t("queue_up", language), is_off=place == 1)
+        arrows += act_button("down", "↓", title=t("queue_down", language), is_off=place == num_queued)
     compare = (
         f'<input type="checkbox" class="compare" aria-label="{t("compare", language)}: {name}" '
         f'title="{t("compare", language)}">'
@@ -113,7 +114,7 @@ def state_html(job: "Job", language: str, place: int | None = None) -> str:
 
 def head_html(job: "Job", language: str) -> str:
     """Name, state, what can be done with the run, its note and why it failed."""
-    buttons = "".join(_act(act, t(f"act_{act}", language), sure=_sure(act, language)) for act in _acts(job))
+    buttons = "".join(act_button(act, t(f"act_{act}", language), sure=_sure(act, language)) for act in _acts(job))
     failure = _failure_html(job, language) if job.state in ("failed", "interrupted") else ""
     name, note = html.escape(job.name or job.id), html.escape(job.note)
     return (
@@ -140,14 +141,6 @@ def _acts(job: "Job") -> list[str]:
 
 def _sure(act: str, language: str) -> str:
     return t("sure", language) if act in ("kill", "delete", "cancel") else ""
-
-
-def _act(act: str, text: str, title: str = "", *, sure: str = "", disabled: bool = False) -> str:
-    """A button that `studio.js` hands to the page."""
-    extra = f' title="{title}" aria-label="{title}"' if title else ""
-    extra += f' data-sure="{sure}"' if sure else ""
-    extra += " disabled" if disabled else ""
-    return f'<button type="button" class="act {act}" data-act="{act}"{extra}>{text}</button>'
 
 
 def _failure_html(job: "Job", language: str) -> str:
@@ -199,20 +192,14 @@ def samples_html(rows: Sequence[Mapping[str, Any]], language: str) -> str:
     )
     if not items:
         return ""
-    return _folded("samples", t("samples", language), f'<ul class="samples">{items}</ul>')
+    return folded("samples", t("samples", language), f'<ul class="samples">{items}</ul>')
 
 
 def log_html(text: str, language: str) -> str:
     """The end of the log."""
     if not text.strip():
         return ""
-    return _folded("log", t("log", language), f'<pre class="log" tabindex="0">{html.escape(text)}</pre>')
-
-
-def _folded(name: str, title: str, body: str, *, is_open: bool = False) -> str:
-    """A part that opens; `studio.js` keeps it open by its name."""
-    opened = " open" if is_open else ""
-    return f'<details class="folded" data-name="{name}"{opened}><summary>{title}</summary>{body}</details>'
+    return folded("log", t("log", language), f'<pre class="log" tabindex="0">{html.escape(text)}</pre>')
 
 
 def settings_html(config: Mapping[str, Any], folder: str, language: str) -> str:
@@ -223,7 +210,7 @@ def settings_html(config: Mapping[str, Any], folder: str, language: str) -> str:
         for name, value in config.items()
     )
     table = f"<table>{rows}</table>" if rows else ""
-    return _folded("settings", t("run_settings", language), f'<p class="hint">{html.escape(folder)}</p>{table}')
+    return folded("settings", t("run_settings", language), f'<p class="hint">{html.escape(folder)}</p>{table}')
 
 
 def checkpoints_html(steps: Sequence[int], language: str) -> str:
@@ -236,9 +223,9 @@ def checkpoints_html(steps: Sequence[int], language: str) -> str:
         f'<input class="answer-prompt" maxlength="2000" value="{t("example_1", language)}" '
         f'aria-label="{t("answer_prompt", language)}">'
         f'<input class="answer-seed" inputmode="numeric" maxlength="9" value="1" aria-label="{seed}" title="{seed}">'
-        f"{_act('answer', t('act_answer', language))}</div>"
+        f"{act_button('answer', t('act_answer', language))}</div>"
     )
-    return _folded("checkpoints", f"{t('checkpoints', language)} · {len(steps)}", asking)
+    return folded("checkpoints", f"{t('checkpoints', language)} · {len(steps)}", asking)
 
 
 def answers_html(language: str) -> str:
@@ -266,12 +253,13 @@ def proofs_html(jobs: "Sequence[Job]", results: Mapping[str, Mapping[str, Any]],
     """Proofs of a run and what they found."""
     items = "".join(
         f'<li data-run="{html.escape(job.id)}"><button type="button" class="open-run">'
-        f"{_kind_text(job, language)}</button> {state_html(job, language)}{result_html(results.get(job.id, {}), language)}</li>"
+        f"{_kind_text(job, language)}</button> {state_html(job, language)}"
+        f"{result_html(results.get(job.id, {}), language)}</li>"
         for job in jobs
     )
     if not items:
         return ""
-    return _folded("proofs", t("proofs", language), f'<ul class="proofs">{items}</ul>', is_open=True)
+    return folded("proofs", t("proofs", language), f'<ul class="proofs">{items}</ul>', is_open=True)
 
 
 def _check_html(check: Mapping[str, Any], language: str) -> str:

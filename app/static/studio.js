@@ -290,7 +290,8 @@ const astraiStudio = (() => {
       const button = event.target.closest("button[data-act]");
       if (!button || !isSure(button)) return;
       const name = button.dataset.act === "chat" ? "select" : button.dataset.act === "train" ? "copy" : "input";
-      trigger(name, { ...button.dataset });
+      const fields = button.closest("[data-form]")?.querySelectorAll("[name]") ?? [];
+      trigger(name, { ...button.dataset, ...Object.fromEntries([...fields].map((one) => [one.name, one.value])) });
     });
   };
 

@@ -9,6 +9,7 @@ from app.i18n import t
 from app.services import Services
 from app.tabs.studio_models import ModelsPanel
 from app.tabs.studio_new import Form, NewRunPanel
+from app.tabs.studio_preferences import PreferencesPanel
 from app.tabs.studio_runs import RunsPanel
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -29,14 +30,25 @@ class StudioTab:
                 self.runs = RunsPanel(self.studio, language)
             with gr.Tab(id="models", elem_id="models-panel") as self.models_tab:
                 self.models = ModelsPanel(self.studio, language)
+            with gr.Tab(id="preferences", elem_id="preferences-panel") as self.preferences_tab:
+                self.preferences = PreferencesPanel(services, language)
         self._wire()
 
     def _wire(self) -> None:
         new = self.new
-        for button, queued in ((new.start, False), (new.queue, True)):
-            button.click(partial(new.begin, queued=queued), new.inputs, self.started, **PRIVATE).then(
+        liked = self.preferences
+        begins = {
+            new.start: (partial(new.begin, queued=False), new.inputs),
+            new.queue: (partial(new.begin, queued=True), new.inputs),
+            liked.improve: (partial(liked.begin, what="improve"), liked.inputs),
+            liked.train_reward: (partial(liked.begin, what="reward"), liked.inputs),
+            liked.reinforce: (partial(liked.begin, what="reinforce"), liked.inputs),
+        }
+        for button, (begin, inputs) in begins.items():
+            button.click(begin, inputs, self.started, **PRIVATE).then(
                 self.show_runs, self.started, self.panels, queue=False, **PRIVATE
             ).then(None, self.started, js=SHOW_RUN)
+        self.preferences_tab.select(liked.show, liked.inputs, liked.outputs, queue=False, **PRIVATE)
         outputs = list(dict.fromkeys([self.panels, *new.draft, *new.shown, new.data]))
         self.runs.board.copy(self.duplicate, new.inputs, outputs, **PRIVATE)
         self.models.tree.copy(self.train_further, new.inputs, [self.panels, *new.shown], **PRIVATE)
@@ -58,10 +70,16 @@ class StudioTab:
 
     def texts(self, language: str) -> Updates:
         """What each component with text shows in a language."""
-        titles = {self.new_tab: "tab_new", self.runs_tab: "tab_runs", self.models_tab: "tab_models"}
+        titles = {
+            self.new_tab: "tab_new",
+            self.runs_tab: "tab_runs",
+            self.models_tab: "tab_models",
+            self.preferences_tab: "tab_preferences",
+        }
         return {
             **{tab: gr.update(label=t(key, language)) for tab, key in titles.items()},
             **self.new.texts(language),
             **self.runs.texts(language),
             **self.models.texts(language),
+            **self.preferences.texts(language),
         }
