@@ -113,6 +113,13 @@ class BlindTest:
     def tally(self, contest: Contest) -> Tally:
         return self._preferences.tally(contest.key)
 
+    def answers_now(self, contest: Contest) -> bool:
+        """Whether the new version has taken over."""
+        return self._models.versions.current(contest.model) == contest.new
+
+    def can_roll_back(self, contest: Contest) -> bool:
+        return self._models.versions.before(contest.model) is not None
+
     def adopt(self, contest: Contest) -> None:
         """Let the new version answer from now on. Raises ModelError when it cannot be read."""
         self._models.ready(contest.new)

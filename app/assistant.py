@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from app.answers import NUM_NEAREST, DocumentAnswers, Grounds
@@ -18,6 +18,8 @@ from app.passages import (
     sources_markdown,
     to_markdown,
 )
+from app.preference_rows import Origin
+from app.side_by_side import origin
 from core.errors import AssistantError
 
 if TYPE_CHECKING:
@@ -33,13 +35,15 @@ UPDATES_PER_S = 20
 class Update:
     """What the page shows now, as Markdown. `is_error` marks a text that is not an answer.
 
-    `sources` lists the passages of documents that an answer was written from.
+    `sources` lists the passages of documents that an answer was written from; `origin` is whose an answer is that was
+    made of the conversation alone.
     """
 
     text: str
     status: str
     is_error: bool = False
     sources: str = ""
+    origin: Origin | None = None
 
 
 class Assistant:
@@ -100,8 +104,11 @@ class Assistant:
             return
         model = self.models.model()
         kept = model.fitting(messages)
-        stream = model.chat(kept, adapter=self.models.version().name or None, **sampling)
-        yield from self._stream(tab, stream, language, len(messages) - len(kept))
+        version = self.models.version().name
+        stream = model.chat(kept, adapter=version or None, **sampling)
+        made_by = origin(model, sampling, version)
+        for update in self._stream(tab, stream, language, len(messages) - len(kept)):
+            yield replace(update, origin=made_by)
 
     def _from_documents(
         self,

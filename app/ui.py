@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
@@ -69,10 +70,12 @@ class Page:
     def _wire(self) -> None:
         language, chat = self.header.language, self.chat
         outputs = [*self.texts(ENGLISH), chat.status, self.saved_language]
-        language.input(self.switch_language, language, outputs, queue=False, **PRIVATE)
+        switched = language.input(self.switch_language, language, outputs, queue=False, **PRIVATE)
+        switched.then(chat.blind.show, language, chat.blind.outputs, queue=False, **PRIVATE)
         self.chat_tab.select(
             chat.list_collections, [chat.collections, language], chat.collections, queue=False, **PRIVATE
         )
+        self.chat_tab.select(chat.blind.show, language, chat.blind.outputs, queue=False, **PRIVATE)
         self.library_tab.select(self.library.show, self.library.inputs, self.library.outputs, queue=False, **PRIVATE)
         new = self.studio.new
         self.studio_tab.select(new.show, new.inputs, new.shown, queue=False, **PRIVATE)
@@ -95,17 +98,19 @@ class Page:
     def on_load(self, blocks: gr.Blocks) -> None:
         """What happens when the page opens: language, models, the conversation of before, then the library."""
         language, chat = self.header.language, self.chat
-        outputs = [language, *self.texts(ENGLISH)]
-        opened = blocks.load(self.open_page, [self.saved_language, chat.saved_chat], outputs, queue=False, **PRIVATE)
+        outputs = list({language: None, **self.texts(ENGLISH)} | dict.fromkeys(chat.feedback.outputs))
+        saved = [self.saved_language, chat.saved_chat, chat.feedback.record]
+        opened = blocks.load(self.open_page, saved, outputs, queue=False, **PRIVATE)
         opened.then(chat.report_model, [language], [chat.status], **PRIVATE)
         opened.then(chat.list_collections, [chat.collections, language], chat.collections, **PRIVATE)
+        opened.then(chat.blind.show, language, chat.blind.outputs, **PRIVATE)
 
-    def open_page(self, saved_language: str, saved_chat: Messages, request: gr.Request) -> Updates:
+    def open_page(self, saved_language: str, saved_chat: Messages, saved_record: Any, request: gr.Request) -> Updates:
         language = saved_language or preferred_language(request.headers.get("accept-language", ""))
         return {
             **self.texts(language),
             self.header.language: gr.update(value=language, label=t("language", language)),
-            **self.chat.open_page(language, saved_chat),
+            **self.chat.open_page(language, saved_chat, saved_record),
         }
 
     def switch_language(self, language: str) -> Updates:
