@@ -5,19 +5,14 @@ start does.
 """
 
 import argparse
-import json
 import logging
 import os
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from core.config.train_config import TrainConfig
-from core.errors import AssistantError
-from core.parallel.failure import ERROR_FILE, Cause, end_process, end_rank, own_cause, record_cause
-from core.parallel.priority import asks_for_background, lower_priority
+from core.parallel.program import print_row, run_to_end
 from core.parallel.setup import join_ranks
 from core.trainer import train
 
@@ -30,26 +25,12 @@ def main() -> int:
     parser.add_argument("--report", action="store_true", help="print the plan, metrics and the end as JSON lines")
     arguments = parser.parse_args()
     report = print_row if arguments.report else None
-    if asks_for_background("0"):
-        lower_priority()
-    try:
+
+    def work() -> None:
         config = TrainConfig.from_json(arguments.config)
         run_rank(config, resume=arguments.resume, restart=arguments.restart, report=report)
-    except AssistantError as exc:
-        return _fail(Cause(exc.message, is_root=True, kind=exc.kind, remedy=exc.remedy))
-    except Exception as exc:
-        logging.getLogger(__name__).exception("rank %s failed", rank := int(os.environ.get("RANK", "0")))
-        return _fail(own_cause(rank, exc))
-    end_rank()
-    return 0
 
-
-def _fail(cause: Cause) -> int:
-    """Leave the cause; a rank ends at once, since its group's end would wait for ranks that are lost."""
-    if ERROR_FILE in os.environ:
-        end_process(cause)
-    record_cause(cause)
-    return 1
+    return run_to_end(work)
 
 
 def run_rank(
@@ -63,12 +44,6 @@ def run_rank(
         folder = train(config, resume=resume, restart=is_restart, ranks=ranks, report=report)
     if ranks.is_first and report:
         report({"result": str(folder)})
-
-
-def print_row(row: dict[str, Any]) -> None:
-    """One JSON line on stdout, whose reader may have gone: the run goes on without one."""
-    with suppress(BrokenPipeError):
-        os.write(sys.stdout.fileno(), f"{json.dumps(row)}\n".encode())
 
 
 if __name__ == "__main__":
