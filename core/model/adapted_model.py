@@ -14,7 +14,7 @@ from core.model.lora import Adapter, load_adapter
 from core.model.peft_format import load_values_, read_adapter, read_base, read_shape
 from core.model.quantize import Scheme, dequantize_, quantize_
 from core.model.transformer import Transformer
-from core.model.weights import weights_hash
+from core.model.weight_files import weights_hash
 
 
 def base_folder(folder: Path) -> Path:

@@ -24,7 +24,7 @@ from core.errors import ModelError
 from core.files import read_json_object, write_atomic, write_json
 from core.model.adapters import AdapterShape, adapted_layers
 from core.model.folder import ADAPTER_CONFIG, AdapterBase
-from core.model.weights import ADAPTER_WEIGHTS
+from core.model.weight_files import ADAPTER_WEIGHTS
 
 PREFIX = "base_model.model."
 TENSOR_NAME = re.compile(
