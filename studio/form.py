@@ -56,7 +56,9 @@ def fields(stage: str) -> list[FormField]:
     found = []
     for group, declarations in GROUPS.items():
         names = declarations.__annotations__
-        found += [_form_field(TrainConfig, field, group) for field in ours if field.name in names and field.name != SCHEDULE]
+        found += [
+            _form_field(TrainConfig, field, group) for field in ours if field.name in names and field.name != SCHEDULE
+        ]
         if SCHEDULE in names:
             found += [
                 dataclasses.replace(_form_field(ScheduleConfig, field, SCHEDULE), name=f"{SCHEDULE}.{field.name}")

@@ -35,7 +35,9 @@ def made(store: JobStore, run_options: Options, pair_data: Path) -> dict[str, Pa
 def tree(store: JobStore, tmp_path: Path) -> dict[str, ModelNode]:
     (tmp_path / "models").mkdir(exist_ok=True)
     nodes = models(store, tmp_path / "models", tmp_path / "no starter")
-    assert all(node.parent is None or node.parent in [each.path for each in nodes[:place]] for place, node in enumerate(nodes))
+    assert all(
+        node.parent is None or node.parent in [each.path for each in nodes[:place]] for place, node in enumerate(nodes)
+    )
     return {node.name: node for node in nodes}
 
 
@@ -50,7 +52,9 @@ def test_the_tree_follows_the_runs(store: JobStore, made: dict[str, Path], tmp_p
     assert nodes["DPO"].job_id == made["dpo"].name
 
 
-def test_a_parent_that_was_moved_is_found_by_its_weights(store: JobStore, made: dict[str, Path], tmp_path: Path) -> None:
+def test_a_parent_that_was_moved_is_found_by_its_weights(
+    store: JobStore, made: dict[str, Path], tmp_path: Path
+) -> None:
     (tmp_path / "models").mkdir()
     shutil.move(made["pt"] / "model", tmp_path / "models" / "kept")
     shutil.rmtree(made["pt"])
