@@ -115,7 +115,7 @@ def look_at(
     return _Look(tokenizer, time.monotonic() + max_seconds, should_stop).at(input_files(list(paths)))
 
 
-class _Enough(Exception):
+class _Enough(Exception):  # noqa: N818 - it is none
     """A limit is reached: no error of any library that reads, so that nothing catches it on its way."""
 
 

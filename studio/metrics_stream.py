@@ -154,9 +154,8 @@ class MetricsStream:
             if step < firsts.get(attempt, step + 1):
                 firsts[attempt] = step
         limits = replaced_from(firsts)
-        table.extend(
-            [(row, place) for row, place in zip(rows, places, strict=True) if row["step"] < limits[row["attempt"]]]
-        )
+        kept = zip(rows, places, strict=True)
+        table.extend([(row, place) for row, place in kept if row["step"] < limits[row["attempt"]]])
         if firsts != self._first_steps:
             self._first_steps = firsts
             for each in (self._table, self._sample):
@@ -201,7 +200,7 @@ class _Column:
         last = len(self.values) // BLOCK_ROWS * BLOCK_ROWS
         if last > first:
             blocks = self.values[first:last].reshape(-1, BLOCK_ROWS)
-            self._extremes.extend(np.sort(_extremes(blocks) + first, axis=1).ravel())
+            self._extremes.extend(_extremes(blocks).ravel() + first)
 
     def places(self) -> Ints:
         """Where the values are that a chart needs: all of them, or the extremes of blocks and the first and last."""
@@ -209,7 +208,7 @@ class _Column:
         if count <= PLAIN_ROWS:
             return np.flatnonzero(~np.isnan(self.values))
         rest = np.arange(self._num_blocks * BLOCK_ROWS, count)
-        places = np.concatenate((self._extremes.values, rest))
+        places = np.unique(np.concatenate(([0], self._extremes.values, rest)))
         return places[~np.isnan(self.values[places])]
 
     @property

@@ -5,7 +5,6 @@ set comes to FOLDER/data, and the share of the files' bytes that was read to FOL
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ def main() -> int:
     try:
         sample(read_json_object(Path(sys.argv[1])), Path(sys.argv[2]))
     except AssistantError as exc:
-        os.write(sys.stdout.fileno(), json.dumps({"error": exc.message, "remedy": exc.remedy, "kind": exc.kind}).encode() + b"\n")
+        sys.stdout.write(json.dumps({"error": exc.message, "remedy": exc.remedy, "kind": exc.kind}) + "\n")
         return 1
     return 0
 

@@ -105,7 +105,7 @@ def _conversation(document: Document, max_seq_len: int) -> Iterator[_Token]:
     assert mask is not None, "conversations carry a loss mask"
     for place, token_id in enumerate(document.ids):
         is_read = place <= max_seq_len
-        yield _Token(int(token_id), has_loss=bool(mask[place]) and 0 < place and is_read, is_read=is_read)
+        yield _Token(int(token_id), has_loss=bool(mask[place]) and place > 0 and is_read, is_read=is_read)
 
 
 def _pair(read: list[Document], stage: str, tokenizer: Tokenizer, max_seq_len: int) -> Iterator[_Token]:
@@ -122,9 +122,8 @@ def _pair(read: list[Document], stage: str, tokenizer: Tokenizer, max_seq_len: i
     lengths = [length for _, length in spans]
     fits = end > 0 and min(lengths) > 0 and max(lengths) < max_seq_len
     room = max_seq_len - max(lengths) if fits else 0
-    yield from (
-        _Token(int(token_id), has_loss=False, is_read=end - place <= room) for place, token_id in enumerate(prompt)
-    )
+    for place, token_id in enumerate(prompt):
+        yield _Token(int(token_id), has_loss=False, is_read=end - place <= room)
     for part, (document, length) in enumerate(zip(read, lengths, strict=True), start=1):
         for place, token_id in enumerate(document.ids[end : end + length], start=1):
             has_loss = fits and (stage != "rm" or place == length)

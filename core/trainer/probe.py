@@ -5,10 +5,7 @@ memory; nothing of the run is written. The result is one JSON line on stdout, th
 """
 
 import argparse
-import json
-import os
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +22,7 @@ from core.errors import AssistantError
 from core.model.device import free_memory_bytes
 from core.parallel.priority import asks_for_background, lower_priority
 from core.parallel.setup import Ranks
+from core.trainer.__main__ import print_row
 from core.trainer.build_context import build_context
 from core.trainer.memory import peak_memory
 from core.trainer.parameters import num_trained
@@ -60,7 +58,7 @@ class ProbeTrainer(Trainer):
     """Takes the same longest micro batches in every step, and the time of each."""
 
     def __init__(self, context: TrainContext, places: Sequence[tuple[int, int]], num_micro_batches: int) -> None:
-        self._places, self._num_micro_batches = places, num_micro_batches
+        self._places, self.num_micro_batches = places, num_micro_batches
         self.micro_s: list[float] = []
         context.num_steps = WARM_UP_STEPS + MEASURED_STEPS + 1
         super().__init__(context, [])
@@ -86,7 +84,7 @@ class ProbeTrainer(Trainer):
     def _micro_batches(self, step: int) -> list[Any]:
         batch = self.context.train_rows.batch(self._places)
         batch = batch.pin_memory() if self.context.device.type == "cuda" else batch
-        return [batch] * self._num_micro_batches
+        return [batch] * self.num_micro_batches
 
     def _accumulate(self, batch: Any, tally: Tally) -> None:
         start = time.perf_counter()
@@ -103,12 +101,12 @@ def probe(config: TrainConfig, *, nproc: int = 1) -> Measured:
         _forget_reference(context)
     num_steps, size = context.num_steps, config.micro_batch_size
     tokens = context.train_rows.row_tokens(0)[:MAX_ROWS]
-    longest = np.argsort(tokens, kind="stable")[::-1][:size]
+    longest = np.argsort(tokens, kind="stable")[::-1][:size].tolist()
     accumulated = max(config.global_batch_size // size // nproc, 1)
     if config.stage in RL_STAGES:  # the update's own batches follow from the prompts: at least two, where there are two
         trainer = ProbeTrainer(context, _places(longest, size), min(accumulated, max(2, config.num_minibatches)))
         micro_s, rest_s = trainer.measure()
-        share = accumulated / trainer._num_micro_batches
+        share = accumulated / trainer.num_micro_batches
         step_s = (micro_s * len(trainer.micro_s) + rest_s) * share
     else:
         trainer = ProbeTrainer(context, _places(longest, size), min(accumulated, 2))
@@ -139,7 +137,7 @@ def _forget_reference(context: TrainContext) -> None:
 
 def _places(rows: Sequence[int], count: int) -> list[tuple[int, int]]:
     """Places of so many rows of the first epoch, the same again where it has fewer."""
-    return [(0, int(rows[number % len(rows)])) for number in range(count)]
+    return [(0, rows[number % len(rows)]) for number in range(count)]
 
 
 def _mean_share(tokens: "np.ndarray[Any, np.dtype[np.int64]]", size: int) -> float:
@@ -164,9 +162,9 @@ def main() -> int:
     try:
         measured = probe(TrainConfig.from_json(arguments.config), nproc=arguments.nproc)
     except AssistantError as exc:
-        os.write(sys.stdout.fileno(), json.dumps({"error": exc.message, "remedy": exc.remedy, "kind": exc.kind}).encode() + b"\n")
+        print_row({"error": exc.message, "remedy": exc.remedy, "kind": exc.kind})
         return 1
-    os.write(sys.stdout.fileno(), json.dumps(asdict(measured)).encode() + b"\n")
+    print_row(asdict(measured))
     return 0
 
 

@@ -22,6 +22,7 @@ from tests.core.conftest import sentences
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
+    pytest.mark.timeout(1500),  # a run gives way to all else on the machine
     pytest.mark.skipif(not starter_dir().is_dir(), reason="the starter's weights are not in the repository"),
 ]
 

@@ -66,9 +66,12 @@ def test_a_micro_batch_is_as_wide_as_its_longest_row() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["pt", "dpo"])
-def test_an_estimate_is_what_the_run_then_takes(run_options: Options, pair_data: Path, stage: str, tmp_path: Path) -> None:
+@pytest.mark.timeout(500)
+def test_an_estimate_is_what_the_run_then_takes(
+    run_options: Options, pair_data: Path, stage: str, tmp_path: Path
+) -> None:
     """Step time within 30 %, peak memory within 15 %, on a shape whose steps are long enough to be measured."""
-    options = run_options(preset="starter", max_seq_len=128, micro_batch_size=4, global_batch_size=16, max_steps=8)
+    options = run_options(preset="starter", max_seq_len=64, micro_batch_size=4, global_batch_size=8, max_steps=8)
     if stage == "dpo":
         train_here({**options, "max_steps": 1, "output": str(tmp_path / "base")})
         del options["preset"]
@@ -103,6 +106,7 @@ def real_run(config: TrainConfig) -> tuple[float, int]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_files_that_are_not_prepared_are_measured_by_their_beginning(tmp_path: Path, run_options: Options) -> None:
     rows = [
         {"prompt": pair.messages[0]["content"], "chosen": pair.chosen, "rejected": pair.rejected}
@@ -120,6 +124,7 @@ def test_files_that_are_not_prepared_are_measured_by_their_beginning(tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_it_ends_when_asked_and_in_time_and_says_why_steps_fail(run_options: Options, tmp_path: Path) -> None:
     config = TrainConfig.from_dict(run_options())
     assert estimate(config, should_stop=lambda: True) is None
@@ -130,6 +135,7 @@ def test_it_ends_when_asked_and_in_time_and_says_why_steps_fail(run_options: Opt
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_run_without_room_does_not_fit(run_options: Options) -> None:
     shape = {"hidden_size": 65536, "num_hidden_layers": 1024, "intermediate_size": 200_000}
     found = estimate(TrainConfig.from_dict(run_options(model=shape)))
