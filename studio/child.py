@@ -23,6 +23,7 @@ from studio.identity import ProcessIdentity
 from studio.job_folder import JobFolder, JobSpec
 from studio.processes import RUN_VARIABLE
 
+TRAINER = "core.trainer"
 MAX_LOG_BYTES = 4 * 2**20
 KEPT_LOG_BYTES = 2**20
 MAX_ROW_BYTES = 2**20
@@ -51,7 +52,7 @@ def commands_of(folder: JobFolder, spec: JobSpec) -> Iterator[Command]:
     if spec.prepare is not None:
         line = [sys.executable, "-m", "studio.prepare_files", str(folder.root)]
         yield Command("preparing", line, makes=folder.data)
-    arguments = ["core.trainer", str(folder.config), "--report", "--continue"]
+    arguments = [spec.module or TRAINER, str(folder.config), "--report", "--continue"]
     if spec.nproc == 1 and not spec.max_restarts:
         yield Command("starting", [sys.executable, "-m", *arguments])
         return
@@ -165,7 +166,7 @@ def bound_log(path: Path) -> bool:
             kept = file.read(KEPT_LOG_BYTES)
         os.truncate(path, 0)
         with path.open("ab") as file:
-            file.write(kept.partition(b"\n")[2] or kept)
+            file.write(kept[kept.find(b"\n") + 1 : kept.rfind(b"\n") + 1] or kept)
     except OSError:
         return False
     return True

@@ -1,7 +1,9 @@
 """A studio of its own for each test, with a model so small that a run is seconds, and no process left behind."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,9 @@ import psutil
 import pytest
 
 from core.config.train_config import TrainConfig
+from core.files import write_json
 from core.parallel.priority import BACKGROUND
-from studio import Job, JobState, JobStore
+from studio import Job, JobSpec, JobState, JobStore, runner
 from studio.processes import RUN_VARIABLE
 from tests.core.conftest import no_gpu, pair_data, run_options, text_data, tokenizer
 
@@ -30,7 +33,8 @@ def store(tmp_path: Path) -> Iterator[JobStore]:
     """A studio in an empty folder; whatever runs for it when the test ends is killed."""
     yield JobStore(tmp_path / "studio")
     for process in processes_under(tmp_path):
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 @pytest.fixture
@@ -46,6 +50,18 @@ def config(text_data: Path) -> Callable[..., TrainConfig]:
         return TrainConfig.from_dict({**options, **changes})
 
     return make
+
+
+@pytest.fixture
+def begin(store: JobStore) -> Callable[..., Job]:
+    """Starts a training run whose trainer is tests/studio/trainer.py, with these options of that."""
+
+    def begin(*, queued: bool = False, **options: Any) -> Job:
+        config = TrainConfig.from_dict({"data": "none", "output": "of the job"})
+        spec = JobSpec("train", "test", time.time(), module="tests.studio.trainer", queued=queued, metadata=options)
+        return runner._begin(store, store.new_id("pt"), spec, lambda made: write_json(made.config, config.to_dict()))
+
+    return begin
 
 
 def processes_under(folder: Path) -> list[psutil.Process]:
@@ -77,5 +93,12 @@ def wait_for_state(store: JobStore, job_id: str, *states: JobState, timeout_s: f
 
 
 def wait_for_step(store: JobStore, job_id: str, step: int) -> Job:
-    """The job once it has done so many steps."""
-    return wait_for(lambda: (job := store.job(job_id)).state is JobState.RUNNING and (job.step or 0) >= step and job)
+    """The job once its metrics have so many steps."""
+    metrics = store.folder(job_id) / "metrics.jsonl"
+
+    def is_there() -> bool:
+        steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()] if metrics.exists() else []
+        return max(steps, default=0) >= step
+
+    wait_for(is_there)
+    return store.job(job_id)
