@@ -111,7 +111,7 @@ class LanguageModel:
             forced=use.forced,
             keeps_markup=keeps_markup,
             remember=partial(self._replies.remember, [dict(message) for message in messages]),
-            adapter=self._adapters.key(adapter),
+            adapter=self.adapter_key(adapter),
         )
         return self._stream(prompt_ids, sampling, plan)
 
@@ -131,7 +131,7 @@ class LanguageModel:
 
     def stream(self, prompt: str | Sequence[int], *, adapter: str | None = None, **sampling: Any) -> TokenStream:
         """Continue a plain text, or token ids just as they are. Raises as `chat` does."""
-        plan = _Plan(adapter=self._adapters.key(adapter))
+        plan = _Plan(adapter=self.adapter_key(adapter))
         if isinstance(prompt, str):
             prompt = [*self.tokenizer.start_ids, *self.tokenizer.encode(prompt)]
         return self._stream(list(prompt), sampling, plan)
@@ -158,6 +158,10 @@ class LanguageModel:
     def adapters(self) -> list[str]:
         """The names that `adapter` can be, in the order of their loading."""
         return self._adapters.names
+
+    def adapter_key(self, name: str | None) -> str | None:
+        """What the engine calls an adapter; None is None. Raises GenerationError when no such adapter is loaded."""
+        return self._adapters.key(name)
 
     def load_adapter(self, name: str, path: str | Path) -> None:
         """Read the adapter of a PEFT or run folder, to be served beside the weights as `adapter=name`.

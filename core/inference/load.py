@@ -61,16 +61,10 @@ def load(
     target = resolve_device(options.device)
     dtype = torch.float32 if target.type == "cpu" else torch.bfloat16
     size = _context(config, options, target, dtype)
+    tokenizer = _tokenizer(folder, config)
     if target.type == "cpu":
         is_tiny = config.num_parameters < ONE_THREAD_PARAMETERS
         torch.set_num_threads(1 if is_tiny else num_usable_cores())
-    tokenizer = Tokenizer.load(tokenizer_folder(folder))
-    if tokenizer.vocab_size > config.vocab_size:
-        raise ModelError(
-            f"The tokenizer has {tokenizer.vocab_size} ids, the model {config.vocab_size} embeddings.",
-            "Download the model folder again.",
-        )
-    if target.type == "cpu":
         scheme = quantization_scheme(source) or _scheme(config, options.quantization)
         model = load_model(source, device=target, dtype=dtype, scheme=scheme)
         form = scheme.name if scheme else "float32"
@@ -93,6 +87,17 @@ def load(
     for name, path in (adapters or {}).items():
         loaded.load_adapter(name, path)
     return loaded
+
+
+def _tokenizer(folder: Path, config: ModelConfig) -> Tokenizer:
+    """A model's tokenizer. Raises ModelError for one of more ids than the model has."""
+    tokenizer = Tokenizer.load(tokenizer_folder(folder))
+    if tokenizer.vocab_size > config.vocab_size:
+        raise ModelError(
+            f"The tokenizer has {tokenizer.vocab_size} ids, the model {config.vocab_size} embeddings.",
+            "Download the model folder again.",
+        )
+    return tokenizer
 
 
 def _scheme(config: ModelConfig, quantization: str) -> Scheme | None:
