@@ -69,7 +69,9 @@ class Studio:
 
     def result(self, job: "Job") -> dict[str, Any]:
         """What a program found."""
-        return _object(job.folder / "result.json")
+        from studio.model_registry import result_of
+
+        return result_of(job.folder) if job.spec.kind != "train" and job.state == "finished" else {}
 
     def limit(self, job: "Job", rows: list[dict[str, Any]]) -> "Limit | None":
         """What limits the speed of a run that goes on."""
