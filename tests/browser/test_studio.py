@@ -29,21 +29,20 @@ pytestmark = [
 COMPOSER = "#composer textarea"
 ANSWER = "#conversation .bot .message-content"
 SHARED_FILE = SHARED_DATA / "sft" / "mixed" / "llamafactory-identity.json"
-NUM_STEPS = 200
+NUM_STEPS = 250
 # A run whose steps are short and all on record.
 SETTINGS = {
     "max_steps": str(NUM_STEPS),
     "epochs": "1",
-    "max_seq_len": "64",
+    "max_seq_len": "128",
     "micro_batch_size": "1",
     "global_batch_size": "1",
     "log_interval": "1",
     "validation_interval": "0",
     "sample_interval": "0",
-    "checkpoint_interval_s": "5",
     "num_threads": "1",
 }
-SLOW_MS = 300_000  # of what waits for a process that gives way to all others
+SLOW_MS = 600_000  # of what waits for a process that gives way to all others
 POINTS = "document.querySelector('figure[data-group=loss] polyline')?.getAttribute('points').split(' ').length ?? 0"
 
 
@@ -91,7 +90,7 @@ class Program:
                 kill(self.store, job.id)
         for process in self.processes:
             process.kill()
-            process.wait(timeout=20)
+            process.communicate(timeout=20)
         for context in self._browser.contexts:
             context.close()
 
