@@ -164,18 +164,18 @@ def test_a_newcomer_starts_a_run_with_one_click_after_dropping_a_file(program: P
 
 
 @pytest.mark.parametrize(
-    "read",
+    ("name", "read"),
     [
-        pytest.param(own_file, id="own"),
-        pytest.param(SHARED_FILE.read_bytes, id="shared", marks=pytest.mark.shared),
+        pytest.param("chats.jsonl", own_file, id="own"),
+        pytest.param("chats.json", SHARED_FILE.read_bytes, id="shared", marks=pytest.mark.shared),
     ],
 )
 def test_a_run_outlives_its_server_and_is_stopped_resumed_and_talked_to(
-    program: Program, read: Callable[[], bytes]
+    program: Program, name: str, read: Callable[[], bytes]
 ) -> None:
     page = program.open()
     open_studio(page)
-    drop(page, "chats.jsonl", read())
+    drop(page, name, read())
     fill_settings(page, SETTINGS)
     page.click("#start-run")
     expect(page.locator(".run-detail .rename")).to_have_value("Fine-tuning · chats", timeout=60_000)
