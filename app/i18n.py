@@ -109,6 +109,23 @@ TEXTS: dict[str, dict[str, str]] = {
     "watched_folders": {"en": "Followed folders", "zh": "跟踪的文件夹"},
     "stop_watching": {"en": "Stop following", "zh": "停止跟踪"},
     "forget_collection": {"en": "Delete empty collection", "zh": "删除空资料集"},
+    "embedders": {"en": "How meaning is compared", "zh": "语义比较所用的模型"},
+    "embedder_now": {
+        "en": "Search by meaning uses {name}. Any sentence-transformers model with safetensors weights can take its"
+        " place; searches go on with the old vectors until all new ones are made.",
+        "zh": "语义检索使用 {name}。可换成任何以 safetensors 存储权重的 sentence-transformers 模型；"
+        "新向量全部生成之前，检索继续使用旧向量。",
+    },
+    "embedder_field": {"en": "Folder of a model, or owner/name", "zh": "模型文件夹，或 owner/name"},
+    "embedder_use": {"en": "Use this one", "zh": "使用此模型"},
+    "embedder_own": {"en": "Use AstrAI's own", "zh": "使用 AstrAI 自带的模型"},
+    "embedder_loading": {"en": "Loading the embedder {name} …", "zh": "正在加载嵌入模型 {name} ……"},
+    "embedding": {
+        "en": "{name}: {done:,} of {total:,} passages · {rate:.0f} passages/s",
+        "zh": "{name}：{done:,} / {total:,} 个段落 · {rate:.0f} 段/秒",
+    },
+    "embedder_changed": {"en": "Search by meaning now uses {name}.", "zh": "语义检索现在使用 {name}。"},
+    "embedder_kept": {"en": "Cancelled; the embedder of before stays.", "zh": "已取消，仍使用原来的嵌入模型。"},
     "measuring": {"en": "How well the search works here", "zh": "检索效果如何"},
     "across_languages": {
         "en": "A question in the documents' language finds the right passage first in 9 of 10 cases (measured on public"

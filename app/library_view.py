@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from app.i18n import t
-from app.library import Activity
+from app.library import Activity, VectorProgress
 
 if TYPE_CHECKING:
     from rag.indexing import Progress
@@ -64,7 +64,10 @@ def _row_html(row: "DocumentRow", is_chosen: bool, language: str) -> str:
 def activity_html(activity: Activity, language: str) -> str:
     """What is being read, at which rate and until when; or how it ended."""
     if activity.is_running:
-        return _progress_html(activity.progress, language)
+        progress = activity.progress
+        if isinstance(progress, VectorProgress):
+            return _vectors_html(progress, language)
+        return _progress_html(progress, language)
     parts = []
     if activity.counts:
         counts = SEPARATORS[language].join(
@@ -72,6 +75,10 @@ def activity_html(activity: Activity, language: str) -> str:
         )
         key = "work_stopped" if activity.was_stopped else "work_done"
         parts.append(f"<p>{t(key, language, counts=counts, seconds=activity.elapsed_s)}</p>")
+    if activity.embedder:
+        parts.append(f"<p>{t('embedder_changed', language, name=html.escape(activity.embedder))}</p>")
+    if activity.was_stopped and not activity.counts:
+        parts.append(f"<p>{t('embedder_kept', language)}</p>")
     if activity.error:
         parts.append(f'<p class="error">{html.escape(activity.error)}</p>')
     failed = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in activity.failed)
@@ -89,6 +96,21 @@ def _progress_html(progress: "Progress | None", language: str) -> str:
         f'<progress value="{progress.done}" max="{progress.total}"></progress>'
         f"<p>{rate}{remaining} · {html.escape(progress.path.name)}</p>"
     )
+
+
+def _vectors_html(progress: VectorProgress, language: str) -> str:
+    name = html.escape(progress.embedder)
+    if progress.total is None:
+        return f"<p>{t('embedder_loading', language, name=name)}</p><progress></progress>"
+    rate = progress.done / progress.elapsed_s if progress.elapsed_s else 0.0
+    eta = t("eta", language, time=duration_text((progress.total - progress.done) / rate)) if rate else ""
+    words = t("embedding", language, name=name, done=progress.done, total=progress.total, rate=rate)
+    return f'<progress value="{progress.done}" max="{max(progress.total, 1)}"></progress><p>{words}{eta}</p>'
+
+
+def embedder_html(name: str, language: str) -> str:
+    """Which embedder answers."""
+    return f"<p>{t('embedder_now', language, name=f'<b>{html.escape(name)}</b>')}</p>"
 
 
 def collections_text(counts: Mapping[str, int]) -> list[tuple[str, str]]:

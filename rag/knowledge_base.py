@@ -264,6 +264,11 @@ class KnowledgeBase:
         return self._open()[0]
 
     @property
+    def has_vectors(self) -> bool:
+        """Whether the vectors here are this embedder's, and not of one before it."""
+        return self._store.setting("embedder") in ("", self.embedder.id)
+
+    @property
     def _index(self) -> VectorIndex:
         return self._open()[1]
 

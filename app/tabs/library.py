@@ -8,12 +8,14 @@ import gradio as gr
 
 from app.format import to_html
 from app.i18n import t
+from app.library_embedder import embedder_name
 from app.library_view import (
     PAGE_ROWS,
     activity_html,
     collections_text,
     documents_html,
     drop_zone_html,
+    embedder_html,
     self_test_html,
 )
 from app.passages import chunks_html, hits_html
@@ -38,7 +40,7 @@ class LibraryTab:
         self._build()
         self.inputs = [self.shown, self.page, self.chosen, language]
         self.outputs = [self.page, self.table, self.pager, self.shown, self.target, self.destination, self.watched,
-                        self.activity, self.cancel, self.timer]  # fmt: skip
+                        self.embedder_now, self.activity, self.cancel, self.timer]  # fmt: skip
         self._wire()
 
     def _build(self) -> None:
@@ -79,6 +81,15 @@ class LibraryTab:
         with gr.Accordion(open=False, elem_id="watching") as self.watching, gr.Row():
             self.watched = gr.Dropdown([], show_label=False, container=False, elem_id="watched")
             self.unwatch = gr.Button(size="sm", min_width=120, scale=0, elem_id="unwatch")
+        with gr.Accordion(open=False, elem_id="embedding") as self.embedding:
+            self.embedder_now = gr.HTML("", elem_id="embedder-now")
+            with gr.Row():
+                self.embedder = gr.Textbox(
+                    show_label=False, container=False, max_lines=1, max_length=MAX_PATH_CHARS, elem_id="embedder",
+                    scale=3,
+                )  # fmt: skip
+                self.use = gr.Button(size="sm", min_width=120, scale=0, elem_id="use-embedder")
+                self.use_own = gr.Button(size="sm", min_width=160, scale=0, elem_id="use-own-embedder")
         with gr.Accordion(open=False, elem_id="measuring") as self.measuring:
             self.languages = gr.HTML("", elem_id="across-languages")
             self.measure = gr.Button(size="sm", min_width=160, scale=0, elem_id="measure")
@@ -108,6 +119,10 @@ class LibraryTab:
         self.measure.click(
             self.measure_search, [self.shown, self.language], self.figures, **PRIVATE | {"show_progress": "minimal"}
         )
+        choice = [self.embedder, self.language]
+        self.use.click(self.use_embedder, choice, begun, **PRIVATE)
+        self.embedder.submit(self.use_embedder, choice, begun, **PRIVATE)
+        self.use_own.click(self.use_own_embedder, self.language, begun, **PRIVATE)
         self.unwatch.click(self.stop_watching, self.watched, **PRIVATE).then(**shown)
 
     # Handlers: plain values in and out.
@@ -136,6 +151,7 @@ class LibraryTab:
             gr.update(choices=names),
             gr.update(choices=names),
             gr.update(choices=watched, value=watched[0] if watched else None),
+            embedder_html(embedder_name(library.embedders.current), language),
             activity_html(library.activity, language),
             gr.update(visible=running),
             gr.update(active=running),
@@ -144,7 +160,7 @@ class LibraryTab:
     def poll(self, collection: str, page: int, chosen: list[int], language: str) -> list[Any]:
         """While there is work: how far it is, and the table if it is a short one."""
         activity, outputs = self.library.activity, self.outputs
-        is_long = activity.progress is not None and activity.progress.total > SHORT_WORK
+        is_long = activity.progress is not None and (activity.progress.total or 0) > SHORT_WORK
         if not activity.is_running or not is_long:
             return self.show(collection, page, chosen, language)
         return [activity_html(activity, language) if one is self.activity else gr.skip() for one in outputs]
@@ -207,6 +223,15 @@ class LibraryTab:
             return f'<p class="error">{to_html(str(exc))}</p>'
         return self_test_html(found, language)
 
+    def use_embedder(self, text: str, language: str) -> list[Any]:
+        """Begin to make vectors with the embedder whose folder or name was typed."""
+        if not text.strip():
+            return [gr.skip()] * 3
+        return self._begin(lambda: self.library.choose_embedder(text), language)
+
+    def use_own_embedder(self, language: str) -> list[Any]:
+        return self._begin(lambda: self.library.choose_embedder(""), language)
+
     def stop_watching(self, folder: str | None) -> None:
         if folder:
             self.library.open().unwatch(folder)
@@ -255,6 +280,10 @@ class LibraryTab:
             self.remove: gr.update(value=t("remove_chosen", language)),
             self.watching: gr.update(label=t("watched_folders", language)),
             self.forget: gr.update(value=t("forget_collection", language)),
+            self.embedding: gr.update(label=t("embedders", language)),
+            self.embedder: gr.update(label=t("embedder_field", language), placeholder=t("embedder_field", language)),
+            self.use: gr.update(value=t("embedder_use", language)),
+            self.use_own: gr.update(value=t("embedder_own", language)),
             self.measuring: gr.update(label=t("measuring", language)),
             self.languages: f"<p>{t('across_languages', language)}</p>",
             self.measure: gr.update(value=t("measure", language)),
