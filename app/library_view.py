@@ -130,9 +130,8 @@ def self_test_html(found: "SelfTest | None", language: str) -> str:
     titles = "".join(f"<th>{t(key, language)}</th>" for key in ("way", "among_five", "mrr"))
     ms = found.figures["hybrid"].ms
     factor = found.better_factor
-    advice = (
-        t("measured_better", language, factor=f"{factor:g}") if factor is not None else t("measured_best", language)
-    )
+    key = "measured_best" if factor is None else "measured_better" if factor else "measured_words"
+    advice = t(key, language, factor=f"{factor:g}") if factor else t(key, language)
     return (
         f"<p>{t('measured', language, count=found.num_probes, ms=f'{ms:.0f}')}</p>"
         f'<table class="figures"><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table><p>{advice}</p>'

@@ -64,9 +64,8 @@ class Page:
         language, chat = self.header.language, self.chat
         outputs = [*self.texts(ENGLISH), chat.status, self.saved_language]
         language.input(self.switch_language, language, outputs, queue=False, **PRIVATE)
-        self.chat_tab.select(
-            chat.list_collections, [chat.collections, language], chat.collections, queue=False, **PRIVATE
-        )
+        asked = [chat.collections, language]
+        self.chat_tab.select(chat.list_collections, asked, chat.asked_outputs, queue=False, **PRIVATE)
         self.library_tab.select(self.library.show, self.library.inputs, self.library.outputs, queue=False, **PRIVATE)
 
     def on_load(self, blocks: gr.Blocks) -> None:
@@ -75,7 +74,7 @@ class Page:
         outputs = [language, *self.texts(ENGLISH)]
         opened = blocks.load(self.open_page, [self.saved_language, chat.saved_chat], outputs, queue=False, **PRIVATE)
         opened.then(chat.report_model, [language], [chat.status], **PRIVATE)
-        opened.then(chat.list_collections, [chat.collections, language], chat.collections, **PRIVATE)
+        opened.then(chat.list_collections, [chat.saved_collections, language], chat.asked_outputs, **PRIVATE)
 
     def open_page(self, saved_language: str, saved_chat: Messages, request: gr.Request) -> Updates:
         language = saved_language or preferred_language(request.headers.get("accept-language", ""))

@@ -10,6 +10,7 @@ import pytest
 from app.answers import CitedText, DocumentAnswers, Grounds, Prompt
 from app.assistant import Assistant, Update
 from app.models import ModelHolder, ModelState
+from app.scope import Scope
 from core.errors import GenerationError
 from core.inference.generator import GenerationStats
 from rag.citations import Citation, Sentence
@@ -25,6 +26,7 @@ STATS = GenerationStats(
     max_seq_len=64,
 )
 LEASE = hit("The lease ends in March.")
+HOME = Scope(collections=("home",))
 QUESTION = [{"role": "user", "content": "Hi"}]
 
 
@@ -85,13 +87,13 @@ class FakeDocuments:
     model: FakeModels | None = None
     sentences: tuple[Sentence, ...] = ()
 
-    def grounds(self, messages: Any, collections: Any) -> Grounds:
+    def grounds(self, messages: Any, scope: Any) -> Grounds:
         return self.found
 
     def reader(self) -> FakeModels | None:
         return self.model
 
-    def prompt(self, model: Any, messages: Any, collections: Any) -> Prompt:
+    def prompt(self, model: Any, messages: Any, scope: Any) -> Prompt:
         return Prompt([{"role": "user", "content": "passages, then Hi"}], self.found.hits)
 
     def extract(self, grounds: Grounds) -> CitedText:
@@ -110,7 +112,7 @@ def answer(models: FakeModels, language: str = "en") -> list[Update]:
 
 
 def from_documents(models: FakeModels, documents: FakeDocuments) -> Update:
-    updates = assistant_of(models, documents).answer("tab", QUESTION, {}, language="en", collections=["home"])
+    updates = assistant_of(models, documents).answer("tab", QUESTION, {}, language="en", scope=HOME)
     return list(updates)[-1]
 
 
