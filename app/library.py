@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rag import KnowledgeBase
     from rag.embedding import Embedder
     from rag.indexing import AddReport, Progress
+    from rag.remarks import Remark
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class VectorProgress:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What the library's thread does, or how its last work ended. `failed` holds sentences.
+    """What the library's thread does, or how its last work ended. `failed` says why files could not be read.
 
     `embedder` is the name of one that answers since then.
     """
@@ -71,7 +72,7 @@ class Activity:
     embedder: str = ""
     num_waiting: int = 0
     counts: dict[str, int] = field(default_factory=dict)
-    failed: tuple[str, ...] = ()
+    failed: "tuple[Remark, ...]" = ()
     was_stopped: bool = False
     elapsed_s: float = 0.0
     error: str = ""
@@ -349,7 +350,7 @@ def _activity_of(report: "AddReport") -> Activity:
     return Activity(
         is_running=True,
         counts=report.counts,
-        failed=tuple(result.sentence for result in report.failed[:KEPT_FAILURES]),
+        failed=tuple(result.remark for result in report.failed[:KEPT_FAILURES] if result.remark),
         was_stopped=report.was_stopped,
         elapsed_s=report.elapsed_s,
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from app.i18n import t
 from app.library import Activity, VectorProgress
+from app.remarks import remark_text
 
 if TYPE_CHECKING:
     from rag.indexing import Progress
@@ -49,7 +50,8 @@ def documents_html(rows: "Sequence[DocumentRow]", chosen: Collection[int], langu
 def _row_html(row: "DocumentRow", is_chosen: bool, language: str) -> str:
     name = html.escape(row.path.name)
     state = t("state_failed", language) if row.error else t("state_ready", language)
-    sentence = html.escape(row.error or " · ".join(row.notes))
+    remarks = [row.error] if row.error else row.notes
+    sentence = html.escape(" · ".join(remark_text(remark, language) for remark in remarks))
     below = f'<div class="sentence">{sentence}</div>' if sentence else ""
     kind = "failed" if row.error else "noted" if row.notes else "ready"
     checked = " checked" if is_chosen else ""
@@ -81,7 +83,7 @@ def activity_html(activity: Activity, language: str) -> str:
         parts.append(f"<p>{t('embedder_kept', language)}</p>")
     if activity.error:
         parts.append(f'<p class="error">{html.escape(activity.error)}</p>')
-    failed = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in activity.failed)
+    failed = "".join(f"<li>{html.escape(remark_text(remark, language))}</li>" for remark in activity.failed)
     if failed:
         parts.append(f'<details class="error"><summary>{t("failures", language)}</summary><ul>{failed}</ul></details>')
     return "".join(parts)

@@ -205,7 +205,7 @@ class ChatTab:
 
     def answer_alone(self, form: dict[Any, Any], request: gr.Request) -> Iterator[tuple[Any, Any, Any, Any]]:
         """Stream the model's own answer to what the documents do not answer."""
-        return self.answer(form | {self.collections: []}, request, is_alone=True)
+        yield from self.answer(form | {self.collections: []}, request, is_alone=True)
 
     def answer(
         self, form: dict[Any, Any], request: gr.Request, *, is_alone: bool = False

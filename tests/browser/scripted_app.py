@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import app.server
+from app import server
 from app.answers import MIN_PARAMETERS, DocumentAnswers
 from app.assistant import Assistant
 from app.library import Library
@@ -99,5 +99,5 @@ def scripted_services(_: Path | None) -> Services:
 
 if __name__ == "__main__":
     set_defaults()
-    app.server.build_services = scripted_services
-    raise SystemExit(app.server.serve_page(port=0, opens_browser=False, model=None))
+    setattr(server, "build_services", scripted_services)  # noqa: B010 - mypy knows no such assignment
+    raise SystemExit(server.serve_page(port=0, opens_browser=False, model=None))

@@ -21,7 +21,10 @@ pytestmark = [pytest.mark.shared, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 logger = logging.getLogger(__name__)
 DOCUMENTS, HOSTILE = SHARED_DATA / "rag" / "documents", SHARED_DATA / "rag" / "hostile"
-REFUSED_DOCUMENTS = {"docling-legacy_sample.doc": "old Word file", "docling-legacy_sample.ppt": "old PowerPoint file"}
+REFUSED_DOCUMENTS = {
+    "docling-legacy_sample.doc": "Word 97–2003 file",
+    "docling-legacy_sample.ppt": "PowerPoint 97–2003 file",
+}
 NEED_OCR = {
     "docling-ocr_test_rotated_180.pdf": "images without text (1 of 1 pages)",
     "mid-MEDRPT-2024-PAT-3847_medical_report_scan.pdf": "images without text (3 of 3 pages)",
