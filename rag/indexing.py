@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 READERS = 2
 READ_AHEAD = 4  # files that are parsed and wait
 EMBED_AT_ONCE = 256
+FIRST_AT_ONCE, STEP_S = 8, 1.0  # of another embedder, whose speed is not known
 MAX_FILE_BYTES = 512 * 2**20
 PROGRESS_INTERVAL_S = 0.1
 
@@ -138,14 +139,18 @@ class Indexer:
 
     def complete(self, should_stop: Callable[[], bool], on_progress: Callable[[int], None]) -> bool:
         """Give every passage that lacks one a vector of this embedder; False when stopped."""
-        done = 0
-        while lacking := self._store.lacking(self._embedder.id, EMBED_AT_ONCE):
+        done, at_once = 0, FIRST_AT_ONCE
+        while lacking := self._store.lacking(self._embedder.id, at_once):
             if should_stop():
                 return False
+            started = time.monotonic()
             vectors = self._embed([text for _, text in lacking])
             self._store.add_vectors(self._embedder.id, [id_ for id_, _ in lacking], vectors)
             done += len(lacking)
             on_progress(done)
+            # Embedders differ a thousandfold; a cancel is heard and a step is seen within about a second of any.
+            fitting = at_once * STEP_S / max(time.monotonic() - started, 1e-3)
+            at_once = max(FIRST_AT_ONCE, min(EMBED_AT_ONCE, int(fitting)))
         return True
 
     def _read_ahead(self, jobs: Sequence[Job], should_stop: Callable[[], bool]) -> Iterator[_Read]:

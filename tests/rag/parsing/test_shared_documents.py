@@ -75,7 +75,8 @@ def outcomes(folder: Path, parser: Parser) -> Iterator[Outcome]:
         except DocumentError as exc:
             document, sentence = None, str(exc)
         outcome = Outcome(path, time.monotonic() - started, document, sentence)
-        found = f"{document.kind}, {len(document.text):,} characters {document.notes or ''}" if document else sentence
+        notes = " · ".join(map(str, document.notes)) if document else ""
+        found = f"{document.kind}, {len(document.text):,} characters {notes}" if document else sentence
         logger.info("%7.2f s  %-60.60s  %s", outcome.seconds, path.relative_to(folder), found)
         yield outcome
 
