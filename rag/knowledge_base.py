@@ -59,8 +59,8 @@ class KnowledgeBase:
         self.close()
 
     def close(self) -> None:
-        """Save the cache of the vectors and let others write."""
-        if self._parts is not None:
+        """Save the cache of the vectors, if this program wrote, and let others write."""
+        if self._parts is not None and self._store.database.is_writer:
             self._parts[1].save()
         self._store.close()
 

@@ -3,17 +3,18 @@
 Each leg proposes candidates; each candidate is then scored by both legs, whichever proposed it (`rag.fusion`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rag.duplicates import Shown
 from rag.fusion import Candidate, fusion_for
-from rag.hits import Hit, Leg, touches
+from rag.hits import Elsewhere, Hit, Leg, touches
 from rag.keywords import Question, Vocabulary, match_all
-from rag.rows import DocumentRow, Filter
+from rag.rows import ChunkRow, DocumentRow, Filter
 from rag.store_reader import StoreReader
 from rag.vector_index import VectorIndex
 
@@ -24,6 +25,8 @@ EVERYTHING = Filter()
 CANDIDATES = 60  # of each leg
 RERANKED = 20
 HISTORY_SHARE = 0.3  # of the last question's vector in that of a follow-up
+LOOKED_AT = 50  # candidates, once there are hits enough: they may repeat one
+MAX_ALSO = 20  # places that are named
 MAX_MERGED = 3  # passages that become one hit
 
 
@@ -50,7 +53,7 @@ class Retriever:
         self.vocabulary = Vocabulary(store)
 
     def search(self, query: str, k: int, *, allowed: Filter = EVERYTHING, history: Sequence[str] = ()) -> list[Hit]:
-        """The best passages, best first; equal ones once, neighbours as one."""
+        """The best passages, best first; what nearly repeats a better one is left out, neighbours are one."""
         candidates = self.candidates(query, allowed=allowed, history=history)
         fusion = fusion_for(query)
         scored = [(fusion.score(candidate), candidate) for candidate in candidates]
@@ -127,26 +130,36 @@ class Retriever:
 
     def _hits(
         self,
-        scored: Iterable[tuple[float, Candidate]],
+        scored: Sequence[tuple[float, Candidate]],
         documents: Mapping[int, list[DocumentRow]],
         k: int,
     ) -> list[Hit]:
         hits: list[Hit] = []
         merged: list[int] = []
-        seen: set[str] = set()
-        for score, candidate in scored:
-            if candidate.chunk.content_id not in documents or candidate.chunk.terms in seen:
+        shown = Shown()
+        is_full = False
+        for place, (score, candidate) in enumerate(scored):
+            chunk = candidate.chunk
+            if is_full and place >= LOOKED_AT:
+                break
+            if chunk.content_id not in documents:
                 continue
-            hit = _hit(candidate, documents[candidate.chunk.content_id][0], score)
+            first, *copies = documents[chunk.content_id]
+            hit = _hit(candidate, first, score)
             near = next((i for i, other in enumerate(hits) if touches(hit, other) and merged[i] < MAX_MERGED), None)
-            if near is not None:
+            if near is not None and not is_full:
                 hits[near], merged[near] = self._merge(hits[near], hit), merged[near] + 1
+            elif (repeated := shown.repeated(chunk)) is not None:
+                hits[repeated] = _with_also(hits[repeated], chunk, [first, *copies])
+                continue
             elif len(hits) < k:
-                hits.append(hit)
+                near = len(hits)
+                hits.append(_with_also(hit, chunk, copies))
                 merged.append(1)
             else:
-                break
-            seen.add(candidate.chunk.terms)
+                is_full = True
+                continue
+            shown.add(chunk, near)
         return hits
 
     def _merge(self, hit: Hit, other: Hit) -> Hit:
@@ -156,6 +169,15 @@ class Retriever:
         page = hit.page if hit.start <= other.start else other.page
         text = self._store.text(hit.content_id)[start:end]
         return replace(hit, start=start, end=end, text=text, lines=tuple(lines), page=page)
+
+
+def _with_also(hit: Hit, chunk: ChunkRow, documents: Sequence[DocumentRow]) -> Hit:
+    """A hit that names the documents in which a passage stands too."""
+    places = (
+        Elsewhere(document.path, document.collection, document.id, chunk.page, chunk.start, chunk.end)
+        for document in documents
+    )
+    return replace(hit, also=(*hit.also, *places)[:MAX_ALSO]) if documents else hit
 
 
 def _hit(candidate: Candidate, document: DocumentRow, score: float) -> Hit:

@@ -222,7 +222,8 @@ def _setting(connection: sqlite3.Connection, name: str, default: str) -> str:
 
 def _document(row: tuple[Any, ...]) -> DocumentRow:
     fields = [*row]
-    fields[1], fields[6] = Path(row[1]), tuple(json.loads(row[6]))
+    path = fields[1] = Path(row[1])
+    fields[4], fields[6] = row[4] or path.stem, tuple(json.loads(row[6]))
     return DocumentRow(*fields)
 
 

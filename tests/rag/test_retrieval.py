@@ -47,6 +47,41 @@ def test_passages_of_the_same_words_are_shown_once(kb: KnowledgeBase, write: Wri
     assert len(kb.search("zebra")) == 2
 
 
+LEASE = (
+    "The tenant {pays} the landlord rent on the first working day of each month, by transfer to the account that "
+    "the landlord names. The rent is {rent} euros. The landlord keeps the roof, the walls and the heating "
+    "in good order, and the tenant tells him of any damage as soon as it is seen. Pets need the landlord's consent."
+)
+
+
+def test_drafts_of_one_text_are_one_hit_that_names_the_others(kb: KnowledgeBase, write: Write) -> None:
+    lease = LEASE.format(pays="pays", rent=900)
+    drafts = {
+        "a.txt": lease,
+        "b.txt": lease.replace("as soon as", "when"),
+        "c.txt": lease + " He thanks you.",
+        "copy.txt": lease,
+    }
+    kb.add([write(name, text) for name, text in drafts.items()])
+    kb.add([write("other.txt", "Rent is dear in the town. " + FILLER)])
+    hits = kb.search("When does the tenant pay the landlord rent?")
+    assert [hit.path.name for hit in hits[1:]] == ["other.txt"]
+    assert {hits[0].path.name, *(place.path.name for place in hits[0].also)} == {*drafts}
+    for place in hits[0].also:
+        assert kb.text(place.document_id)[place.start : place.end].startswith("The tenant pays")
+
+
+def test_a_draft_that_says_something_else_stays(kb: KnowledgeBase, write: Write) -> None:
+    drafts = {f"{rent}.txt": LEASE.format(pays="pays", rent=rent) for rent in (900, 950, 980, 990)}
+    kb.add([write(name, text) for name, text in drafts.items()])
+    hits = kb.search("How much rent does the tenant pay?")
+    assert len(hits) == 2
+    assert {place.path.name for hit in hits for place in hit.also} | {hit.path.name for hit in hits} == {*drafts}
+    kb.add([write("not.txt", LEASE.format(pays="does not pay", rent=900))], "denied")
+    kb.add([write("yes.txt", LEASE.format(pays="pays", rent=900))], "denied")
+    assert len(kb.search("How much rent does the tenant pay?", collections=["denied"])) == 2
+
+
 def test_a_follow_up_uses_the_question_before_it(kb: KnowledgeBase, write: Write) -> None:
     kb.add(
         [write("lease.txt", "The lease costs 900 euros a month."), write("car.txt", "The car costs 90 euros a day.")]
