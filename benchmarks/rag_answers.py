@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.rag_sets import CHINESE, Corpus, Question, QuestionSet, table
+from benchmarks.question_sets import CHINESE, Question, QuestionSet
+from benchmarks.rag_sets import Corpus, table
 from rag.chunking import sentences
 from rag.citations import Attributor
 from rag.gate import Gate, Signs, null_deviations, null_queries

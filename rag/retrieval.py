@@ -25,7 +25,7 @@ EVERYTHING = Filter()
 CANDIDATES = 60  # of each leg
 RERANKED = 20
 HISTORY_SHARE = 0.3  # of the last question's vector in that of a follow-up
-LOOKED_AT = 50  # candidates, once there are hits enough: they may repeat one
+LOOKED_AT = 30  # candidates, once there are hits enough: they may repeat one
 MAX_ALSO = 20  # places that are named
 MAX_MERGED = 3  # passages that become one hit
 
@@ -67,11 +67,9 @@ class Retriever:
     def candidates(self, query: str, *, allowed: Filter, history: Sequence[str] = ()) -> list[Candidate]:
         """The passages that either leg proposes, each with the signs of both."""
         question = self.vocabulary.question(query, history)
-        words = question.match_query()
-        by_words = self._store.keyword_search(words, CANDIDATES, allowed) if words else []
-        vector = self._query_vector(query, history)
-        ids = self._store.allowed_chunk_ids(allowed) if allowed else None
-        by_meaning = self._index.search(vector, CANDIDATES, ids)
+        by_words = self.by_words(question, allowed)
+        vector = self.query_vector(query, history)
+        by_meaning = self.by_meaning(vector, allowed)
         mean, deviation = self._index.background(vector)
         keyword_ranks = {id_: rank for rank, (id_, _) in enumerate(by_words, 1)}
         dense_ranks = {id_: rank for rank, (id_, _) in enumerate(by_meaning, 1)}
@@ -91,6 +89,15 @@ class Retriever:
             for chunk, match, cosine in zip(chunks, match_all(question, chunks), cosines, strict=True)
         ]
 
+    def by_words(self, question: Question, allowed: Filter) -> list[tuple[int, float]]:
+        """Ids and BM25 scores of the passages that share the rarest terms of a question, best first."""
+        words = question.match_query()
+        return self._store.keyword_search(words, CANDIDATES, allowed) if words else []
+
+    def by_meaning(self, vector: NDArray[np.float32], allowed: Filter) -> list[tuple[int, float]]:
+        """Ids and cosines of the passages nearest to a question's vector, shape (D,), best first."""
+        return self._index.search(vector, CANDIDATES, self._store.allowed_chunk_ids(allowed) if allowed else None)
+
     def best_deviations(self, queries: Sequence[str], allowed: Filter = EVERYTHING) -> list[float]:
         """How far the nearest passage of each query stands out from passages at large."""
         ids = self._store.allowed_chunk_ids(allowed) if allowed else None
@@ -101,7 +108,7 @@ class Retriever:
             found += [(cosine - mean) / deviation for _, cosine in nearest]
         return found
 
-    def _query_vector(self, query: str, history: Sequence[str]) -> NDArray[np.float32]:
+    def query_vector(self, query: str, history: Sequence[str] = ()) -> NDArray[np.float32]:
         """The question's vector, shape (D,); a follow-up leans towards the question before it."""
         if not history:
             return self._embedder.encode_queries([query])[0]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.question_sets import read_set
 from rag.text import fold
 from recipes.embedder.sources import ARTICLES, PARALLEL, QUESTIONS
 
@@ -82,11 +83,9 @@ def heldout_shingles(qa: Path) -> set[int]:
     """Of all passages in the question sets (SQuAD format) of a folder."""
     found: set[int] = set()
     for path in sorted([*qa.glob("xquad*.json"), *qa.glob("cmrc*.json*"), *qa.glob("squad*.json.gz")]):
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        for document in json.loads(raw)["data"]:
-            for paragraph in document["paragraphs"]:
-                for language in SHINGLE:
-                    found |= shingles(fold(paragraph["context"]), language)
+        for passage in read_set(path).passages:
+            for language in SHINGLE:
+                found |= shingles(fold(passage), language)
     return found
 
 

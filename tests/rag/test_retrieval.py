@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from core.errors import DataError, SetupError
 from rag import KnowledgeBase, database
@@ -129,7 +131,33 @@ def test_the_self_test_measures_each_way_of_searching(kb: KnowledgeBase, write: 
     assert found is not None
     assert set(found.figures) == {"keyword", "dense", "hybrid"}
     assert found.figures["hybrid"].recall_at_5 > 0.5
+    times_ms = [leg.ms for leg in found.figures.values()]
+    assert all(times_ms)
+    assert found.figures["hybrid"].ms == max(times_ms)
     assert found.advice
+
+
+def test_the_self_test_says_when_another_weight_of_the_vectors_is_better(tmp_path: Path, write: Write) -> None:
+    class Misleading(HashEmbedder):
+        """Puts every question near the longest text."""
+
+        def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            angles = np.array([len(text) / 1000 for text in texts], np.float32)
+            return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+        def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            return np.tile(np.array([0, 1], np.float32), (len(texts), 1))
+
+    with KnowledgeBase(tmp_path / "library", Misleading(dim=2)) as kb:
+        places = ("dawn", "noon", "dusk", "night", "lunch", "tea", "supper", "midday", "rest", "play")
+        for i, place in enumerate(places):
+            more = "It rained a lot, and we talked on. " * i
+            kb.add([write(f"{i}.txt", f"We met at {place} near the river with the young. {more}")])
+        found = kb.self_test()
+    assert found is not None
+    assert found.better_factor == 0
+    assert found.better_mrr > found.figures["hybrid"].mrr
+    assert "Vectors weighing 0 times as much would be better here" in found.advice
 
 
 def test_a_library_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
