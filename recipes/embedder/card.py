@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.question_sets import SETS, read_set
 from rag.embedding.static import CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, StaticEmbedder
+from recipes.embedder.collect import LEFT_OUT
 from recipes.embedder.evaluate import TASKS
 from recipes.embedder.sources import SOURCES
 
@@ -105,7 +106,7 @@ def _data(counts: Mapping[str, int], has_teacher: bool) -> str:
     )
     return "\n".join(lines) + (
         f"\n\n{teacher}No set for evaluation and no set whose licence forbids commercial use is among them; "
-        f"{counts['left out: shares a passage with the evaluation']:,} documents were left out because they share a "
+        f"{counts.get(LEFT_OUT, 0):,} documents were left out because they share a "
         "passage with a set above. The weights are under CC BY-SA 4.0, the strictest of the sources' licences; "
         "Wikipedia, Tatoeba and the CC BY texts ask for attribution, which this table gives.\n"
     )

@@ -7,8 +7,9 @@ import gzip
 import json
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from recipes.embedder.sources import ARTICLES, PARALLEL, QUESTIONS
 
 MIN_PARAGRAPH, MAX_PARAGRAPH = {"en": 120, "zh": 40}, {"en": 1000, "zh": 400}
 SHINGLE = {"en": 60, "zh": 20}  # characters without spaces: about twelve English words
+LEFT_OUT = "left out: shares a passage with the evaluation"
 STEP = 10  # of a document's shingles looked up; the evaluation's are all known
 NO_WORD = re.compile(r"\W+")
 SENTENCE_END = re.compile(r"(?<=[。！？；])|(?<=[.!?;])\s+|\n+")
@@ -29,6 +31,40 @@ class Article:
     language: str
     title: str
     paragraphs: list[list[str]]  # each a list of sentences
+
+
+Pairs = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """All that the embedder learns from, folded; `counts` says how much came from each source."""
+
+    articles: list[Article]
+    parallel: Pairs
+    terms: Pairs
+    questions: Pairs
+    counts: dict[str, int]
+
+    def to_bytes(self) -> bytes:
+        """As JSON, packed."""
+        return gzip.compress(json.dumps(asdict(self), ensure_ascii=False).encode(), compresslevel=1)
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> "Corpus":
+        """What `to_bytes` wrote."""
+        fields = json.loads(gzip.decompress(raw))
+        found = [Article(**each) for each in fields["articles"]]
+        names = ("parallel", "terms", "questions")
+        pairs = {name: [(one, other) for one, other in fields[name]] for name in names}
+        return cls(found, counts=fields["counts"], **pairs)
+
+
+def corpus(data: Path, qa: Path) -> Corpus:
+    """Read every source below `data`, but for what the question sets in `qa` quote."""
+    counts: Counter[str] = Counter()
+    found = list(articles(data, heldout_shingles(qa), counts))
+    return Corpus(found, parallel(data, counts), terms(data), questions(data, counts), dict(counts))
 
 
 def rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -98,7 +134,7 @@ def articles(data: Path, heldout: set[int], report: dict[str, int]) -> Iterator[
                 break
             folded = fold(text)
             if not heldout.isdisjoint(shingles(folded, source.language, STEP)):
-                report["left out: shares a passage with the evaluation"] += 1
+                report[LEFT_OUT] += 1
                 continue
             found = article(folded, source.language)
             if found is not None:
