@@ -98,15 +98,11 @@ class Retriever:
         """Ids and cosines of the passages nearest to a question's vector, shape (D,), best first."""
         return self._index.search(vector, CANDIDATES, self._store.allowed_chunk_ids(allowed) if allowed else None)
 
-    def best_deviations(self, queries: Sequence[str], allowed: Filter = EVERYTHING) -> list[float]:
-        """How far the nearest passage of each query stands out from passages at large."""
+    def best_cosines(self, queries: Sequence[str], allowed: Filter = EVERYTHING) -> list[float]:
+        """How near the nearest passage of each query is."""
         ids = self._store.allowed_chunk_ids(allowed) if allowed else None
-        found: list[float] = []
-        for vector in self._embedder.encode_queries(queries) if queries else ():
-            nearest = self._index.search(vector, 1, ids)
-            mean, deviation = self._index.background(vector)
-            found += [(cosine - mean) / deviation for _, cosine in nearest]
-        return found
+        vectors = self._embedder.encode_queries(queries) if queries else ()
+        return [cosine for vector in vectors for _, cosine in self._index.search(vector, 1, ids)]
 
     def query_vector(self, query: str, history: Sequence[str] = ()) -> NDArray[np.float32]:
         """The question's vector, shape (D,); a follow-up leans towards the question before it."""
