@@ -59,8 +59,8 @@ class KnowledgeBase:
         self.close()
 
     def close(self) -> None:
-        """Save the cache of the vectors, if this program wrote, and let others write."""
-        if self._parts is not None and self._store.database.is_writer:
+        """Save the cache of the vectors and let others write."""
+        if self._parts is not None:
             self._parts[1].save()
         self._store.close()
 
@@ -317,6 +317,8 @@ class KnowledgeBase:
             report = Indexer(self._store, index, embedder).add(jobs, on_progress, should_stop)
             if self.embedder.id != embedder.id:  # it was changed meanwhile
                 self.change_embedder(self.embedder, should_stop=should_stop)
+            if self._store.database.is_writer:
+                index.tidy()
             index.save()
             return report
 
