@@ -32,13 +32,14 @@ class Store(StoreReader):
     def put(
         self, file: FileState, collection: str, parsed: ParsedDocument, chunks: Sequence[Chunk], vectors: Embedded
     ) -> Change:
-        """Add or replace a document with what its file says."""
+        """Add or replace a document with what its file says. A title that is only the file's name is not kept."""
+        title = "" if parsed.title == file.path.stem else parsed.title
         notes = json.dumps([note.to_json() for note in parsed.notes])
         with self.database.write() as connection:
             content_id = connection.execute(
                 "INSERT INTO contents (sha256, suffix, kind, title, notes, text, pages) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
-                    *(file.sha256, file.path.suffix.lower(), parsed.kind, parsed.title, notes),
+                    *(file.sha256, file.path.suffix.lower(), parsed.kind, title, notes),
                     *(zlib.compress(parsed.text.encode()), json.dumps([astuple(page) for page in parsed.pages])),
                 ),
             ).lastrowid

@@ -223,7 +223,8 @@ def _setting(connection: sqlite3.Connection, name: str, default: str) -> str:
 
 def _document(row: tuple[Any, ...]) -> DocumentRow:
     fields = [*row]
-    fields[1], fields[5] = Path(row[1]), _remark(row[5]) if row[5] else None
+    path = fields[1] = Path(row[1])
+    fields[4], fields[5] = row[4] or path.stem, _remark(row[5]) if row[5] else None
     fields[6] = tuple(map(_remark, json.loads(row[6])))
     return DocumentRow(*fields)
 
