@@ -12,8 +12,9 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +22,7 @@ from benchmarks.llama_cpp_peer import MAX_SEQ_LEN, MAX_STREAMS, LlamaCpp, prompt
 
 if TYPE_CHECKING:
     from core.inference.sampling import Choice
+    from core.model.lora import Adapter
 
 
 class Decoder(Protocol):
@@ -56,17 +58,21 @@ class Ours:
         self.weight_bytes = runner.weight_bytes
         self._engine = Engine(runner, config)
 
-    def prefill(self, num_tokens: int, seed: int) -> float:
-        with self._asked([prompt(num_tokens, seed)], 1) as receivers:
+    def add_adapter(self, name: str, adapter: "Adapter") -> None:
+        """Make an adapter known."""
+        self._engine.call(lambda scheduler: scheduler.runner.add_adapter(name, adapter))
+
+    def prefill(self, num_tokens: int, seed: int, adapter: str | None = None) -> float:
+        with self._asked([prompt(num_tokens, seed)], 1, [adapter]) as receivers:
             started = time.perf_counter()
         return receivers[0].times[0] - started
 
-    def decode(self, context: int, num_tokens: int, streams: int) -> float:
-        """The first call reads the prompts; later ones find them in the cache."""
+    def decode(self, context: int, num_tokens: int, streams: int, adapters: Sequence[str | None] = (None,)) -> float:
+        """The first call reads the prompts; later ones find them in the cache. `adapters` take turns."""
         prompts = [prompt(context, 1000 + stream) for stream in range(streams)]
-        with self._asked(prompts, 1):
+        with self._asked(prompts, 1, adapters):
             pass
-        with self._asked(prompts, num_tokens + 1) as receivers:
+        with self._asked(prompts, num_tokens + 1, adapters) as receivers:
             pass
         begin = max(receiver.times[0] for receiver in receivers)  # from here on all streams decode
         end = max(receiver.times[-1] for receiver in receivers)
@@ -74,7 +80,9 @@ class Ours:
         return (end - begin) * num_tokens * streams / counted
 
     @contextmanager
-    def _asked(self, prompts: list[list[int]], num_tokens: int) -> "Iterator[list[_Receiver]]":
+    def _asked(
+        self, prompts: list[list[int]], num_tokens: int, adapters: Sequence[str | None]
+    ) -> "Iterator[list[_Receiver]]":
         from core.config.param_config import SamplingConfig
         from core.inference.request import Request
         from core.inference.sampling import Sampler
@@ -83,9 +91,13 @@ class Ours:
         sampling = SamplingConfig(temperature=0)
         requests = [
             Request(
-                ids, Sampler(sampling, ids, vocab_size=self._engine.vocab_size), receiver, max_new_tokens=num_tokens
+                ids,
+                Sampler(sampling, ids, vocab_size=self._engine.vocab_size),
+                receiver,
+                max_new_tokens=num_tokens,
+                adapter=adapter,
             )
-            for ids, receiver in zip(prompts, receivers, strict=True)
+            for ids, receiver, adapter in zip(prompts, receivers, cycle(adapters), strict=False)
         ]
         yield receivers
         for request in requests:

@@ -11,11 +11,12 @@ from core.config.param_config import SamplingConfig
 from core.data.chat_template import ChatTemplate
 from core.data.tokenizer import Tokenizer
 from core.data.tool_messages import Message
-from core.errors import BusyError, GenerationError, ModelError
+from core.errors import BusyError, GenerationError
 from core.inference import prefix_file
 from core.inference.choose_runner import runner_for
 from core.inference.constraint import Constraint, ConstraintCompiler
 from core.inference.engine import Engine
+from core.inference.loaded_adapters import LoadedAdapters, read_adapters
 from core.inference.reply_memory import ReplyMemory
 from core.inference.request import Request
 from core.inference.runner import BLOCK_TOKENS
@@ -23,8 +24,8 @@ from core.inference.sampling import Sampler
 from core.inference.scheduler import EngineConfig
 from core.inference.token_stream import GenerationStats, Piece, Reply, TokenStream
 from core.inference.tools import tool_use
-from core.model.fingerprint import fingerprint
-from core.model.lora import Adapter, load_adapter
+from core.model.fingerprint import fingerprint, fingerprint_of
+from core.model.lora import adapter_tensors
 from core.model.transformer import Transformer
 
 __all__ = ["GenerationStats", "LanguageModel", "Message", "Piece", "TokenStream"]
@@ -56,9 +57,12 @@ class LanguageModel:
         max_running: int = 8,
         speculation: bool = True,
         kv_cache: str = "fp16",
-        adapter: Adapter | None = None,
+        base: Path | None = None,
+        default_adapters: Sequence[Path] = (),
     ) -> None:
-        """What holds where a call says nothing: `sampling`, None is SamplingConfig's own, and `adapter`."""
+        """What holds where a call says nothing: `sampling`, None is SamplingConfig's own, and `default_adapters`,
+        folders that stand on each other and on `base`, the model's own folder.
+        """
         self.sampling = sampling or SamplingConfig()
         self.name, self.quantization, self.max_seq_len = name, quantization, max_seq_len
         self.tokenizer, self.config = tokenizer, model.config
@@ -67,15 +71,17 @@ class LanguageModel:
         config = EngineConfig(
             max_seq_len=max_seq_len, max_running=max_running, speculation=speculation, kv_cache=kv_cache
         )
-        mark = fingerprint(model, adapter)  # before the runner takes the weights over
+        mark = fingerprint(model)  # before the runner takes the weights over
         runner = runner_for(model, config)
-        if adapter is not None:
+        if default_adapters:
+            adapter = read_adapters(default_adapters, runner)
             runner.add_adapter(None, adapter)
+            mark += fingerprint_of(adapter_tensors(adapter))
         self._layout = prefix_file.layout_of(runner, mark)
         self.engine = Engine(runner, config)
         self.backend, self.weight_bytes = runner.name, runner.weight_bytes
         self._replies = ReplyMemory()
-        self._adapters: set[str] = set()
+        self._adapters = LoadedAdapters(self.engine, runner, base)
         self._constraints = ConstraintCompiler(tokenizer, vocab_size=model.config.vocab_size)
 
     def chat(
@@ -90,7 +96,7 @@ class LanguageModel:
     ) -> TokenStream:
         """Reply to a conversation of {"role", "content"} messages; see SamplingConfig for the options.
 
-        `adapter` is the name of one that was added; `tools` and `tool_choice` have OpenAI's form. With
+        `adapter` is the name of one that is loaded; `tools` and `tool_choice` have OpenAI's form. With
         `keeps_markup` the text spells the tags of reasoning and calls, for an AnswerParser. Raises ConfigError
         for unknown options, GenerationError when the conversation does not fit or a form cannot be forced,
         BusyError when too many requests wait.
@@ -104,7 +110,7 @@ class LanguageModel:
             forced=use.forced,
             keeps_markup=keeps_markup,
             remember=partial(self._replies.remember, [dict(message) for message in messages]),
-            adapter=self._known_adapter(adapter),
+            adapter=self.adapter_key(adapter),
         )
         return self._stream(prompt_ids, sampling, plan)
 
@@ -124,7 +130,7 @@ class LanguageModel:
 
     def stream(self, prompt: str | Sequence[int], *, adapter: str | None = None, **sampling: Any) -> TokenStream:
         """Continue a plain text, or token ids just as they are. Raises as `chat` does."""
-        plan = _Plan(adapter=self._known_adapter(adapter))
+        plan = _Plan(adapter=self.adapter_key(adapter))
         if isinstance(prompt, str):
             prompt = [*self.tokenizer.start_ids, *self.tokenizer.encode(prompt)]
         return self._stream(list(prompt), sampling, plan)
@@ -147,13 +153,26 @@ class LanguageModel:
             streams.append(self.stream(text, **sampling))
         return [*texts, *(stream.read() for stream in streams)]
 
-    def add_adapter(self, name: str, folder: str | Path) -> None:
-        """Read a LoRA adapter in PEFT's layout, for `adapter=name`. Raises ModelError if it does not fit the model."""
-        if name in self._adapters:
-            raise ModelError(f"There is an adapter {name!r} already.", "Give another name.")
-        adapter = load_adapter(Path(folder), self.config)
-        self.engine.call(lambda scheduler: scheduler.runner.add_adapter(name, adapter))
-        self._adapters.add(name)
+    @property
+    def adapters(self) -> list[str]:
+        """The names that `adapter` can be, in the order of their loading."""
+        return self._adapters.names
+
+    def adapter_key(self, name: str | None) -> str | None:
+        """What the engine calls an adapter; None is None. Raises GenerationError when no such adapter is loaded."""
+        return self._adapters.key(name)
+
+    def load_adapter(self, name: str, path: str | Path) -> None:
+        """Read the adapter of a PEFT or run folder, to be served beside the weights as `adapter=name`.
+
+        It takes memory for its own values alone, and answers under way go on meanwhile. Raises ModelError if it is of
+        another model, of another shape, damaged, or neither LoRA nor DoRA.
+        """
+        self._adapters.load(name, path)
+
+    def unload_adapter(self, name: str) -> None:
+        """Forget an adapter; answers that have begun with it are finished. Raises ModelError if there is none."""
+        self._adapters.unload(name)
 
     def save_prefix(self, path: Path, messages: Sequence[Message]) -> int:
         """Compute the beginning of conversations, keep it for good and write it to a file; how many tokens it has.
@@ -208,10 +227,3 @@ class LanguageModel:
         if sampling.json_schema is not None:
             return self._constraints.json_schema(sampling.json_schema, after_reasoning=plan.in_reasoning)
         return None
-
-    def _known_adapter(self, name: str | None) -> str | None:
-        """The name. Raises GenerationError when no such adapter was added."""
-        if name is None or name in self._adapters:
-            return name
-        known = ", ".join(sorted(self._adapters)) or "none"
-        raise GenerationError(f"There is no adapter {name!r}; those that are loaded: {known}.", "Add it first.")

@@ -9,6 +9,7 @@ Legend: N rows, V vocabulary, R rows whose logits are wanted.
 
 import mmap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
@@ -18,24 +19,26 @@ from torch import Tensor, nn
 from core.inference.runner import BLOCK_TOKENS, Segment, num_blocks_for
 from core.kernels import attention, decoder, layout
 from core.kernels.matmul import MATRIX_BYTES
-from core.kernels.packing import TILE, pack
+from core.kernels.packing import TILE, PackedAdapter, PackedMatrix, pack, pack_adapter, unpack
 from core.kernels.team import Team
 from core.kernels.variant import VARIANT
 from core.model.layers import Block
 from core.model.lora import Adapter
+from core.model.peft_format import linear_shapes
 from core.model.quantize import QuantizedEmbedding, QuantizedLinear
 from core.model.rope import rotary_table
 from core.model.transformer import Transformer
 
 HEAD_DIM_STEP, WIDTH_STEP = 16, 8
-ADAPTED = {
-    layout.ADAPTED_Q: "self_attn.q_proj",
-    layout.ADAPTED_K: "self_attn.k_proj",
-    layout.ADAPTED_V: "self_attn.v_proj",
-    layout.ADAPTED_OUT: "self_attn.o_proj",
-    layout.ADAPTED_GATE: "mlp.gate_proj",
-    layout.ADAPTED_UP: "mlp.up_proj",
-    layout.ADAPTED_DOWN: "mlp.down_proj",
+# The linear layers that an adapter may change: their places in a layer's table and in an adapter's.
+LINEARS = {
+    "self_attn.q_proj": (layout.Q, layout.ADAPTED_Q),
+    "self_attn.k_proj": (layout.K, layout.ADAPTED_K),
+    "self_attn.v_proj": (layout.V, layout.ADAPTED_V),
+    "self_attn.o_proj": (layout.OUT, layout.ADAPTED_OUT),
+    "mlp.gate_proj": (layout.GATE, layout.ADAPTED_GATE),
+    "mlp.up_proj": (layout.UP, layout.ADAPTED_UP),
+    "mlp.down_proj": (layout.DOWN, layout.ADAPTED_DOWN),
 }
 LINE_WORDS = layout.LINE_BYTES // 8
 
@@ -58,7 +61,9 @@ class KernelRunner:
         self.team = Team(num_threads)
         self._element_bytes = kv_bits // 8
         self._keep: list[object] = []
-        self._adapters: dict[str | None, int] = {None: 0}  # addresses of their tables
+        self._adapters: dict[str | None, _Adapter] = {}
+        self._matrices: dict[str, PackedMatrix] = {}
+        self.max_rank = 0
         self.weight_bytes = 0
         head_bytes = attention.block_bytes(self.config.head_dim, self._element_bytes)
         self._half_block = self.config.num_key_value_heads * head_bytes
@@ -80,7 +85,7 @@ class KernelRunner:
         if rows > self._work.rows:
             self._work = _Workspace(self, 1 << (rows - 1).bit_length())
         piece_tokens = max(1, layout.PIECE_ROWS * self._model.kv_heads // self._model.heads)
-        plan = _Plan(segments, [self._adapters[segment.adapter] for segment in segments], piece_tokens)
+        plan = _Plan(segments, [self._adapter_table(segment.adapter) for segment in segments], piece_tokens)
         room = -(-len(plan.logits_rows) // 4) * 4  # a product writes one row, or four at a time
         logits = torch.empty(room, -(-self.config.vocab_size // TILE) * TILE)
         self._counters.fill(0)
@@ -100,39 +105,53 @@ class KernelRunner:
         """Put back what `read_block` gave."""
         self._layers[:, block] = content.view(len(self._layers), self._half_block)
 
-    def add_adapter(self, name: str | None, adapter: Adapter) -> None:
+    def add_adapter(self, key: str | None, adapter: Adapter) -> None:
         """See `Runner`."""
         table = np.zeros((self.config.num_hidden_layers, layout.NUM_ADAPTED, layout.ADAPTED_BYTES // 8), np.int64)
+        packed = []
         for number, layer in enumerate(table):
-            for place, linear in ADAPTED.items():
-                low = adapter.get(f"model.layers.{number}.{linear}")
-                if low is not None:
-                    sizes = low.a.shape[0], low.a.shape[1], low.b.shape[0]
-                    layer[place] = (self._floats(low.a), self._floats(low.b.T), *sizes)
-        self._adapters[name] = self._table(table)
+            for name, (_, place) in LINEARS.items():
+                if low := adapter.get(f"model.layers.{number}.{name}"):
+                    packed.append(pack_adapter(low.a, low.b, low.gain))
+                    layer[place] = packed[-1].words()
+        self._adapters[key] = _Adapter(table, packed)
+        rank = max((len(one.scales) for one in packed), default=0)
+        if rank > self.max_rank:
+            self.max_rank = rank
+            self._work = _Workspace(self, self._work.rows)
+
+    def remove_adapter(self, key: str | None) -> None:
+        """See `Runner`."""
+        del self._adapters[key]
+
+    def weight(self, layer: str) -> Tensor:
+        """See `Runner`."""
+        outputs, inputs = linear_shapes(self.config)[layer]
+        matrix = self._matrices[layer]
+        with torch.device("meta"):
+            stored = QuantizedLinear(inputs, outputs, bias=False, bits=matrix.bits, group_size=self._group)
+        stored.weight, stored.weight_scale = unpack(matrix, inputs=inputs)
+        return stored.floats()
 
     def _tables(self, model: Transformer, head_bytes: int) -> layout.Model:
         config = self.config
         table = np.zeros((config.num_hidden_layers, layout.LAYER_BYTES // 8), np.int64)
-        for row, block in zip(table, model.model.layers, strict=True):
+        for number, (row, block) in enumerate(zip(table, model.model.layers, strict=True)):
             assert isinstance(block, Block)
-            attend, mlp = block.self_attn, block.mlp
-            linears = {
-                layout.Q: attend.q_proj, layout.K: attend.k_proj, layout.V: attend.v_proj,
-                layout.OUT: attend.o_proj, layout.GATE: mlp.gate_proj, layout.UP: mlp.up_proj,
-                layout.DOWN: mlp.down_proj,
-            }  # fmt: skip
+            attend = block.self_attn
+            for name, (place, _) in LINEARS.items():
+                packed = self._matrices[f"model.layers.{number}.{name}"] = self._pack(block.get_submodule(name))
+                row[place // 8 : (place + MATRIX_BYTES) // 8] = packed.words()
             if config.gated_attention:
-                linears[layout.GATE_ATTENTION] = attend.output_gate
-            for place, linear in linears.items():
-                row[place // 8 : (place + MATRIX_BYTES) // 8] = self._pack(linear)
+                gate = slice(layout.GATE_ATTENTION // 8, (layout.GATE_ATTENTION + MATRIX_BYTES) // 8)
+                row[gate] = self._pack(attend.output_gate).words()
             row[layout.INPUT_NORM // 8] = self._floats(block.input_layernorm.weight)
             row[layout.POST_NORM // 8] = self._floats(block.post_attention_layernorm.weight)
             if config.qk_norm:
                 row[layout.Q_NORM // 8] = self._floats(attend.q_norm.weight)
                 row[layout.K_NORM // 8] = self._floats(attend.k_norm.weight)
-        embedding = self._table(self._pack(model.model.embed_tokens))
-        head = embedding if config.tie_word_embeddings else self._table(self._pack(model.lm_head))
+        embedding = self._table(self._pack(model.model.embed_tokens).words())
+        head = embedding if config.tie_word_embeddings else self._table(self._pack(model.lm_head).words())
         cos, sin = rotary_table(config, self._positions())
         half = config.head_dim // 2
         return layout.Model(
@@ -171,8 +190,12 @@ class KernelRunner:
         """Positions that the cache can hold, none beyond the model's context."""
         return min(self.config.max_position_embeddings, self.num_blocks * BLOCK_TOKENS)
 
-    def _pack(self, module: nn.Module) -> list[int]:
-        """The words of a module's matrix, which is freed."""
+    def _adapter_table(self, key: str | None) -> int:
+        """The address of an adapter's table; 0 where none is the default."""
+        return 0 if key is None and None not in self._adapters else int(self._adapters[key].table.ctypes.data)
+
+    def _pack(self, module: nn.Module) -> PackedMatrix:
+        """A module's matrix, which is freed there."""
         assert isinstance(module, QuantizedLinear | QuantizedEmbedding)
         bias = module.bias if isinstance(module, QuantizedLinear) else None
         packed = pack(module.weight, module.weight_scale, bias, bits=module.bits, group=self._group)
@@ -180,7 +203,7 @@ class KernelRunner:
         self._keep.append(packed)
         is_read = isinstance(module, QuantizedLinear) or self.config.tie_word_embeddings
         self.weight_bytes += packed.nbytes if is_read else 0
-        return packed.words()
+        return packed
 
     def _floats(self, values: Tensor) -> int:
         """The address of an fp32 copy that lives as long as the runner, and keeps no file open."""
@@ -192,6 +215,14 @@ class KernelRunner:
         held = np.ascontiguousarray(words, dtype=np.int64)
         self._keep.append(held)
         return int(held.ctypes.data)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Adapter:
+    """An adapter's table and what it points to."""
+
+    table: "np.ndarray"
+    packed: list[PackedAdapter]
 
 
 class _Plan:
@@ -251,7 +282,9 @@ class _Workspace:
         qkv = 2 * width + 2 * model.kv_heads * model.head_dim
         self._x, self._normed = torch.zeros(padded, model.hidden), torch.zeros(padded, widest)
         self._qkv, self._mixed = torch.zeros(padded, qkv), torch.zeros(padded, width)
-        self._inner, self._gate = (torch.empty(padded, model.feed_forward) for _ in range(2))
+        self._inner = torch.empty(padded, model.feed_forward)
+        self._gate = torch.empty(padded, max(model.feed_forward, model.hidden) if runner.max_rank else 0)
+        self._projected = torch.zeros(padded, layout.PROJECTIONS, runner.max_rank)
         self._values = torch.zeros(padded, groups * group, dtype=torch.int8)
         self._scales, self._sums = torch.zeros(padded, groups), torch.zeros(padded, groups, dtype=torch.int32)
         piece_rows = max(layout.PIECE_ROWS, model.heads // model.kv_heads) + 4
@@ -278,6 +311,8 @@ class _Workspace:
             mixed=self._mixed.data_ptr(),
             inner=self._inner.data_ptr(),
             gate=self._gate.data_ptr(),
+            projected=self._projected.data_ptr(),
+            projected_bytes=self._projected.shape[2] * 4,
             values=self._values.data_ptr(),
             scales=self._scales.data_ptr(),
             sums=self._sums.data_ptr(),

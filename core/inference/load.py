@@ -1,6 +1,7 @@
 """From a folder to a model that is ready to generate."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,9 +12,9 @@ from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, ModelError
 from core.hub.places import DownloadRecord
 from core.inference.generator import LanguageModel
-from core.model.adapted_model import base_folder, load_merged, model_folder, servable_adapter, tokenizer_folder
+from core.model.adapted_model import adapter_chain, tokenizer_folder
 from core.model.bnb import quantize_with_bitsandbytes_
-from core.model.checkpoint import find_model, load_config, load_sampling, quantization_scheme
+from core.model.checkpoint import find_model, load_config, load_model, load_sampling, quantization_scheme
 from core.model.device import free_memory_bytes, num_usable_cores, resolve_device
 from core.model.paged_cache import cache_bytes
 from core.model.quantize import INT4, INT8, Scheme, dequantize_
@@ -38,11 +39,13 @@ def load(
     max_running: int = 8,
     speculation: bool = True,
     kv_cache: str = "fp16",
+    adapters: Mapping[str, str | Path] | None = None,
 ) -> LanguageModel:
     """Open a model, adapter or run folder, a GGUF file, or a hub name with files on this disk; see LoadConfig.
 
-    An adapter is served beside its base, which stays as it is; DoRA, which scales whole outputs, is merged. Nothing is
-    downloaded. Raises ModelError, or ConfigError for settings this machine or build lacks.
+    An adapter is served beside its base, which is quantised as it is: merged, a small change would be lost in rounding
+    (docs/decisions/0012). `adapters` are folders of more of them by name, for `adapter=name`. Nothing is downloaded.
+    Raises ModelError, or ConfigError for settings this machine or build lacks.
     """
     options = LoadConfig(
         device=device,
@@ -53,41 +56,48 @@ def load(
         kv_cache=kv_cache,
     )
     folder = find_model(path_or_hub_name)
-    source = model_folder(folder)
+    source, default_adapters = adapter_chain(folder)
     config = load_config(source)
-    adapter = servable_adapter(folder, config)
     target = resolve_device(options.device)
     dtype = torch.float32 if target.type == "cpu" else torch.bfloat16
     size = _context(config, options, target, dtype)
+    tokenizer = _tokenizer(folder, config)
     if target.type == "cpu":
         is_tiny = config.num_parameters < ONE_THREAD_PARAMETERS
         torch.set_num_threads(1 if is_tiny else num_usable_cores())
-    tokenizer = Tokenizer.load(tokenizer_folder(folder))
-    if tokenizer.vocab_size > config.vocab_size:
-        raise ModelError(
-            f"The tokenizer has {tokenizer.vocab_size} ids, the model {config.vocab_size} embeddings.",
-            "Download the model folder again.",
-        )
-    weights = folder if adapter is None else base_folder(folder)
-    if target.type == "cpu":
         scheme = quantization_scheme(source) or _scheme(config, options.quantization)
-        model = load_merged(weights, device=target, dtype=dtype, scheme=scheme)
+        model = load_model(source, device=target, dtype=dtype, scheme=scheme)
         form = scheme.name if scheme else "float32"
     else:
-        model = load_merged(weights, device=target, dtype=dtype)
+        model = load_model(source, device=target, dtype=dtype)
         form = _prepare_for_gpu(model, options.quantization)
-    return LanguageModel(
+    loaded = LanguageModel(
         model,
         tokenizer,
         name=_name(folder),
         quantization=form,
         max_seq_len=size,
         sampling=load_sampling(source),
-        adapter=adapter,
+        base=source,
+        default_adapters=default_adapters,
         max_running=options.max_running,
         speculation=options.speculation,
         kv_cache=options.kv_cache,
     )
+    for name, path in (adapters or {}).items():
+        loaded.load_adapter(name, path)
+    return loaded
+
+
+def _tokenizer(folder: Path, config: ModelConfig) -> Tokenizer:
+    """A model's tokenizer. Raises ModelError for one of more ids than the model has."""
+    tokenizer = Tokenizer.load(tokenizer_folder(folder))
+    if tokenizer.vocab_size > config.vocab_size:
+        raise ModelError(
+            f"The tokenizer has {tokenizer.vocab_size} ids, the model {config.vocab_size} embeddings.",
+            "Download the model folder again.",
+        )
+    return tokenizer
 
 
 def _scheme(config: ModelConfig, quantization: str) -> Scheme | None:

@@ -107,17 +107,21 @@ class PrefixCache:
             child.is_pinned = True
             node = child
 
+    def forget(self, adapter: str | None) -> None:
+        """Drop all texts of an adapter, which nobody uses any more."""
+        root = self._roots.pop(adapter, None)
+        for node in _below(root) if root else ():
+            node.parent = None  # so that no leaf of it is taken for one
+            self._pool.release([node.block])
+
     @property
     def num_pinned(self) -> int:
         return sum(node.is_pinned for node in self.nodes())
 
     def nodes(self) -> Iterator[_Node]:
         """Every block that is kept."""
-        open_nodes = list(self._roots.values())
-        while open_nodes:
-            for siblings in open_nodes.pop().children.values():
-                yield from siblings
-                open_nodes += siblings
+        for root in self._roots.values():
+            yield from _below(root)
 
     def _root(self, adapter: str | None) -> _Node:
         return self._roots.setdefault(adapter, _Node((), -1, None))
@@ -158,6 +162,14 @@ class PrefixCache:
             ]
             heapq.heapify(self._leaves)
         heapq.heappush(self._leaves, (node.used, next(self._serial), node))
+
+
+def _below(root: _Node) -> Iterator[_Node]:
+    open_nodes = [root]
+    while open_nodes:
+        for siblings in open_nodes.pop().children.values():
+            yield from siblings
+            open_nodes += siblings
 
 
 def _nearest(node: _Node, ids: tuple[int, ...]) -> tuple[_Node | None, int]:

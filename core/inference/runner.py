@@ -24,7 +24,7 @@ class Segment:
     start: int  # tokens of this sequence that are in the cache already
     blocks: Sequence[int]  # blocks[i] holds positions i * BLOCK_TOKENS …; covers start + len(ids)
     num_logits: int  # logits wanted of the last n ids: 0 inside a prompt, 1, or k + 1 to verify a draft of k
-    adapter: str | None = None  # LoRA adapter's name
+    adapter: str | None = None  # the adapter's name
 
 
 class Runner(Protocol):
@@ -49,7 +49,13 @@ class Runner(Protocol):
         """Put back what `read_block` gave."""
 
     def add_adapter(self, name: str | None, adapter: Adapter) -> None:
-        """Make a LoRA adapter known to segments; None is that of segments which name none."""
+        """Make an adapter known to segments; None is that of segments which name none."""
+
+    def remove_adapter(self, name: str | None) -> None:
+        """Forget an adapter, and give its memory back."""
+
+    def weight(self, layer: str) -> Tensor:
+        """The matrix (O, I) of a block's linear layer as it is computed with, fp32 on the CPU. Any thread may ask."""
 
 
 def num_blocks_for(num_tokens: int) -> int:

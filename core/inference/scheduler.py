@@ -10,7 +10,7 @@ Sources: Yu et al. 2022 (iteration-level scheduling); Agrawal et al. 2023 (chunk
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -66,6 +66,8 @@ class Scheduler:
         self.waiting: deque[Request] = deque()
         self.running: list[Running] = []
         self.trace: list[list[StepPart]] | None = None
+        self._leaving: set[str] = set()
+        self._gone: set[str] = set()
 
     @property
     def num_requests(self) -> int:
@@ -79,10 +81,19 @@ class Scheduler:
     def step(self) -> None:
         """Let cancelled requests go, admit waiting ones, and compute one step of all that run."""
         self._drop_cancelled()
+        self._refuse_gone()
         self._admit()
         parts = list(self._plan())
-        if not parts:
-            return
+        if parts:
+            self._compute(parts)
+        self._let_go()
+
+    def remove_adapter(self, key: str) -> None:
+        """Forget an adapter as soon as no request that is here uses it; later ones that name it fail."""
+        self._leaving.add(key)
+        self._let_go()
+
+    def _compute(self, parts: Sequence[tuple[Running, Segment]]) -> None:
         if self.trace is not None:
             self.trace.append([StepPart(one.request, len(part.ids), part.num_logits) for one, part in parts])
         try:
@@ -145,6 +156,21 @@ class Scheduler:
             self.waiting = deque(request for request in self.waiting if request not in gone)
             for request in gone:
                 _end(request, CANCELLED)
+
+    def _let_go(self) -> None:
+        if not self._leaving:
+            return
+        used = {request.adapter for request in [*self.waiting, *(one.request for one in self.running)]}
+        for key in self._leaving - used:
+            self._leaving.remove(key)
+            self._gone.add(key)
+            self.prefixes.forget(key)
+            self.runner.remove_adapter(key)
+
+    def _refuse_gone(self) -> None:
+        for request in [request for request in self.waiting if request.adapter in self._gone]:
+            self.waiting.remove(request)
+            request.receiver.fail(GenerationError("The adapter was unloaded.", "Load it again."))
 
     def _admit(self) -> None:
         for request in list(self.waiting):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from core.inference.runner import BLOCK_TOKENS, Segment
+from core.model.adapters import float_weight
 from core.model.lora import Adapter, AdapterHooks
 from core.model.paged_cache import PagedKVCache, Span
 from core.model.transformer import Transformer
@@ -40,6 +41,14 @@ class TorchRunner:
     def add_adapter(self, name: str | None, adapter: Adapter) -> None:
         """See `Runner`."""
         self._adapters.add(name, adapter)
+
+    def remove_adapter(self, name: str | None) -> None:
+        """See `Runner`."""
+        self._adapters.remove(name)
+
+    def weight(self, layer: str) -> Tensor:
+        """See `Runner`."""
+        return float_weight(self._model.get_submodule(layer)).float().cpu()
 
     def _adapter_rows(self, segments: Sequence[Segment]) -> dict[str | None, Tensor]:
         """The rows of each adapter that is asked for."""

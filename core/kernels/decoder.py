@@ -9,6 +9,7 @@ Legend: N rows, C hidden, H query heads, K kv heads, D head dim, F feed-forward,
 
 import numpy as np
 
+from core.kernels.adapters import adapt, project
 from core.kernels.attention import (
     BLOCK,
     NEVER,
@@ -22,7 +23,6 @@ from core.kernels.attention import (
     weigh,
 )
 from core.kernels.layout import (
-    ADAPTED_BYTES,
     ADAPTED_DOWN,
     ADAPTED_GATE,
     ADAPTED_K,
@@ -39,7 +39,6 @@ from core.kernels.layout import (
     K_NORM,
     LAYER_BYTES,
     LINE_BYTES,
-    NUM_ADAPTED,
     OUT,
     PIECE_BYTES,
     POST_NORM,
@@ -72,7 +71,6 @@ from core.kernels.simd import (
     compiled,
     entry,
     fetch_add,
-    fma,
     give_way,
     inlined,
     load_f32x8,
@@ -86,7 +84,6 @@ from core.kernels.simd import (
     splat,
     store_f32x8,
     store_shared,
-    total,
     write_f32,
     zeros,
 )
@@ -226,31 +223,6 @@ def round_row(step: Step, row: int, source: int, size: int, group: int) -> None:
 
 
 @compiled
-def adapt(step: Step, layer: int, which: int, source: int, target: int, stride: int, thread: int) -> None:
-    """Add B A x to the outputs of one layer, for a thread's rows that have an adapter of it.
-
-    Inputs are fp32 rows (N, I) from `source` on, outputs `stride` bytes apart.
-    """
-    for row in range(thread, step.rows, step.threads):
-        table = read_i64(step.adapters + read_i64(step.row_sequences + row * 8) * 8)
-        if table == 0:
-            continue
-        place = table + (layer * NUM_ADAPTED + which) * ADAPTED_BYTES
-        a, b, rank = read_i64(place), read_i64(place + 8), read_i64(place + 16)
-        inputs, outputs = read_i64(place + 24) * 4, read_i64(place + 32) * 4
-        for _ in range(rank):
-            projected = zeros()
-            for i in range(0, inputs, 32):
-                projected = fma(load_f32x8(a + i), load_f32x8(source + row * inputs + i), projected)
-            amount = splat(total(projected))
-            for i in range(0, outputs, 32):
-                out = target + row * stride + i
-                store_f32x8(out, fma(amount, load_f32x8(b + i), load_f32x8(out)))
-            a += inputs
-            b += outputs
-
-
-@compiled
 def mix_tokens(model: Model, step: Step, layer: int, thread: int, counter: int, turn: int) -> int:
     """x += attention(norm(x)); returns the next turn."""
     table = model.table + layer * LAYER_BYTES
@@ -261,6 +233,8 @@ def mix_tokens(model: Model, step: Step, layer: int, thread: int, counter: int, 
         normalize(step.x + row * model.hidden * 4, normed, read_i64(table + INPUT_NORM), model.hidden, model.eps)
         round_row(step, row, normed, model.hidden, model.group)
     turn = wait(step.sync, step.threads, turn)
+    if step.adapters != 0:
+        project(step, layer, ADAPTED_Q, 3, step.normed, thread)
     target = step.qkv
     for matrix in (Q, K, V, GATE_ATTENTION):
         share(counter, table + matrix, inputs, target, stride, STORE, step.threads)
@@ -269,9 +243,11 @@ def mix_tokens(model: Model, step: Step, layer: int, thread: int, counter: int, 
     turn = wait(step.sync, step.threads, turn)
     if step.adapters != 0:
         keys = step.qkv + width * 4
-        adapt(step, layer, ADAPTED_Q, step.normed, step.qkv, stride, thread)
-        adapt(step, layer, ADAPTED_K, step.normed, keys, stride, thread)
-        adapt(step, layer, ADAPTED_V, step.normed, keys + model.kv_heads * model.head_dim * 4, stride, thread)
+        values = keys + model.kv_heads * model.head_dim * 4
+        adapt(step, layer, ADAPTED_Q, 0, table + Q, step.qkv, step.qkv, stride, thread)
+        adapt(step, layer, ADAPTED_K, 1, table + K, keys, keys, stride, thread)
+        adapt(step, layer, ADAPTED_V, 2, table + V, values, values, stride, thread)
+        turn = wait(step.sync, step.threads, turn)
     for row in range(thread, step.rows, step.threads):
         prepare_row(model, step, layer, row, stride)
     turn = wait(step.sync, step.threads, turn)
@@ -289,12 +265,25 @@ def mix_tokens(model: Model, step: Step, layer: int, thread: int, counter: int, 
                 store_f32x8(mixed + i, mul(load_f32x8(mixed + i), sigmoid(load_f32x8(gate + i))))
         round_row(step, row, mixed, width, model.group)
     turn = wait(step.sync, step.threads, turn)
-    share(counter + LINE_BYTES, table + OUT, inputs, step.x, model.hidden * 4, ADD, step.threads)
+    return add_product(model, step, layer, ADAPTED_OUT, step.mixed, thread, counter + LINE_BYTES, turn)
+
+
+@compiled
+def add_product(
+    model: Model, step: Step, layer: int, which: int, source: int, thread: int, counter: int, turn: int
+) -> int:
+    """x += the matrix OUT or DOWN of the rounded rows, which in fp32 are at source; returns the next turn."""
+    matrix = model.table + layer * LAYER_BYTES + (OUT if which == ADAPTED_OUT else DOWN)
+    inputs = Inputs(step.values, step.scales, step.sums, padded(step.rows), model.group)
+    stride = model.hidden * 4
+    if step.adapters == 0:
+        share(counter, matrix, inputs, step.x, stride, ADD, step.threads)
+        return wait(step.sync, step.threads, turn)
+    project(step, layer, which, 1, source, thread)
+    share(counter, matrix, inputs, step.gate, stride, STORE, step.threads)
     turn = wait(step.sync, step.threads, turn)
-    if step.adapters != 0:
-        adapt(step, layer, ADAPTED_OUT, step.mixed, step.x, model.hidden * 4, thread)
-        turn = wait(step.sync, step.threads, turn)
-    return turn
+    adapt(step, layer, which, 0, matrix, step.gate, step.x, stride, thread)
+    return wait(step.sync, step.threads, turn)
 
 
 @compiled
@@ -312,11 +301,13 @@ def feed_forward(model: Model, step: Step, layer: int, thread: int, counter: int
         share_gated(counter, table + GATE, inputs, step.inner, width, step.threads)
         turn = wait(step.sync, step.threads, turn)
     else:
+        project(step, layer, ADAPTED_GATE, 2, step.normed, thread)
         share(counter, table + GATE, inputs, step.gate, width, STORE, step.threads)
         share(counter + LINE_BYTES, table + UP, inputs, step.inner, width, STORE, step.threads)
         turn = wait(step.sync, step.threads, turn)
-        adapt(step, layer, ADAPTED_GATE, step.normed, step.gate, width, thread)
-        adapt(step, layer, ADAPTED_UP, step.normed, step.inner, width, thread)
+        adapt(step, layer, ADAPTED_GATE, 0, table + GATE, step.gate, step.gate, width, thread)
+        adapt(step, layer, ADAPTED_UP, 1, table + UP, step.inner, step.inner, width, thread)
+        turn = wait(step.sync, step.threads, turn)
         for row in range(thread, step.rows, step.threads):
             for i in range(row * width, (row + 1) * width, 32):
                 gate = load_f32x8(step.gate + i)
@@ -324,12 +315,7 @@ def feed_forward(model: Model, step: Step, layer: int, thread: int, counter: int
     for row in range(thread, step.rows, step.threads):
         round_row(step, row, step.inner + row * width, model.feed_forward, model.group)
     turn = wait(step.sync, step.threads, turn)
-    share(counter + 2 * LINE_BYTES, table + DOWN, inputs, step.x, model.hidden * 4, ADD, step.threads)
-    turn = wait(step.sync, step.threads, turn)
-    if step.adapters != 0:
-        adapt(step, layer, ADAPTED_DOWN, step.inner, step.x, model.hidden * 4, thread)
-        turn = wait(step.sync, step.threads, turn)
-    return turn
+    return add_product(model, step, layer, ADAPTED_DOWN, step.inner, thread, counter + 2 * LINE_BYTES, turn)
 
 
 @entry

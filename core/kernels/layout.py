@@ -18,8 +18,12 @@ INPUT_NORM, POST_NORM, Q_NORM, K_NORM = range(8 * MATRIX_BYTES, 8 * MATRIX_BYTES
 LAYER_BYTES = 8 * MATRIX_BYTES + 32
 # The layers that an adapter may change, in the order of its table of L × 7 entries.
 ADAPTED_Q, ADAPTED_K, ADAPTED_V, ADAPTED_OUT, ADAPTED_GATE, ADAPTED_UP, ADAPTED_DOWN = range(NUM_ADAPTED := 7)
-# Words of an entry: addresses of A (r, I) and of B's transpose (r, O), both fp32, then r (0: none), I, O.
-ADAPTED_BYTES = 40
+# Words of an entry: addresses of A, B, the ranks' scales and the outputs' gains (0: none), then r (0: no entry), I, O.
+# `core.kernels.packing` tells their form; r is filled up to whole RANK_STEPs.
+ADAPTED_BYTES = 56
+ADAPTED_A, ADAPTED_B, ADAPTED_SCALES, ADAPTED_GAINS, ADAPTED_RANK, ADAPTED_INPUTS, ADAPTED_OUTPUTS = range(0, 56, 8)
+# Layers that take the same inputs and are projected together at most: queries, keys and values.
+PROJECTIONS = 3
 # A sequence's words: first row, position of that row's token, address of its block table (64-bit words).
 SEQUENCE_BYTES = 24
 # A piece of attention: sequence, first of its rows, number of rows.
@@ -77,7 +81,9 @@ class Step(NamedTuple):
     qkv: int  # (N, (2·H + 2·K)·D) fp32, H·D less where attention is not gated
     mixed: int  # (N, H·D) fp32
     inner: int  # (N, F) fp32
-    gate: int  # the same, where there are adapters
+    gate: int  # (N, max(C, F)), where there are adapters
+    projected: int  # (N, PROJECTIONS, rank) fp32: A x
+    projected_bytes: int  # of one projection
     values: int  # quantised activations
     scales: int
     sums: int

@@ -4,7 +4,10 @@ Stored: int8 (O, I) with one fp32 scale for each row; int4 as bytes (O, I/2), wh
 first four in the low nibbles and the others in the high ones, with one fp16 scale for each row and group (O, I/G).
 A tile is 8 rows whose 32-bit words alternate; `matmul` tells more.
 
-Legend: O outputs, I inputs, G group.
+An adapter's A (r, I) and B (O, r) become fp16 with one fp32 scale for each rank, which brings the largest of its values
+in either to 1, so that none is too small for fp16: A as (r/4, I/8, 4, 8), B as (O/8, r, 8).
+
+Legend: O outputs, I inputs, G group, r rank.
 """
 
 import math
@@ -17,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 TILE = 8
+RANK_STEP = 4  # ranks that the decoder projects on at once
 LARGE_PAGE_BYTES = 2**21
 
 
@@ -54,6 +58,52 @@ def pack(weight: Tensor, scale: Tensor, bias: Tensor | None, *, bits: int, group
     if bias is not None:
         bias = F.pad(bias.detach().float(), (0, -outputs % TILE)).contiguous()
     return PackedMatrix(tiles, scales.contiguous(), bias, outputs, padded, bits)
+
+
+def unpack(matrix: PackedMatrix, *, inputs: int) -> tuple[Tensor, Tensor]:
+    """The stored form of a matrix with so many inputs and its scales, as `pack` was given them."""
+    width = inputs if matrix.bits == 8 else matrix.inputs // 2
+    dtype = torch.int8 if matrix.bits == 8 else torch.uint8
+    weight = _rows(matrix.weight)[: matrix.outputs].contiguous().view(dtype)[:, :width]
+    scale = matrix.scale.flatten() if matrix.bits == 8 else _rows(matrix.scale)
+    return weight, scale[: matrix.outputs]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedAdapter:
+    """An adapter of one layer."""
+
+    a: Tensor  # (r/4, I/8, 4, 8) fp16
+    b: Tensor  # (O/8, r, 8) fp16
+    scales: Tensor  # (r,) fp32
+    gain: Tensor | None  # (O,) fp32
+
+    def words(self) -> list[int]:
+        """The seven words that describe it to the decoder."""
+        gain = 0 if self.gain is None else self.gain.data_ptr()
+        inputs, outputs = self.a.shape[1] * TILE, self.b.shape[0] * TILE
+        addresses = [self.a.data_ptr(), self.b.data_ptr(), self.scales.data_ptr(), gain]
+        return [*addresses, self.b.shape[1], inputs, outputs]
+
+
+def pack_adapter(a: Tensor, b: Tensor, gain: Tensor | None) -> PackedAdapter:
+    """Bring A (r, I) and B (O, r), I and O multiples of 8, into the form of the kernels."""
+    tops = a.abs().amax(dim=1), b.abs().amax(dim=0)
+    highs = [torch.where(top > 0, top, 1.0) for top in tops]
+    missing = -len(a) % RANK_STEP
+    half_a = F.pad((a / highs[0][:, None]).half(), (0, 0, 0, missing))
+    half_b = F.pad((b / highs[1]).half(), (0, missing))
+    return PackedAdapter(
+        a=half_a.view(-1, RANK_STEP, a.shape[1] // TILE, TILE).transpose(1, 2).contiguous(),
+        b=half_b.view(-1, TILE, half_b.shape[1]).transpose(1, 2).contiguous(),
+        scales=F.pad(highs[0] * highs[1], (0, missing)).contiguous(),
+        gain=None if gain is None else gain.float().contiguous(),
+    )
+
+
+def _rows(tiles: Tensor) -> Tensor:
+    """(O/8, W, 8) -> (O, W)."""
+    return tiles.transpose(1, 2).reshape(-1, tiles.shape[1])
 
 
 def _tiles(rows: Tensor) -> Tensor:

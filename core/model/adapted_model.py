@@ -1,20 +1,23 @@
 """Adapter folders as models: the base that they name, checked, and base and adapter made one."""
 
+import functools
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from core.config.model_config import ModelConfig
 from core.data.tokenizer import JSON_FILE, SENTENCEPIECE_FILE
 from core.errors import ModelError
 from core.model.adapters import add_adapters_, merge_
 from core.model.checkpoint import load_model
-from core.model.folder import ADAPTER_CONFIG, find_model, is_adapter
-from core.model.lora import Adapter, load_adapter
-from core.model.peft_format import load_values_, read_adapter, read_base, read_shape
+from core.model.folder import ADAPTER_CONFIG, AdapterBase, find_model, is_adapter
+from core.model.peft_format import load_values_, read_adapter, read_base
 from core.model.quantize import Scheme, dequantize_, quantize_
 from core.model.transformer import Transformer
 from core.model.weights import weights_hash
+
+logger = logging.getLogger(__name__)
 
 
 def base_folder(folder: Path) -> Path:
@@ -23,9 +26,8 @@ def base_folder(folder: Path) -> Path:
     A relative path is looked for beside the adapter first. An adapter that was not trained here has no hash to check.
     """
     base = read_base(folder)
-    beside = folder / base.path
     try:
-        path = find_model(beside if beside.exists() else base.path)
+        path = _find_base(folder, base)
     except ModelError as exc:
         raise ModelError(
             f"{folder.name} is an adapter of {base.path}, which is not here: {exc.message}",
@@ -33,31 +35,86 @@ def base_folder(folder: Path) -> Path:
         ) from exc
     found = weights_hash(path) if base.weights_hash else None
     if found != base.weights_hash:
-        raise ModelError(
-            f"{folder.name} was trained on a model whose weights hash to {str(base.weights_hash)[:12]}…;"
-            f" those of {path} hash to {str(found)[:12]}….",
-            f"Put the right model there, or correct base_model_name_or_path in {ADAPTER_CONFIG}.",
-        )
+        raise _of_another_base(folder, base, str(path), str(found))
     return path
+
+
+def adapter_chain(path: Path) -> tuple[Path, list[Path]]:
+    """The whole model at the bottom of a folder, and the adapters from there up to the folder; none for a whole model.
+
+    Raises ModelError as `base_folder` does, and for adapters that stand on themselves.
+    """
+    adapters: list[Path] = []
+    while is_adapter(path):
+        _refuse_circle(path, adapters)
+        adapters.insert(0, path)
+        path = base_folder(path)
+    return path, adapters
+
+
+def adapters_over(folder: Path, model: Path) -> list[Path]:
+    """The adapters from a whole model up to an adapter folder, to be served beside that very model.
+
+    A base is known by the hash that the adapter keeps, else by its path; of one that has no hash and whose base is not
+    here, nothing can be known but its shape. Raises ModelError for an adapter of another model.
+    """
+    adapters: list[Path] = []
+    served_hash = functools.cache(lambda: weights_hash(model))
+    while True:
+        if not is_adapter(folder):
+            raise ModelError(f"{folder} holds no adapter.", f"Choose a folder with {ADAPTER_CONFIG}.")
+        _refuse_circle(folder, adapters)
+        adapters.insert(0, folder)
+        base = read_base(folder, is_needed=False)
+        if base.weights_hash == served_hash() if base.weights_hash else not base.path:
+            return adapters
+        try:
+            path = _find_base(folder, base)
+        except ModelError:
+            if base.weights_hash:
+                raise _of_another_base(folder, base, str(model), served_hash()) from None
+            logger.warning("%s is of %s, which is not here to be compared; its shape fits", folder, base.path)
+            return adapters
+        if is_adapter(path):
+            folder = base_folder(folder)
+        elif not base.weights_hash and (path.samefile(model) or weights_hash(path) == served_hash()):
+            return adapters
+        else:
+            raise _of_another_base(folder, base, str(model), served_hash())
 
 
 def model_folder(path: Path) -> Path:
     """The folder or file that holds the weights and the shape: of an adapter its base's, and so on."""
-    while is_adapter(path):
-        path = base_folder(path)
-    return path
+    return adapter_chain(path)[0]
 
 
 def tokenizer_folder(path: Path) -> Path:
     """The folder or file that holds a model's tokenizer: an adapter may have its own, or take its base's."""
-    while is_adapter(path) and not any((path / name).exists() for name in (JSON_FILE, SENTENCEPIECE_FILE)):
-        path = base_folder(path)
-    return path
+    root, adapters = adapter_chain(path)
+    names = (JSON_FILE, SENTENCEPIECE_FILE)
+    return next((folder for folder in reversed(adapters) if any((folder / name).exists() for name in names)), root)
 
 
-def servable_adapter(path: Path, config: ModelConfig) -> Adapter | None:
-    """The adapter of a folder if it can be added beside its base while that stays as it is: LoRA, not DoRA."""
-    return load_adapter(path, config) if is_adapter(path) and not read_shape(path).is_dora else None
+def _find_base(folder: Path, base: AdapterBase) -> Path:
+    beside = folder / base.path
+    return find_model(beside if beside.exists() else base.path)
+
+
+def _refuse_circle(folder: Path, above: Sequence[Path]) -> None:
+    if any(folder.samefile(other) for other in above):
+        raise ModelError(
+            f"{folder.name} is an adapter of itself.", f"Correct base_model_name_or_path in {ADAPTER_CONFIG}."
+        )
+
+
+def _of_another_base(folder: Path, base: AdapterBase, path: str, found: str) -> ModelError:
+    known = f"a model whose weights hash to {base.weights_hash[:12]}…" if base.weights_hash else base.path
+    return ModelError(
+        f"{folder.name} was trained on {known}; those of {path} hash to {found[:12]}…."
+        if base.weights_hash
+        else f"{folder.name} was trained on {known}, and the model is {path}, whose weights are others.",
+        f"Take the right model, or correct base_model_name_or_path in {ADAPTER_CONFIG}.",
+    )
 
 
 def load_merged(
@@ -74,13 +131,14 @@ def load_merged(
     """
     if not is_adapter(path):
         return load_model(path, device=device, dtype=dtype, scheme=scheme, blocks_only=blocks_only)
-    base = base_folder(path)
-    model = load_merged(base, device=device, dtype=dtype)
-    adapter = read_adapter(path, model.config)
+    root, folders = adapter_chain(path)
+    model = load_model(root, device=device, dtype=dtype)
     dequantize_(model, dtype or torch.float32)
-    add_adapters_(model, adapter.shape, layers=adapter.layers, seed=0)
-    load_values_(model, adapter)
-    merge_(model)
+    for folder in folders:
+        adapter = read_adapter(folder, model.config)
+        add_adapters_(model, adapter.shape, layers=adapter.layers, seed=0)
+        load_values_(model, adapter)
+        merge_(model)
     if scheme is not None:
         quantize_(model.model.layers if blocks_only else model, scheme)
     return model.eval()

@@ -7,15 +7,15 @@ weights, since an adapter means nothing on another base. Written as PEFT 0.21 do
 Legend: I inputs, O outputs, r rank.
 """
 
-import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as shown
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -23,8 +23,8 @@ from core.config.model_config import ModelConfig
 from core.errors import ModelError
 from core.files import read_json_object, write_atomic, write_json
 from core.model.adapters import AdapterShape, adapted_layers
-from core.model.folder import ADAPTER_CONFIG, AdapterBase
-from core.model.weights import ADAPTER_WEIGHTS
+from core.model.folder import ADAPTER_CONFIG, AdapterBase, refuse_links_outside
+from core.model.weights import ADAPTER_WEIGHTS, StoredTensor, tensors_of_file
 
 PREFIX = "base_model.model."
 TENSOR_NAME = re.compile(
@@ -91,11 +91,13 @@ def write_adapter(
     write_json(folder / ADAPTER_CONFIG, settings)
 
 
-def read_base(folder: Path) -> AdapterBase:
-    """The base that an adapter folder names. Raises ModelError when it names none."""
+def read_base(folder: Path, *, is_needed: bool = True) -> AdapterBase:
+    """The base that an adapter folder names. Raises ModelError when it names none and one is needed."""
     settings = _read_settings(folder)
     path, own = settings.get("base_model_name_or_path"), settings.get("astrai")
-    if not isinstance(path, str) or not path:
+    if not isinstance(path, str) or "\0" in path:
+        path = ""
+    if not path and is_needed:
         raise ModelError(
             f"{folder} names no base model in its {ADAPTER_CONFIG}.", "Write its path to base_model_name_or_path."
         )
@@ -111,21 +113,24 @@ def read_adapter(folder: Path, config: ModelConfig) -> StoredAdapter:
     shape = read_shape(folder)
     sizes = linear_shapes(config)
     found: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in _read_tensors(folder):
+    for name, stored in _open_tensors(folder):
         match = TENSOR_NAME.fullmatch(name)
         if match is None or match[1] not in sizes:
-            raise ModelError(f"{folder.name} changes {name}, which is no layer of this model's that can be.", REMEDY)
+            raise ModelError(
+                f"{folder.name} changes {name[:200]}, which is no layer of this model's that can be.", REMEDY
+            )
         part = match[2] or match[3]
         outputs, inputs = sizes[match[1]]
         expected = {"A": [shape.rank, inputs], "B": [outputs, shape.rank], "magnitude": [outputs]}[part]
-        if list(tensor.shape) != expected or not tensor.is_floating_point():
+        if list(stored.shape) != expected or not stored.dtype.is_floating_point:
             raise ModelError(
-                f"{name} of {folder.name} is {list(tensor.shape)} of {tensor.dtype}, this model needs {expected}.",
+                f"{name} of {folder.name} is {list(stored.shape)} of {stored.dtype}, this model needs {expected}.",
                 REMEDY,
             )
+        tensor = stored.read().float()
         if not torch.isfinite(tensor).all():
             raise ModelError(f"{name} of {folder.name} holds values that are not finite.", "Train the adapter again.")
-        found.setdefault(match[1], {})[part] = tensor.float()
+        found.setdefault(match[1], {})[part] = tensor
     return StoredAdapter(shape, _whole_layers(folder, found, is_dora=shape.is_dora))
 
 
@@ -188,17 +193,17 @@ def read_shape(folder: Path) -> AdapterShape:
     """What the settings say of the adapter. Raises ModelError for a kind that is neither LoRA nor DoRA."""
     settings = _read_settings(folder)
     if settings.get("peft_type") != "LORA":
-        raise ModelError(f"{folder.name} is an adapter of kind {settings.get('peft_type')!r}, not LORA.", REMEDY)
+        raise ModelError(f"{folder.name} is an adapter of kind {shown(settings.get('peft_type'))}, not LORA.", REMEDY)
     odd = [name for name in UNSUPPORTED if settings.get(name)]
     if settings.get("bias", "none") != "none":
         odd.append("bias")
     if odd:
-        raise ModelError(f"{folder.name} sets {odd[0]} to {settings[odd[0]]!r}, which is not supported.", REMEDY)
+        raise ModelError(f"{folder.name} sets {odd[0]} to {shown(settings[odd[0]])}, which is not supported.", REMEDY)
     rank, alpha = settings.get("r"), settings.get("lora_alpha")
     if type(rank) is not int or not 1 <= rank <= MAX_RANK:
-        raise ModelError(f"r of {folder.name} is {rank!r}, it must be a number in 1 … {MAX_RANK}.", REMEDY)
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha):
-        raise ModelError(f"lora_alpha of {folder.name} is {alpha!r}, it must be a number.", REMEDY)
+        raise ModelError(f"r of {folder.name} is {shown(rank)}, it must be a number in 1 … {MAX_RANK}.", REMEDY)
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) <= sys.float_info.max:
+        raise ModelError(f"lora_alpha of {folder.name} is {shown(alpha)}, it must be a number.", REMEDY)
     return AdapterShape(
         rank=rank,
         alpha=alpha,
@@ -207,7 +212,8 @@ def read_shape(folder: Path) -> AdapterShape:
     )
 
 
-def _read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
+def _open_tensors(folder: Path) -> Iterator[tuple[str, StoredTensor]]:
+    refuse_links_outside(folder)
     path = folder / ADAPTER_WEIGHTS
     if not path.exists():
         pickles = sorted(found.name for pattern in ("*.bin", "*.pt", "*.pth") for found in folder.glob(pattern))
@@ -217,9 +223,4 @@ def _read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
             else f"has no {ADAPTER_WEIGHTS}"
         )
         raise ModelError(f"{folder} {reason}.", "Save the adapter with safe_serialization=True.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118 - not a mapping
-                yield name, file.get_tensor(name)
-    except (OSError, SafetensorError) as exc:
-        raise ModelError(f"{path} is not a whole safetensors file: {exc}.", "Save or copy the adapter again.") from exc
+    return iter(tensors_of_file(path).items())

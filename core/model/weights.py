@@ -62,19 +62,26 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
         return {name: StoredTensor(shard.shape, DTYPES[shard.dtype], shard.read) for name, shard in shards}
     found: dict[str, StoredTensor] = {}
     for path in weight_files(folder):
-        refuse_placeholder(path)
-        try:
-            file: Any = safe_open(path, framework="pt")
-            for name in file.keys():  # noqa: SIM118 - not a mapping
-                if not name.endswith(DERIVED_SUFFIX):
-                    part = file.get_slice(name)
-                    dtype = DTYPES.get(part.get_dtype(), torch.uint8)
-                    found[name] = StoredTensor(tuple(part.get_shape()), dtype, partial(file.get_tensor, name))
-        except (OSError, SafetensorError) as exc:
-            raise ModelError(
-                f"{path} ({path.stat().st_size:,} bytes) is not a whole safetensors file: {exc}.",
-                "Download it again.",
-            ) from exc
+        found |= tensors_of_file(path)
+    return found
+
+
+def tensors_of_file(path: Path) -> dict[str, StoredTensor]:
+    """Every tensor of one safetensors file by name. Raises ModelError for a file that is not whole."""
+    refuse_placeholder(path)
+    found: dict[str, StoredTensor] = {}
+    try:
+        file: Any = safe_open(path, framework="pt")
+        for name in file.keys():  # noqa: SIM118 - not a mapping
+            if not name.endswith(DERIVED_SUFFIX):
+                part = file.get_slice(name)
+                dtype = DTYPES.get(part.get_dtype(), torch.uint8)
+                found[name] = StoredTensor(tuple(part.get_shape()), dtype, partial(file.get_tensor, name))
+    except (OSError, SafetensorError) as exc:
+        size = f"{path.stat().st_size:,} bytes" if path.is_file() else "no file"
+        raise ModelError(
+            f"{path} ({size}) is not a whole safetensors file: {exc}.", "Download or copy it again."
+        ) from exc
     return found
 
 

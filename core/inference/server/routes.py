@@ -112,8 +112,8 @@ class CompletionServer:
         """POST /v1/chat/completions."""
         model = self._model()
         asked = ChatRequest.read(await self._body(request))
+        name = _choose(asked, model)
         asked.check()
-        _check_name(asked.model, model.name)
         starts = self._cited_starts(asked, model) if asked.collections else _chat_starts(asked, model)
         logprobs = None
         if (num_top := asked.num_logprobs) is not None:
@@ -123,13 +123,13 @@ class CompletionServer:
             parser = AnswerParser(tool_names=asked.tool_names, in_reasoning=stream.in_reasoning)
             return ChatChoiceWriter(index, parser, logprobs, max_calls=None if asked.parallel_tool_calls else 1)
 
-        return await self._answer(request, asked, starts, Frame(model.name, is_chat=True), writer)
+        return await self._answer(request, asked, starts, Frame(name, is_chat=True), writer)
 
     async def complete(self, request: Request) -> Response:
         """POST /v1/completions."""
         model = self._model()
         asked = TextRequest.read(await self._body(request))
-        _check_name(asked.model, model.name)
+        name = _choose(asked, model)
         options = asked.options(longest=model.max_seq_len)
         starts: list[Start] = [
             partial(model.stream, prompt, **options, **asked.seed_of(index))
@@ -143,7 +143,7 @@ class CompletionServer:
                 index, None if num_top is None else TextLogprobs(model.tokenizer.token_bytes, num_top)
             )
 
-        return await self._answer(request, asked, starts, Frame(model.name, is_chat=False), writer)
+        return await self._answer(request, asked, starts, Frame(name, is_chat=False), writer)
 
     async def embed(self, request: Request) -> Response:
         """POST /v1/embeddings."""
@@ -151,7 +151,8 @@ class CompletionServer:
         embedder = self._embedder
         if embedder is None:
             raise not_available("Embeddings need the library, which this server runs without. Open the page instead.")
-        _check_name(asked.model, embedder.name)
+        if asked.model not in (None, embedder.name):
+            raise _no_model(asked.model, [embedder.name])
         self._reserve(1)
         try:
             work = partial(embeddings, asked, embedder)
@@ -223,7 +224,7 @@ class CompletionServer:
     def _names(self) -> list[str]:
         names = [] if self._embedder is None else [self._embedder.name]
         try:
-            return [self._current().name, *names]
+            return [*_adapters_by_name(self._current()), *names]
         except ModelError:
             return names
 
@@ -261,15 +262,30 @@ async def _cancel_when_gone(request: Request, answers: Answers) -> None:
         await generation.settled()
 
 
-def _check_name(name: str | None, loaded: str) -> None:
-    """No name is the loaded model; another one is an error, so that nobody takes one model for another."""
-    if name not in (None, loaded):
-        raise _no_model(name, [loaded])
+def _adapters_by_name(model: "LanguageModel") -> dict[str, str | None]:
+    """The names that a request can give as its model: the loaded one's, and NAME:ADAPTER for each adapter."""
+    return {model.name: None} | {f"{model.name}:{adapter}": adapter for adapter in model.adapters}
+
+
+def _choose(asked: GenerationRequest, model: "LanguageModel") -> str:
+    """The name of the model that answers, its adapter set in the request; no name is the loaded model.
+
+    Raises RequestError for another name, so that nobody takes one model for another, and for two adapters at once.
+    """
+    known = _adapters_by_name(model)
+    if asked.model is not None and asked.model not in known:
+        raise _no_model(asked.model, list(known))
+    adapter = known.get(asked.model or model.name)
+    if adapter is not None and asked.adapter not in (None, adapter):
+        raise RequestError(f"model is {asked.model!r} and adapter {asked.adapter!r}; leave one out.", param="adapter")
+    asked.adapter = adapter or asked.adapter
+    return f"{model.name}:{asked.adapter}" if asked.adapter in model.adapters else model.name
 
 
 def _no_model(name: str | None, loaded: Sequence[str]) -> RequestError:
     known = ", ".join(map(repr, loaded)) or "none"
+    what = "the one that is loaded is" if len(loaded) < 2 else "those that are loaded are"
     return RequestError(
-        f"There is no model {name!r} here; the one that is loaded is {known}.",
+        f"There is no model {name!r} here; {what} {known}.",
         status=404, param="model", code="model_not_found",
     )  # fmt: skip

@@ -26,6 +26,7 @@ class ArithmeticRunner:
         self.blocks = torch.full((num_blocks, BLOCK_TOKENS), -(10**6))
         self.steps: list[list[Segment]] = []
         self.failures: list[Exception] = []
+        self.removed: list[str] = []
         self._memory = memory
 
     def forward(self, segments: Sequence[Segment]) -> Tensor:
@@ -59,6 +60,12 @@ class ArithmeticRunner:
 
     def add_adapter(self, name: str, adapter: Adapter) -> None:
         """Every name is an adapter here: its length is added to the sum."""
+
+    def remove_adapter(self, name: str) -> None:
+        self.removed.append(name)
+
+    def weight(self, layer: str) -> Tensor:
+        raise AssertionError(layer)
 
     def copy_block(self, source: int, target: int) -> None:
         self.blocks[target] = self.blocks[source]

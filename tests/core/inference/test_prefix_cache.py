@@ -99,6 +99,18 @@ def test_adapters_have_trees_of_their_own() -> None:
     assert [kept.length(text), kept.length(text, "a"), kept.length(text, "b")] == [0, 50, 0]
 
 
+def test_forgetting_an_adapter_frees_its_blocks_and_no_others() -> None:
+    kept = Kept(8)
+    text = ids_of(50, 1)
+    for adapter in (None, "a"):
+        kept.insert(text, adapter=adapter)
+    kept.insert([*text[:40], 7, 8], adapter="a")
+    kept.cache.forget("a")
+    kept.cache.forget("never seen")
+    assert [kept.length(text), kept.length(text, "a"), kept.pool.num_free] == [50, 0, 6]
+    assert kept.cache.make_room(8)
+
+
 def test_a_free_block_cannot_be_released_or_shared() -> None:
     pool = BlockPool(3)
     blocks = pool.take(2)

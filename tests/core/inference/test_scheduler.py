@@ -256,6 +256,24 @@ def test_adapters_share_no_prefix() -> None:
     assert texts[0] != texts[1] != texts[2]
 
 
+def test_an_adapter_that_is_removed_serves_its_requests_first_and_leaves_no_prefix() -> None:
+    scheduler, runner = scheduler_of()
+    free = scheduler.pool.num_free
+    prompt = ids_of(60, 1)
+    first, second = ask(prompt, 12, adapter="a"), ask(prompt, 12, adapter="a")
+    scheduler.waiting.extend([first, second])
+    scheduler.step()
+    scheduler.remove_adapter("a")
+    assert runner.removed == []
+    while scheduler.has_work:
+        scheduler.step()
+    assert heard(first).tokens == heard(second).tokens == runner.text(prompt, 12, adapter="a")
+    assert (runner.removed, scheduler.pool.num_free) == (["a"], free)
+    late = ask(prompt, 12, adapter="a")
+    run(scheduler, late, ask(prompt, 12))
+    assert str(heard(late).error) == "The adapter was unloaded. Load it again."
+
+
 def test_drafts_save_steps_and_change_no_text() -> None:
     steps, texts = {}, {}
     prompt = ids_of(30, 4)

@@ -10,6 +10,7 @@ from torch import Tensor
 from core.config.model_config import PRESETS, ModelConfig
 from core.inference.kernel_runner import KernelRunner
 from core.inference.runner import Segment
+from core.model.adapters import float_weight
 from core.model.lora import Adapter, AdapterHooks, LowRank
 from core.model.peft_format import linear_shapes
 from core.model.quantize import Scheme, quantize_
@@ -143,11 +144,13 @@ def test_astrais_norm_after_the_rotation_and_gate_are_torchs(is_gated: bool) -> 
     assert distance(runner.forward([Segment(ids, 0, [2, 0, 1], 70)]), expected) < BOUND[16]
 
 
-def some_adapter(config: ModelConfig, layers: str, *, rank: int, seed: int) -> Adapter:
+def some_adapter(config: ModelConfig, layers: str, *, rank: int, seed: int, has_gain: bool = False) -> Adapter:
     generator = torch.Generator().manual_seed(seed)
     return {
         name: LowRank(
-            torch.randn(rank, inputs, generator=generator) * 0.2, torch.randn(outputs, rank, generator=generator) * 0.2
+            torch.randn(rank, inputs, generator=generator) * 0.2,
+            torch.randn(outputs, rank, generator=generator) * 0.2,
+            1 + torch.randn(outputs, generator=generator) * 0.2 if has_gain else None,
         )
         for name, (outputs, inputs) in linear_shapes(config).items()
         if re.search(layers, name)
@@ -155,11 +158,13 @@ def some_adapter(config: ModelConfig, layers: str, *, rank: int, seed: int) -> A
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("shape", ["llama", "biases"])
+@pytest.mark.parametrize("has_gain", [False, True])
 @pytest.mark.parametrize("layers", ["q_proj|v_proj", r"layers\.1\.", "gate|up", "o_proj|down", "."])
-def test_an_adapter_beside_the_weights_equals_torchs(layers: str) -> None:
+def test_an_adapter_beside_the_weights_equals_torchs(layers: str, has_gain: bool, shape: str) -> None:
     ids = ids_of(45, seed=4)
-    model = make(TINY, SCHEMES["int8"])
-    adapter = some_adapter(TINY, layers, rank=5, seed=1)
+    model = make(SHAPES[shape], SCHEMES["int8"])
+    adapter = some_adapter(TINY, layers, rank=5, seed=1, has_gain=has_gain)
     hooks = AdapterHooks(model)
     hooks.add("tuned", adapter)
     plain = model(torch.tensor([ids]))[0]
@@ -182,3 +187,27 @@ def test_two_adapters_and_none_in_a_step_equal_each_alone(threads: int) -> None:
     ]
     together = runner.forward(segments)
     assert torch.equal(together, torch.cat([runner.forward([segment]) for segment in segments]))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_packed_weights_are_read_back_exactly(scheme: str) -> None:
+    config = dataclasses.replace(TINY, intermediate_size=136)  # no whole group
+    model = make(config, SCHEMES[scheme])
+    expected = {name: float_weight(model.get_submodule(name)) for name in linear_shapes(config)}
+    runner = KernelRunner(model, num_blocks=1, num_threads=1)
+    assert all(torch.equal(runner.weight(name), weight) for name, weight in expected.items())
+
+
+def test_values_too_small_for_half_precision_still_count() -> None:
+    model = make(TINY, SCHEMES["int8"])
+    adapter = some_adapter(TINY, ".", rank=5, seed=1)
+    tiny = {name: LowRank(low.a * 1e-9, low.b * 1e9) for name, low in adapter.items()}
+    runner = KernelRunner(model, num_blocks=1, num_threads=1)
+    runner.add_adapter("plain", adapter)
+    runner.add_adapter("tiny", tiny)
+    logits = [runner.forward([Segment(ids_of(20, seed=1), 0, [0], 20, name)]) for name in ("plain", "tiny")]
+    assert distance(logits[1], logits[0]) < 0.01
+    runner.remove_adapter("tiny")
+    with pytest.raises(KeyError, match="tiny"):
+        runner.forward([Segment([1], 0, [0], 1, "tiny")])

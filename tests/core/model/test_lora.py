@@ -11,16 +11,22 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from core.config.model_config import PRESETS
+from core.config.model_config import PRESETS, ModelConfig
 from core.errors import ModelError
 from core.inference.runner import Segment
 from core.inference.torch_runner import TorchRunner
-from core.model.lora import load_adapter
-from core.model.peft_format import linear_shapes
+from core.model import lora
+from core.model.adapters import AdapterShape, adapted_layers, add_adapters_, merge_
+from core.model.lora import Adapter
+from core.model.peft_format import linear_shapes, load_values_, read_adapter
 from core.model.transformer import Transformer
 
 CONFIG = dataclasses.replace(PRESETS["tiny"], vocab_size=101, initializer_range=0.2)
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def load_adapter(folder: Path, config: ModelConfig) -> Adapter:
+    return lora.load_adapter([folder], config, lambda name: network().get_submodule(name).weight.detach())
 
 
 def network() -> Transformer:
@@ -145,3 +151,46 @@ def test_folders_without_whole_safetensors_are_refused(tmp_path: Path) -> None:
     (folder / "adapter_config.json").unlink()
     with pytest.raises(ModelError, match=r"adapter_config\.json is not readable JSON"):
         load_adapter(folder, CONFIG)
+
+
+def test_hostile_settings_and_links_are_one_sentence(tmp_path: Path) -> None:
+    huge = write_adapter(tmp_path / "huge", tensors_of(4, 1), lora_alpha=10**400)
+    with pytest.raises(ModelError, match=r"lora_alpha of huge is 1000*\.\.\.0*, it must be a number"):
+        load_adapter(huge, CONFIG)
+    infinite = write_adapter(tmp_path / "infinite", tensors_of(4, 1), lora_alpha=1e308)
+    with pytest.raises(ModelError, match=r"infinite makes model\.layers\.0\.\S+ infinite: its scale is 2\.5e\+307"):
+        load_adapter(infinite, CONFIG)
+    linked = write_adapter(tmp_path / "linked", tensors_of(4, 1))
+    weights = linked / "adapter_model.safetensors"
+    weights.rename(tmp_path / "elsewhere.safetensors")
+    weights.symlink_to(tmp_path / "elsewhere.safetensors")
+    with pytest.raises(ModelError, match=r"is a link to .*elsewhere\.safetensors, outside the folder"):
+        load_adapter(linked, CONFIG)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kinds", [("dora",), ("dora", "lora"), ("lora", "dora"), ("dora", "dora"), ("lora", "lora")])
+def test_adapters_on_each_other_equal_those_merged_one_after_the_other(tmp_path: Path, kinds: tuple[str, ...]) -> None:
+    expected, folders = network(), []
+    for number, kind in enumerate(kinds):
+        folder, tensors = tmp_path / str(number), tensors_of(4, number, ALL[2 * number :])
+        add_adapters_(
+            expected, AdapterShape(rank=4, alpha=8, is_dora=kind == "dora"), layers=layers_of(tensors), seed=0
+        )
+        for name, layer in adapted_layers(expected).items():
+            if layer.magnitude is not None:
+                changed = layer.magnitude.detach() * torch.linspace(0.5, 1.5, len(layer.magnitude))
+                tensors[f"base_model.model.{name}.lora_magnitude_vector"] = changed
+        folders.append(write_adapter(folder, tensors, use_dora=kind == "dora"))
+        load_values_(expected, read_adapter(folder, CONFIG))
+        merge_(expected)
+    runner = TorchRunner(network(), 8)
+    runner.add_adapter("all", lora.load_adapter(folders, CONFIG, runner.weight))
+    ids = list(range(30))
+    logits = runner.forward([Segment(ids, 0, [3], len(ids), "all"), Segment(ids, 0, [4], len(ids))])
+    torch.testing.assert_close(logits[:30], full_logits(expected, ids), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(logits[30:], full_logits(network(), ids), atol=1e-4, rtol=1e-4)
+
+
+def layers_of(tensors: dict[str, Tensor]) -> list[str]:
+    return sorted({key.split(".lora_")[0].removeprefix("base_model.model.") for key in tensors})

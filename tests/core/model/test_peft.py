@@ -98,10 +98,9 @@ def test_ours_opens_pefts_with_equal_logits_merged_served_and_for_training(base:
         add_adapters_(model, stored.shape, layers=stored.layers, seed=0)
         load_values_(model, stored)
         assert_equal_logits(logits(model), theirs)
-        if kind != "dora":
-            runner = TorchRunner(load_model(base), 8)
-            runner.add_adapter(None, load_adapter(folder, model.config))
-            assert_equal_logits(runner.forward([Segment(IDS, 0, [0, 1], len(IDS))]), theirs)
+        runner = TorchRunner(load_model(base), 8)
+        runner.add_adapter(None, load_adapter([folder], model.config, runner.weight))
+        assert_equal_logits(runner.forward([Segment(IDS, 0, [0, 1], len(IDS))]), theirs)
 
 
 def peft_settings(shape: AdapterShape) -> dict[str, object]:

@@ -87,6 +87,7 @@ class FakeModel:
 
     name, max_seq_len = "fake", 100
     tokenizer = FakeTokenizer()
+    adapters: Sequence[str] = ()
 
     def __init__(
         self, *pieces: Piece | str, step_s: float = 0, room: int = 1000, end: Callable[[], None] = lambda: None
