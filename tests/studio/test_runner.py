@@ -10,12 +10,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from unittest.mock import patch
 
 import psutil
 import pytest
 
 from core.errors import AssistantError, ConfigError, TrainingError
+from core.parallel.priority import BACKGROUND, LOWEST
 from studio import Job, JobState, JobStore, attend, identity, kill, resume, start, start_program, stop
 from studio.child import MAX_LOG_BYTES
 from studio.job_folder import JobFolder
@@ -248,6 +250,17 @@ def test_a_program_is_a_job_too(store: JobStore) -> None:
     stop(store, slow.id)
     assert wait_for_state(store, slow.id, JobState.STOPPED).failure is None
     assert resume(store, slow.id).attempt == 2
+
+
+def test_a_job_gives_way_to_other_programs(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(BACKGROUND)
+    job = start_program(store, "evaluate", "tests.studio.program", ["{run}/result.json", "sleep"])
+    wait_for(lambda: (attempt := JobFolder(job.folder).read_attempt()) and attempt.child)
+    for process in (supervisor_of(job), child_of(job)):
+        assert process.nice() == LOWEST
+        group = Path(f"/proc/{process.pid}/autogroup")
+        assert not group.exists() or group.read_text().split()[-1] == str(LOWEST)
+    kill(store, job.id)
 
 
 def test_a_run_that_cannot_be_is_refused_before_it_has_a_folder(store: JobStore, config: Callable[..., object]) -> None:
