@@ -14,8 +14,7 @@ from typing import Any
 from core.config.train_config import TrainConfig
 from core.errors import TrainingError
 from core.files import write_json
-from core.model.device import num_usable_cores
-from core.parallel.launch import launch_command
+from core.parallel.launch import launch_command, launch_environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +37,7 @@ def train_on_many(config: TrainConfig, job: Job, *, resume: bool, show: Callable
     command = launch_command(
         job.nproc, arguments, nodes=job.nodes, rendezvous=job.rendezvous, max_restarts=job.max_restarts
     )
-    threads = config.num_threads or max(num_usable_cores() // job.nproc, 1)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}  # torchrun would set 1
+    environment = {**os.environ, **launch_environment(config, job.nproc)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, env=environment) as process:
         assert process.stdout is not None
         with _signals_passed_to(process):

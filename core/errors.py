@@ -15,12 +15,18 @@ AssistantError
 
 
 class AssistantError(Exception):
-    """What went wrong, with the real numbers, and what to do about it."""
+    """What went wrong, with the real numbers, and what to do about it.
 
-    def __init__(self, message: str, remedy: str) -> None:
+    `kind` tells a program what ended a run: oom, nan, data, peer_lost, disk_full, killed, config or other.
+    """
+
+    kind = "other"
+
+    def __init__(self, message: str, remedy: str, *, kind: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.remedy = remedy
+        self.kind = kind or self.kind
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}"
@@ -29,9 +35,13 @@ class AssistantError(Exception):
 class ConfigError(AssistantError):
     """A setting is unknown, out of range or in conflict with another."""
 
+    kind = "config"
+
 
 class DataError(AssistantError):
     """A file or row cannot be read or used."""
+
+    kind = "data"
 
 
 class DocumentError(DataError):
@@ -64,3 +74,5 @@ class TrainingError(AssistantError):
 
 class SetupError(AssistantError):
     """This machine lacks a library, a file or a permission."""
+
+    kind = "config"

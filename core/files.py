@@ -1,5 +1,6 @@
 """Writing files so that a crash leaves the old one or the new one, never half of one; reading JSON in bounds."""
 
+import errno
 import hashlib
 import json
 import os
@@ -12,6 +13,8 @@ from typing import Any
 from core.errors import AssistantError, ConfigError
 
 MAX_READ_BYTES = 64 * 2**20
+# What a write is refused with where there is no room: of the disk, of the user, of one file.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_atomic(path: Path, write: Callable[[Path], None], *, is_private: bool = False) -> None:

@@ -192,7 +192,14 @@ class PairDataset:
 
     def batch(self, places: Sequence[tuple[int, int]]) -> PairBatch:
         """The rows at these (epoch, index) places."""
-        rows = [self._rows(epoch)[index] for epoch, index in places]
+        return self._batch([self._rows(epoch)[index] for epoch, index in places])
+
+    def unpacked(self, batch: PairBatch) -> list[PairBatch]:
+        """The pairs of a batch, each in a row of its own."""
+        return [self._batch([[place]]) for place in np.searchsorted(self.pairs, batch.pairs.numpy()).tolist()]
+
+    def _batch(self, rows: list[list[int]]) -> PairBatch:
+        """Rows of places in `pairs`."""
         batch = self._collated([[self._pair(place) for place in row] for row in rows], rows, self.reference)
         if not self.with_mismatched:
             return batch

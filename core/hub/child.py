@@ -9,7 +9,6 @@ whole or not at all. Of an older one in its place the files that are still right
 """
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -25,7 +24,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from core.errors import AssistantError, DownloadError
-from core.files import sync, write_json
+from core.files import DISK_FULL, sync, write_json
 from core.hub.listing import CONFIG, INDEX, MAX_SIDE_FILE_BYTES, Check, Listing, RepoFile, check_config, total_bytes
 from core.hub.places import RECORD, DownloadRecord, FileRecord, HubName, staging
 from core.hub.transfer import KEPT, Hub
@@ -33,7 +32,6 @@ from core.hub.transfer import KEPT, Hub
 MAX_CONFIG_BYTES = 4 * 2**20
 SPACE_MARGIN = 1.05
 REPORT_INTERVAL_S = 0.1
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -201,7 +199,7 @@ def size_text(num_bytes: int) -> str:
 
 def _disk_error(folder: Path, exc: OSError) -> DownloadError:
     reason = exc.strerror or str(exc)
-    if exc.errno in FULL:
+    if exc.errno in DISK_FULL:
         return DownloadError(f"The disk of {folder.parent} is full ({reason}).", f"Free some space. {KEPT}")
     return DownloadError(f"{folder} cannot be written: {reason}.", "Choose a folder that you may write to.")
 

@@ -5,12 +5,12 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.errors import AssistantError
-from core.files import write_bytes
+from core.files import DISK_FULL, write_bytes
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
@@ -24,27 +24,44 @@ CLOSING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a run ended. Of a process that is gone, only the launcher knows by which signal: that is no root."""
+    """Why a run ended. Of a process that is gone, only the launcher knows by which signal: that is no root.
+
+    `kind` is that of `core.errors`.
+    """
 
     sentence: str
     is_root: bool
+    kind: str = "other"
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.sentence} {self.remedy}".rstrip()
 
 
 def own_cause(rank: int, exc: BaseException) -> Cause:
     """The cause that a rank's own exception is."""
-    what = str(exc) if isinstance(exc, AssistantError) else f"{type(exc).__name__}: {str(exc).partition(chr(10))[0]}"
-    return Cause(f"Rank {rank}: {what}", is_root=True)
+    if isinstance(exc, AssistantError):
+        return Cause(f"Rank {rank}: {exc.message}", is_root=True, kind=exc.kind, remedy=exc.remedy)
+    what = f"{type(exc).__name__}: {str(exc).partition(chr(10))[0]}"
+    return Cause(f"Rank {rank}: {what}", is_root=True, kind=_kind_of(exc))
+
+
+def _kind_of(exc: BaseException) -> str:
+    """The kind of an exception of Python or torch."""
+    if isinstance(exc, MemoryError) or "out of memory" in str(exc) or "DefaultCPUAllocator" in str(exc):
+        return "oom"
+    return "disk_full" if isinstance(exc, OSError) and exc.errno in DISK_FULL else "other"
 
 
 def record_cause(cause: Cause) -> None:
     """Leave the cause to the launcher, or on stderr where there is none. A process's first cause stands."""
     path = os.environ.get(ERROR_FILE)
     if not path:
-        sys.stderr.write(f"{cause.sentence}\n")
+        sys.stderr.write(f"{cause}\n")
         return
     if Path(path).exists():
         return
-    values = {"message": cause.sentence, "timestamp": int(time.time()), "is_root": cause.is_root}
+    values = {"message": str(cause), "timestamp": int(time.time()), **asdict(cause)}
     write_bytes(Path(path), json.dumps(values).encode())
 
 
@@ -66,28 +83,35 @@ def end_rank() -> None:
         os._exit(0)
 
 
-def cause_of_failure(error: "ChildFailedError") -> str:
-    """One sentence for a job that failed: a rank's own error, else the signal that killed one, else what was seen."""
+def read_cause(values: dict[str, Any]) -> Cause:
+    """The cause that `record_cause` wrote."""
+    return Cause(**{entry.name: values[entry.name] for entry in fields(Cause)})
+
+
+def cause_of_failure(error: "ChildFailedError") -> Cause:
+    """Why a job failed: a rank's own error, else the signal that killed one, else what was seen."""
     failures = sorted(error.failures.items(), key=lambda item: item[1].timestamp)
     told = [failure for _, failure in failures if "timestamp" in failure.error_file_data]
     if roots := [failure for failure in told if failure.error_file_data["is_root"]]:
-        return str(roots[0].message)
+        return read_cause(roots[0].error_file_data)
     for rank, failure in failures:
         if failure.exitcode < 0 and -failure.exitcode not in CLOSING_SIGNALS:
             return _killed(rank, failure)
     if told:
-        return str(told[0].message)
+        return read_cause(told[0].error_file_data)
     rank, failure = failures[0]
-    return f"Rank {rank} (process {failure.pid}) ended with exit code {failure.exitcode} and left no cause."
+    sentence = f"Rank {rank} (process {failure.pid}) ended with exit code {failure.exitcode} and left no cause."
+    return Cause(sentence, is_root=True)
 
 
-def first_cause(folder: Path) -> str | None:
+def first_cause(folder: Path) -> Cause | None:
     """The first cause that ranks left anywhere in a folder: for a launcher that failed itself."""
     told = [json.loads(path.read_text(encoding="utf-8")) for path in folder.rglob("error.json")]
     told.sort(key=lambda cause: (not cause["is_root"], cause["timestamp"]))
-    return str(told[0]["message"]) if told else None
+    return read_cause(told[0]) if told else None
 
 
-def _killed(rank: int, failure: "ProcessFailure") -> str:
-    memory = " If its machine was short of memory, lower micro_batch_size." if failure.exitcode == -9 else ""
-    return f"Rank {rank} (process {failure.pid}) was killed by {failure.signal_name()}.{memory}"
+def _killed(rank: int, failure: "ProcessFailure") -> Cause:
+    remedy = "If its machine was short of memory, lower micro_batch_size." if failure.exitcode == -9 else ""
+    sentence = f"Rank {rank} (process {failure.pid}) was killed by {failure.signal_name()}."
+    return Cause(sentence, is_root=True, kind="killed", remedy=remedy)

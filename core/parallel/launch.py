@@ -17,7 +17,12 @@ from types import FrameType
 
 import psutil
 
-from core.parallel.failure import cause_of_failure, first_cause
+from core.config.train_config import TrainConfig
+from core.model.device import num_usable_cores
+from core.parallel.failure import Cause, cause_of_failure, first_cause, record_cause
+
+# The trainer ends orderly when the file that this variable names is there.
+STOP_FILE = "ASTRAI_STOP_FILE"
 
 
 def launch_command(
@@ -32,6 +37,11 @@ def launch_command(
         where = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={rendezvous}", "--rdzv-id=astrai"]
     options = [*where, f"--nproc-per-node={nproc}", f"--max-restarts={max_restarts}"]
     return [sys.executable, "-m", "core.parallel.launch", *options, "-m", *arguments]
+
+
+def launch_environment(config: TrainConfig, nproc: int) -> dict[str, str]:
+    """What the ranks' environment has beside that of who starts them: their threads, where torchrun would set 1."""
+    return {"OMP_NUM_THREADS": str(config.num_threads or max(num_usable_cores() // nproc, 1))}
 
 
 class Launcher:
@@ -65,10 +75,10 @@ class Launcher:
             try:
                 run(parse_args([f"--log-dir={folder}", *self._arguments]))  # type: ignore[no-untyped-call]
             except ChildFailedError as exc:
-                sys.stderr.write(f"{cause_of_failure(exc)}\n")
+                record_cause(cause_of_failure(exc))
             except (RendezvousError, RuntimeError, ValueError, OSError) as exc:
-                cause = first_cause(Path(folder)) or f"The ranks could not be started or watched: {exc}"
-                sys.stderr.write(f"{cause}\n")
+                watching = Cause(f"The ranks could not be started or watched: {exc}", is_root=False)
+                record_cause(first_cause(Path(folder)) or watching)
             else:
                 self._exit_code = 0
 

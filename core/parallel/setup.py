@@ -154,7 +154,8 @@ def join_ranks(device: str) -> Iterator[Ranks]:
         record_cause(cause)
         if not is_lost_connection(exc):
             raise
-        raise TrainingError(cause.sentence, "The run goes on from its last checkpoint with --resume.") from exc
+        remedy = "The run goes on from its last checkpoint with --resume."
+        raise TrainingError(cause.sentence, cause.remedy or remedy, kind=cause.kind) from exc
     dist.destroy_process_group()
 
 

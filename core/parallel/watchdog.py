@@ -105,7 +105,9 @@ class Watchdog:
         while lost is None and time.monotonic() < deadline:
             time.sleep(0.2)
             lost = self._look()
-        return lost or Cause(f"Rank {self._rank} lost the connection to the others: {exc}.", is_root=False)
+        return lost or Cause(
+            f"Rank {self._rank} lost the connection to the others: {exc}.", is_root=False, kind="peer_lost"
+        )
 
     def _stop_thread(self) -> None:
         self._stopped.set()
@@ -126,7 +128,8 @@ class Watchdog:
             self._heard.clear()
         self._looked_at = now
         if os.getppid() != self._launcher:  # a process that loses its parent gets another
-            return Cause(f"Rank {self._rank} lost its launcher (process {self._launcher}), which ended.", is_root=False)
+            sentence = f"Rank {self._rank} lost its launcher (process {self._launcher}), which ended."
+            return Cause(sentence, is_root=False, kind="peer_lost")
         # Before the store is read: who is done says so there before it leaves.
         gone = [rank for rank, process in self._processes.items() if self._is_beside(process) and process.is_gone]
         try:
@@ -156,7 +159,8 @@ class Watchdog:
             if beat == before and now - since > self._silence_s:
                 if self._is_beside(process):
                     os.kill(process.pid, signal.SIGKILL)  # else the launcher waits for it
-                return Cause(f"Rank {rank} ({process}) has not answered for {now - since:.0f} s.", is_root=True)
+                sentence = f"Rank {rank} ({process}) has not answered for {now - since:.0f} s."
+                return Cause(sentence, is_root=True, kind="peer_lost")
         return None
 
     def _lost_store(self) -> Cause:
@@ -166,10 +170,12 @@ class Watchdog:
             with suppress(ProcessLookupError):
                 os.kill(first.pid, signal.SIGKILL)
         who = f"rank 0 ({first})" if first is not None else "the launcher"
-        return Cause(f"Rank {self._rank} lost {who}, which held the store at {self._address}.", is_root=False)
+        sentence = f"Rank {self._rank} lost {who}, which held the store at {self._address}."
+        return Cause(sentence, is_root=False, kind="peer_lost")
 
     def _gone(self, rank: int) -> Cause:
-        return Cause(f"Rank {rank} ({self._processes[rank]}) ended without a word.", is_root=False)
+        sentence = f"Rank {rank} ({self._processes[rank]}) ended without a word."
+        return Cause(sentence, is_root=False, kind="peer_lost")
 
     def _is_beside(self, process: Process) -> bool:
         """Whether it is of this machine, where we see its id."""

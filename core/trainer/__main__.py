@@ -1,21 +1,18 @@
 """`python -m core.trainer RUN/config.json [--resume]`: one run in its own process, or one rank of it under torchrun.
 
-A rank that torchrun has started again goes on from the newest checkpoint, where there is one.
+A rank that torchrun has started again goes on from the newest checkpoint, where there is one; with --continue every
+start does.
 """
 
 import argparse
-import json
 import logging
 import os
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from core.config.train_config import TrainConfig
-from core.errors import AssistantError
-from core.parallel.failure import ERROR_FILE, Cause, end_process, end_rank, own_cause, record_cause
+from core.parallel.program import print_row, run_to_end
 from core.parallel.setup import join_ranks
 from core.trainer import train
 
@@ -24,43 +21,29 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=Path)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--continue", dest="restart", action="store_true", help="resume if there is a checkpoint")
     parser.add_argument("--report", action="store_true", help="print the plan, metrics and the end as JSON lines")
     arguments = parser.parse_args()
     report = print_row if arguments.report else None
-    try:
-        run_rank(TrainConfig.from_json(arguments.config), resume=arguments.resume, report=report)
-    except AssistantError as exc:
-        return _fail(Cause(str(exc), is_root=True))
-    except Exception as exc:
-        logging.getLogger(__name__).exception("rank %s failed", rank := int(os.environ.get("RANK", "0")))
-        return _fail(own_cause(rank, exc))
-    end_rank()
-    return 0
+
+    def work() -> None:
+        config = TrainConfig.from_json(arguments.config)
+        run_rank(config, resume=arguments.resume, restart=arguments.restart, report=report)
+
+    return run_to_end(work)
 
 
-def _fail(cause: Cause) -> int:
-    """Leave the cause; a rank ends at once, since its group's end would wait for ranks that are lost."""
-    if ERROR_FILE in os.environ:
-        end_process(cause)
-    record_cause(cause)
-    return 1
-
-
-def run_rank(config: TrainConfig, *, resume: bool, report: Callable[[dict[str, Any]], None] | None) -> None:
+def run_rank(
+    config: TrainConfig, *, resume: bool, restart: bool = False, report: Callable[[dict[str, Any]], None] | None
+) -> None:
     """Join the other ranks and train; the first one reports."""
-    is_restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    is_restart = restart or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
     with join_ranks(config.device) as ranks:
         if not ranks.is_first:
             logging.disable(logging.WARNING)  # every rank would say the same
         folder = train(config, resume=resume, restart=is_restart, ranks=ranks, report=report)
     if ranks.is_first and report:
         report({"result": str(folder)})
-
-
-def print_row(row: dict[str, Any]) -> None:
-    """One JSON line on stdout, whose reader may have gone: the run goes on without one."""
-    with suppress(BrokenPipeError):
-        os.write(sys.stdout.fileno(), f"{json.dumps(row)}\n".encode())
 
 
 if __name__ == "__main__":

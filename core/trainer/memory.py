@@ -39,4 +39,5 @@ def out_of_memory(context: TrainContext, exc: BaseException) -> TrainingError:
     return TrainingError(
         f"Step {context.step} found no memory{wanted_memory(exc)} on {context.device.type}.",
         f"{smaller}, then --resume; checkpoints are untouched.",
+        kind="oom",
     )

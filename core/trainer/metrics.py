@@ -45,6 +45,7 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
         raise TrainingError(
             f"The row of step {row['step']} could not be written to {path.name}: {exc}.",
             "Free some space; checkpoints are untouched and the run resumes with --resume.",
+            kind="disk_full",
         ) from exc
 
 

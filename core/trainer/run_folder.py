@@ -165,6 +165,7 @@ def _agree(run: RunFolder, snapshot: Snapshot, ranks: Ranks, write: Callable[[],
     raise TrainingError(
         f"The checkpoint of step {step} could not be written: {first}",
         "Free some space; earlier checkpoints are untouched and the run resumes with --resume.",
+        kind="disk_full",
     )
 
 

@@ -1,11 +1,15 @@
-"""A user's wish to stop: SIGINT and SIGTERM, or a call."""
+"""A user's wish to stop: SIGINT and SIGTERM, a file that appears, or a call."""
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any, Self
+
+from core.parallel.launch import STOP_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -13,13 +17,15 @@ logger = logging.getLogger(__name__)
 class StopSignal:
     """Turns SIGINT and SIGTERM into an orderly end after the current step.
 
-    A second signal ends the process at once. Outside the main thread it only offers `request`.
+    A second signal ends the process at once. Outside the main thread signals are left alone.
+    Where a launcher has named a file (STOP_FILE), its being there is the same wish, on every system.
     """
 
     def __init__(self, report: Callable[[dict[str, Any]], None] | None = None) -> None:
         """`report` is told {"stopping": True} when the first signal comes."""
         self._report = report
         self._event = threading.Event()
+        self._file = Path(os.environ[STOP_FILE]) if os.environ.get(STOP_FILE) else None
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -34,7 +40,7 @@ class StopSignal:
 
     @property
     def is_set(self) -> bool:
-        return self._event.is_set()
+        return self._event.is_set() or (self._file is not None and self._file.exists())
 
     def request(self) -> None:
         self._event.set()

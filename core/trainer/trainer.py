@@ -113,11 +113,12 @@ def _train(  # noqa: PLR0913 - what train is given
     with ExitStack() as stack:
         stop = stack.enter_context(StopSignal(report))
         writer = stack.enter_context(closing(_open_metrics(run, context))) if ranks.is_first else None
-        callbacks: list[Callback] = [ValidationCallback(writer, report), CheckpointCallback()]
-        if writer:
+        callbacks: list[Callback] = [ValidationCallback(writer, report)]
+        if writer:  # before the checkpoint: whoever goes on from that finds the row of its step
             callbacks.append(MetricsCallback(writer, report))
-            if config.sample_interval:
-                callbacks.append(SamplesCallback(run.samples, report))
+        callbacks.append(CheckpointCallback())
+        if writer and config.sample_interval:
+            callbacks.append(SamplesCallback(run.samples, report))
         Trainer(context, callbacks).run(stop)
     if not context.is_done:
         return run.checkpoint(context.step)
@@ -165,6 +166,7 @@ def _open_metrics(run: RunFolder, context: TrainContext) -> MetricsWriter:
         raise TrainingError(
             f"{run.root} could not be written: {exc} ({free_bytes(run.root) / 1e6:.1f} MB free).",
             "Free some space, or choose another --output.",
+            kind="disk_full",
         ) from exc
 
 
@@ -290,7 +292,9 @@ class Trainer:
 
 def _nothing_to_learn(context: TrainContext) -> TrainingError:
     left_out = "; ".join(context.train_rows.problems) or "its rows carry no label"
-    return TrainingError(f"Step {context.step} has no token to learn from: {left_out}.", "Raise max_seq_len.")
+    return TrainingError(
+        f"Step {context.step} has no token to learn from: {left_out}.", "Raise max_seq_len.", kind="data"
+    )
 
 
 def _divergence(context: TrainContext, loss: float, grad_norm: float) -> TrainingError:
@@ -299,10 +303,11 @@ def _divergence(context: TrainContext, loss: float, grad_norm: float) -> Trainin
     bad = sum(int((~torch.isfinite(whole(parameter))).sum()) for parameter in context.model.parameters())
     if bad and not context.step:
         return TrainingError(
-            f"{message} {bad} weights of {context.config.base} are not finite.", "Start from another base."
+            f"{message} {bad} weights of {context.config.base} are not finite.", "Start from another base.", kind="nan"
         )
     rate = context.config.learning_rate
-    return TrainingError(message, f"Lower learning_rate (now {rate}) or use precision fp32, then --resume.")
+    remedy = f"Lower learning_rate (now {rate}) or use precision fp32, then --resume."
+    return TrainingError(message, remedy, kind="nan")
 
 
 def _origin(context: TrainContext) -> dict[str, object]:

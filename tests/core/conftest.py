@@ -56,6 +56,12 @@ def tokenizer() -> Tokenizer:
 def text_data(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pre-training set of 300 texts, 20 of them for validation."""
     folder = tmp_path_factory.mktemp("data") / "pt"
+    write_texts(folder, tokenizer)
+    return folder
+
+
+def write_texts(folder: Path, tokenizer: Tokenizer) -> None:
+    """A pre-training set of 300 texts, 20 of them for validation."""
     writer = MmapFileHandler.writer(
         folder, kind="pt", vocab_size=tokenizer.vocab_size, fingerprint=tokenizer.fingerprint, shard_tokens=2000
     )
@@ -64,13 +70,18 @@ def text_data(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) ->
         split = "validation" if number % 15 == 0 else "train"
         writer.add(split, [*tokenizer.encode(text), tokenizer.eos_id], num_bytes=len(text.encode()))
     writer.close(sources=[], report={})
-    return folder
 
 
 @pytest.fixture(scope="session")
 def chat_data(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fine-tuning set of 60 conversations."""
     folder = tmp_path_factory.mktemp("data") / "sft"
+    write_chats(folder, tokenizer)
+    return folder
+
+
+def write_chats(folder: Path, tokenizer: Tokenizer) -> None:
+    """A fine-tuning set of 60 conversations."""
     writer = MmapFileHandler.writer(
         folder, kind="sft", vocab_size=tokenizer.vocab_size, fingerprint=tokenizer.fingerprint
     )
@@ -81,7 +92,6 @@ def chat_data(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) ->
         messages = [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
         writer.add("train", *template.encode_with_mask(messages))
     writer.close(sources=[], report={})
-    return folder
 
 
 @pytest.fixture

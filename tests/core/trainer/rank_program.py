@@ -21,26 +21,11 @@ from core.parallel.wrap import whole, wrap
 from core.trainer import train
 from core.trainer.build_context import build_context
 from core.trainer.callbacks import CheckpointCallback, StepResult
-from core.trainer.optimizer import named_parameters
+from core.trainer.preflight import GradientRecorder
 from core.trainer.train_context import TrainContext
 from core.trainer.trainer import Trainer
 
 KILLED_AFTER = 5
-
-
-class GradientRecorder:
-    """Stands where an optimiser does and keeps the gradient that it is given."""
-
-    def __init__(self, context: TrainContext) -> None:
-        self.parameters = named_parameters(context.trained)
-        self.param_groups: list[dict[str, Any]] = []
-        self.gradients: dict[str, Tensor] = {}
-
-    def step(self) -> None:
-        self.gradients = {name: whole(p.grad).clone() for name, p in self.parameters.items() if p.grad is not None}
-
-    def zero_grad(self, *, set_to_none: bool) -> None:
-        assert set_to_none
 
 
 def step_in_double(config: TrainConfig, ranks: Ranks) -> tuple[StepResult, dict[str, Tensor]]:
