@@ -21,6 +21,11 @@ def library_dir() -> Path:
     return _made(data_dir() / "library")
 
 
+def studio_dir() -> Path:
+    """The studio: its runs, each a folder, and copies of the training data that was dropped onto the page."""
+    return _made(data_dir() / "studio")
+
+
 def log_file() -> Path:
     """The log of the program, rotated when it grows."""
     return _made(data_dir() / "logs") / "astrai.log"

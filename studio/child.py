@@ -18,11 +18,12 @@ import psutil
 from core.config.train_config import TrainConfig
 from core.parallel.failure import ERROR_FILE
 from core.parallel.launch import STOP_FILE, launch_command, launch_environment
-from core.parallel.priority import BACKGROUND, lower_session
+from core.parallel.priority import BACKGROUND, asks_for_background, lower_session
 from studio.identity import ProcessIdentity
 from studio.job_folder import JobFolder, JobSpec
 from studio.processes import RUN_VARIABLE
 
+TRAINER = "core.trainer"
 MAX_LOG_BYTES = 4 * 2**20
 KEPT_LOG_BYTES = 2**20
 MAX_ROW_BYTES = 2**20
@@ -51,7 +52,7 @@ def commands_of(folder: JobFolder, spec: JobSpec) -> Iterator[Command]:
     if spec.prepare is not None:
         line = [sys.executable, "-m", "studio.prepare_files", str(folder.root)]
         yield Command("preparing", line, makes=folder.data)
-    arguments = ["core.trainer", str(folder.config), "--report", "--continue"]
+    arguments = [spec.module or TRAINER, str(folder.config), "--report", "--continue"]
     if spec.nproc == 1 and not spec.max_restarts:
         yield Command("starting", [sys.executable, "-m", *arguments])
         return
@@ -72,19 +73,21 @@ class Child:
     @classmethod
     def start(cls, command: Command, folder: JobFolder, attempt: int) -> Self:
         """In a session of its own, so that a signal to the supervisor's group is not for it."""
+        is_background = asks_for_background("1")
         environment = {
             **os.environ,
             **command.environment,
             RUN_VARIABLE: str(folder.root),
             STOP_FILE: str(folder.stop),
             ERROR_FILE: str(folder.cause(attempt)),
-            BACKGROUND: "1",
+            BACKGROUND: "1" if is_background else "0",
         }
         with folder.stdout.open("wb"), folder.stdout.open("ab") as stdout, folder.stderr.open("ab") as stderr:
             process = Popen(
                 command.line, stdin=DEVNULL, stdout=stdout, stderr=stderr, env=environment, **_own_session()
             )
-        lower_session(process.pid)
+        if is_background:
+            lower_session(process.pid)
         identity = ProcessIdentity.of(process.pid)
         if identity is None:  # it has ended already
             identity = ProcessIdentity(process.pid, 0.0, "")
@@ -163,7 +166,7 @@ def bound_log(path: Path) -> bool:
             kept = file.read(KEPT_LOG_BYTES)
         os.truncate(path, 0)
         with path.open("ab") as file:
-            file.write(kept.partition(b"\n")[2] or kept)
+            file.write(kept[kept.find(b"\n") + 1 : kept.rfind(b"\n") + 1] or kept)
     except OSError:
         return False
     return True

@@ -51,7 +51,10 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """What was asked for. `prepare` is that of `studio.prepare_files`; `metadata` is free for callers."""
+    """What was asked for. `prepare` is that of `studio.prepare_files`; `metadata` is free for callers.
+
+    `module` is the program's with `arguments`, or for kind train one that stands for the trainer.
+    """
 
     kind: str
     name: str
@@ -278,7 +281,7 @@ class JobFolder:
             num_steps=end.num_steps if end else beat.get("num_steps"),
             note=_text(self.note),
             failure=end.failure if end and state is JobState.FAILED else None,
-            phase=attempt.phase if attempt and is_alive else "",
+            phase=attempt.phase if attempt and is_alive and not end else "",
             name=_text(self.name) or spec.name,
             seconds=end.seconds if end else beat.get("seconds"),
             eta_s=beat.get("eta_s") if is_alive else None,

@@ -5,7 +5,6 @@ What is asked for is plain data in the job: {"paths": [files and folders], "toke
 is that of the run's base. Progress goes to stdout as JSON rows.
 """
 
-import json
 import signal
 import sys
 import time
@@ -20,9 +19,9 @@ from core.config.train_config import TrainConfig
 from core.data.prepare import check_paths, prepare
 from core.data.sample import sample_texts
 from core.data.tokenizer import Tokenizer
-from core.errors import AssistantError, ConfigError
+from core.errors import ConfigError
 from core.model.folder import find_model
-from core.parallel.failure import Cause, own_cause, record_cause
+from core.parallel.program import print_row, run_to_end
 from studio.job_folder import JobFolder
 
 SAMPLE_CHARS = 100_000_000
@@ -66,19 +65,11 @@ def check_prepare(values: Mapping[str, Any], config: TrainConfig) -> dict[str, A
 def main() -> int:
     folder = JobFolder(Path(sys.argv[1]))
     signal.signal(signal.SIGTERM, _end)
-    try:
-        request = Request.from_dict(folder.read_spec().prepare or {})
-        _prepare(folder, request)
-    except AssistantError as exc:
-        record_cause(Cause(exc.message, is_root=True, kind=exc.kind, remedy=exc.remedy))
-        return 1
-    except OSError as exc:
-        record_cause(own_cause(0, exc))
-        return 1
-    return 0
+    return run_to_end(lambda: _prepare(folder))
 
 
-def _prepare(folder: JobFolder, request: Request) -> None:
+def _prepare(folder: JobFolder) -> None:
+    request = Request.from_dict(folder.read_spec().prepare or {})
     files = check_paths(request.paths, folder.data)
     if request.vocab_size is not None:
         tokenizer = Tokenizer.train(sample_texts(files, SAMPLE_CHARS), vocab_size=request.vocab_size)
@@ -99,8 +90,7 @@ class _Rows:
         if phase == self._phase and time.monotonic() - self._told < ROW_INTERVAL_S:
             return
         self._told, self._phase = time.monotonic(), phase
-        sys.stdout.write(json.dumps({"preparing": phase, "done": done, "total": total}) + "\n")
-        sys.stdout.flush()
+        print_row({"preparing": phase, "done": done, "total": total})
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -15,6 +15,7 @@ from studio.identity import ProcessIdentity
 
 RUN_VARIABLE = "ASTRAI_RUN"
 END_TIMEOUT_S = 10.0
+POLL_S = 0.02
 
 
 def processes_of(run: Path) -> list[psutil.Process]:
@@ -28,7 +29,10 @@ def processes_of(run: Path) -> list[psutil.Process]:
 
 
 def end_processes(run: Path, supervisor: ProcessIdentity | None = None) -> int:
-    """Kill them until none is left, the supervisor first; returns how many there were."""
+    """Kill them until none is left, the supervisor first; returns how many there were.
+
+    A child of this process is left for its `Popen` to collect, with its exit code.
+    """
     if supervisor is not None and supervisor.is_alive():
         with suppress(psutil.Error):
             psutil.Process(supervisor.pid).kill()
@@ -39,5 +43,5 @@ def end_processes(run: Path, supervisor: ProcessIdentity | None = None) -> int:
             with suppress(psutil.Error):
                 process.kill()
                 ended.add(process.pid)
-        psutil.wait_procs(left, timeout=1)
+        time.sleep(POLL_S)
     return len(ended)

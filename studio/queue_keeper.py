@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from core.config.train_config import TrainConfig
-from core.errors import AssistantError, TrainingError
+from core.errors import AssistantError
 from studio.failures import Failure
 from studio.job_folder import End, Job, JobFolder, JobState
 from studio.job_store import JobStore
@@ -89,7 +89,7 @@ def main() -> int:
         return 0
     try:
         keep(store, lock)
-    except TrainingError:
+    except AssistantError:
         logger.exception("the queue cannot be kept")
         return 1
     return 0

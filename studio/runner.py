@@ -125,7 +125,9 @@ def kill(store: JobStore, job_id: str) -> None:
     if not job.state.is_live:
         raise TrainingError(f"{job_id} is not running: it is {job.state}.", "There is nothing to kill.")
     write_bytes(folder.kill, b"")
-    if not _wait(lambda: store.job(job_id).state.is_ended, KILL_TIMEOUT_S):
+    attempt = folder.read_attempt()
+    is_supervised = attempt is not None and attempt.is_supervised
+    if not is_supervised or not _wait(lambda: store.job(job_id).state.is_ended, KILL_TIMEOUT_S):
         with locked(folder.start_lock, f"{job_id} is being started or ended just now."):
             _end_from_outside(folder)
 

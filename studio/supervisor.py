@@ -22,7 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from core.files import write_json
-from core.parallel.priority import lower_priority
+from core.parallel.priority import asks_for_background, lower_priority
 from studio.child import Child, Rows, bound_log, commands_of
 from studio.failures import Failure, failure_of_exit
 from studio.identity import ProcessIdentity
@@ -243,7 +243,8 @@ def _sizes(run: Path) -> tuple[tuple[str, int], ...]:
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     folder, number = JobFolder(Path(sys.argv[1])), int(sys.argv[2])
-    lower_priority()
+    if asks_for_background("1"):
+        lower_priority()
     lock = FileLock(folder.supervisor_lock, timeout=LOCK_TIMEOUT_S)
     try:
         lock.acquire()

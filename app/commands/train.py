@@ -4,6 +4,7 @@ python launch.py train --stage pt --data DATASET --output RUN
 python launch.py train --stage sft --from RUN --data DATASET --output RUN2
 python launch.py train --output RUN --resume
 python launch.py train --nproc 2 … (also with --resume): on two processes, docs/training-on-many.md
+python launch.py train --detach … (without --output): as a run of the studio, which goes on when this terminal closes
 """
 
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 from app.commands import PROGRAM
 from app.many_processes import Job, train_on_many
+from app.paths import studio_dir
 from core.config.schema import add_options, given_options
 from core.config.train_config import TrainConfig
 from core.errors import ConfigError, TrainingError
@@ -30,6 +32,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="JSON file with options; those given here win")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of the run in --output")
     parser.add_argument("--from", dest="base", default=SUPPRESS, metavar="RUN", help="the same as --base")
+    studio = parser.add_argument_group("as a run of the studio")
+    studio.add_argument("--detach", action="store_true", help="run on without this terminal; see `runs`")
+    studio.add_argument("--queue", action="store_true", help="with --detach: wait until the runs before it have ended")
+    studio.add_argument("--name", default="", help="with --detach: what to call the run")
     many = parser.add_argument_group("many processes")
     many.add_argument("--nproc", type=positive, metavar="N", help="processes on this machine, one for each GPU")
     many.add_argument("--nodes", type=positive, default=1, metavar="N", help="machines, each with the same command")
@@ -40,6 +46,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     values = given_options(arguments, TrainConfig)
+    if arguments.detach:
+        return detach(arguments, values)
+    if arguments.queue or arguments.name:
+        raise ConfigError("--queue and --name are for runs of the studio.", "Add --detach.")
     if arguments.resume and "base" in values:
         raise ConfigError(
             f"--resume goes on with the run in --output, --from {values['base']} would start another one.",
@@ -67,6 +77,34 @@ def train(config: TrainConfig, arguments: Namespace, progress: "Progress") -> in
         raise ConfigError(f"{arguments.nodes} machines must meet somewhere.", "Give --rendezvous HOST:PORT.")
     job = Job(arguments.nproc or 1, arguments.nodes, arguments.rendezvous, arguments.max_restarts)
     return train_on_many(config, job, resume=arguments.resume, show=progress.show)
+
+
+def detach(arguments: Namespace, values: dict[str, Any]) -> int:
+    """Start a run of the studio, or put it into its queue, and leave."""
+    from studio import JobState, JobStore, start
+
+    if arguments.resume:
+        raise ConfigError("--resume and --detach do not go together.", f"Use `{PROGRAM} resume RUN`.")
+    if "output" in values:
+        raise ConfigError(
+            f"A run of the studio has its own folder in {studio_dir()}.", "Leave out --output, or --detach."
+        )
+    if arguments.nodes > 1:
+        raise ConfigError("A run of the studio is on this machine alone.", "Leave out --nodes, or --detach.")
+    if arguments.config:
+        values = {**read_json_object(arguments.config), **values}
+    config = TrainConfig.from_dict({**values, "output": str(studio_dir() / "runs")})
+    job = start(
+        JobStore(studio_dir()),
+        config,
+        name=arguments.name,
+        nproc=arguments.nproc or 1,
+        max_restarts=arguments.max_restarts,
+        queued=arguments.queue,
+    )
+    print(f"{job.id} {'waits in the queue' if job.state is JobState.QUEUED else 'has started'}: {job.folder}")
+    print(f"Follow it: {PROGRAM} tail {job.id}    Stop it: {PROGRAM} stop {job.id}")
+    return 0
 
 
 def positive(text: str) -> int:

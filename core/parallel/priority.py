@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-# A launcher asks the processes that it starts for it by this variable.
+# A launcher asks the processes that it starts for it by 1 in this variable; 0 there keeps the studio's jobs from it.
 BACKGROUND = "ASTRAI_BACKGROUND"
 LOWEST = 19
 # Who is ended first where memory runs out: this rather than what answers the user. From -1000 to 1000.
@@ -29,6 +29,11 @@ def lower_priority() -> None:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     lower_session(os.getpid())
     _write("oom_score_adj", os.getpid(), OOM_SCORE)
+
+
+def asks_for_background(default: str) -> bool:
+    """Whether the environment says so."""
+    return os.environ.get(BACKGROUND, default) != "0"
 
 
 def lower_session(pid: int) -> None:

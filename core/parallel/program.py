@@ -10,12 +10,12 @@ from typing import Any
 
 from core.errors import AssistantError
 from core.parallel.failure import ERROR_FILE, Cause, end_process, end_rank, own_cause, record_cause
-from core.parallel.priority import BACKGROUND, lower_priority
+from core.parallel.priority import asks_for_background, lower_priority
 
 
 def run_to_end(work: Callable[[], None]) -> int:
     """Do a process's work, at the priority that is asked for; its exit status, not 0 after a cause was left."""
-    if os.environ.get(BACKGROUND):
+    if asks_for_background("0"):
         lower_priority()
     try:
         work()
