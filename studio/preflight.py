@@ -128,6 +128,9 @@ def _same(name: str, figures: Mapping[str, Any] | None) -> Check:
     """A step made in another way has the loss and the gradient of the one made row by row."""
     if figures is None:
         return Check(name, None, {"reason": "not_in_this_stage"})
+    rows, parts = figures["num_batches"]
+    if name == "packing" and rows == parts:
+        return Check(name, None, {"reason": "nothing_is_packed"})
     passed = figures["loss_difference"] <= LOSS_TOLERANCE and figures["gradient_difference"] <= GRADIENT_TOLERANCE
     tolerances = {"loss_tolerance": LOSS_TOLERANCE, "gradient_tolerance": GRADIENT_TOLERANCE}
     return Check(name, passed, {**figures, **tolerances})

@@ -14,6 +14,7 @@ import gc
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +37,15 @@ from core.trainer.callbacks import StepResult
 from core.trainer.memory import is_out_of_memory, used_memory
 from core.trainer.optimizer import named_parameters
 from core.trainer.stop_signal import StopSignal
+from core.trainer.tally import Tally
 from core.trainer.train_context import TrainContext
 from core.trainer.trainer import Trainer
 
 GRADIENTS = "gradients.safetensors"
-NUM_TRIAL_STEPS = 3
-# A step that is compared has so many rows, or a few more where two ranks are to share them.
-NUM_ROWS = 8
 # A tensor whose gradient is this much smaller than the whole is measured against the whole: it is rounding alone.
 SMALL = 1e-3
+# A loss that is smaller is nothing by construction, as that of a policy which learns from what it has just drawn.
+SMALL_LOSS = 0.1
 
 Gradients = dict[str, Tensor]
 
@@ -81,7 +82,26 @@ class _Results:
         """Nothing is open."""
 
 
-class UnpackedTrainer(Trainer):
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step that was computed and not made: its loss, its gradient, and how many batches the model read."""
+
+    loss: float
+    gradients: Gradients
+    num_batches: int
+
+
+class OneStepTrainer(Trainer):
+    """Counts its batches."""
+
+    num_batches = 0
+
+    def _accumulate(self, batch: Any, tally: Tally) -> None:
+        self.num_batches += 1
+        super()._accumulate(batch, tally)
+
+
+class UnpackedTrainer(OneStepTrainer):
     """Gives the model each document, or pair, in a row of its own."""
 
     def _micro_batches(self, step: int) -> list[Any]:
@@ -104,13 +124,14 @@ def unpacked(batch: Batch | PairBatch, rows: Any) -> list[Any]:
     return found
 
 
-def one_step(config: TrainConfig, ranks: Ranks, trainer_class: type[Trainer] = Trainer) -> tuple[float, Gradients]:
+def one_step(config: TrainConfig, ranks: Ranks, trainer_class: type[OneStepTrainer] = OneStepTrainer) -> Step:
     """The loss of the first step and the gradient of its mean, which nothing is stepped by."""
     context = build_context(config, resume=False, ranks=ranks)
     recorder, results = GradientRecorder(context), _Results()
     context.optimizers = [recorder]  # type: ignore[list-item]
-    trainer_class(context, [results]).run(StopSignal())
-    return results.steps[0].loss, recorder.gradients
+    trainer = trainer_class(context, [results])
+    trainer.run(StopSignal())
+    return Step(results.steps[0].loss, recorder.gradients, trainer.num_batches)
 
 
 def difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> tuple[float, str]:
@@ -157,45 +178,43 @@ def figures_alone(trial: TrainConfig, config: TrainConfig, folder: Path) -> None
     _progress(1, "trial")
     gc.collect()
     by_row = dataclasses.replace(config, micro_batch_size=1)
-    loss, gradients = one_step(by_row, Ranks.alone())
-    found["loss"] = loss
+    expected = one_step(by_row, Ranks.alone())
+    found["loss"] = expected.loss
     _progress(2, "row by row")
-    ways: dict[str, tuple[TrainConfig, type[Trainer]]] = {
-        "micro_batches": (config, Trainer),
-        "gradient_checkpointing": (
-            dataclasses.replace(by_row, gradient_checkpointing=not config.gradient_checkpointing),
-            Trainer,
-        ),
+    other = dataclasses.replace(by_row, gradient_checkpointing=not config.gradient_checkpointing)
+    ways: dict[str, tuple[TrainConfig, type[OneStepTrainer]]] = {
+        "micro_batches": (config, OneStepTrainer),
+        "gradient_checkpointing": (other, OneStepTrainer),
     }
     if config.stage not in RL_STAGES:
         ways["packing"] = (by_row, UnpackedTrainer)
     for number, (name, (way, trainer_class)) in enumerate(ways.items(), start=3):
-        found[name] = _compared(loss, gradients, *one_step(way, Ranks.alone(), trainer_class))
+        found[name] = _compared(expected, one_step(way, Ranks.alone(), trainer_class))
         _progress(number, name)
     if resolve_device(config.device).type != "cpu":
-        loss, gradients = one_step(dataclasses.replace(by_row, device="cpu"), Ranks.alone())
-    save_file({name: tensor.contiguous() for name, tensor in gradients.items()}, folder / GRADIENTS)
-    found["cpu_loss"] = loss
-    write_json(folder / "alone.json", found)
+        expected = one_step(dataclasses.replace(by_row, device="cpu"), Ranks.alone())
+    save_file({name: tensor.contiguous() for name, tensor in expected.gradients.items()}, folder / GRADIENTS)
+    write_json(folder / "alone.json", {**found, "cpu_loss": expected.loss})
 
 
 def figures_of_ranks(config: TrainConfig, ranks: Ranks, folder: Path) -> None:
     """The same step on these ranks, beside what one process gave."""
-    loss, gradients = one_step(config, ranks)
+    step = one_step(config, ranks)
     if ranks.is_first:
-        alone = read_json_object(folder / "alone.json")
-        figures = _compared(alone["cpu_loss"], load_file(folder / GRADIENTS), loss, gradients)
-        write_json(folder / "ranks.json", {**figures, "num_ranks": ranks.world_size, "parallel": config.parallel})
+        loss = read_json_object(folder / "alone.json")["cpu_loss"]
+        figures = _compared(Step(loss, load_file(folder / GRADIENTS), config.global_batch_size), step)
+        write_json(folder / "ranks.json", {**figures, "num_ranks": ranks.world_size})
 
 
-def _compared(loss: float, gradients: Gradients, found_loss: float, found: Gradients) -> dict[str, Any]:
-    """Both losses, and the relative differences of loss and gradient."""
-    error, name = difference(gradients, found)
+def _compared(expected: Step, found: Step) -> dict[str, Any]:
+    """Both losses, the relative differences of loss and gradient, and into how many batches each step was split."""
+    error, name = difference(expected.gradients, found.gradients)
     return {
-        "losses": [loss, found_loss],
-        "loss_difference": abs(found_loss - loss) / max(abs(loss), 1e-30),
+        "losses": [expected.loss, found.loss],
+        "loss_difference": abs(found.loss - expected.loss) / max(abs(expected.loss), SMALL_LOSS),
         "gradient_difference": error,
         "worst_tensor": name,
+        "num_batches": [expected.num_batches, found.num_batches],
     }
 
 
