@@ -184,10 +184,9 @@ class _Child:
             self.found_no_memory = True
             return {}
         told = errors.decode("utf-8", "replace").strip().splitlines()
+        last = told[-1] if told else "no word"
         raise TrainingError(
-            str(found.get("error"))
-            if found
-            else f"The first steps ended with status {code}: {told[-1] if told else 'no word'}.",
+            str(found.get("error", f"The first steps ended with status {code}: {last}.")),
             str(found.get("remedy", "Correct what it says, or start the run without an estimate.")),
         )
 

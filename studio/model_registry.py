@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from core.config.model_config import ModelConfig
 from core.errors import AssistantError
@@ -170,7 +170,7 @@ class _Hashes:
             self._known = {}
         self._changed = False
 
-    def __enter__(self) -> "_Hashes":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
