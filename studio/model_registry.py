@@ -89,8 +89,8 @@ def _places(jobs: Sequence[Job], models_dir: Path, starter_dir: Path) -> Iterato
 
 
 def _node(path: Path, name: str, job_id: str | None, origin: Mapping[str, Any]) -> ModelNode | None:
-    """A model without its family; None for a folder that holds none."""
-    if path.is_dir() and not any((path / file).exists() for file in (CONFIG, ADAPTER_CONFIG)):
+    """A model without its family; None for a folder that holds none, as that of a run that has no result yet."""
+    if path.is_dir() and not any(path.glob("*.safetensors")):
         return None
     stage = origin.get("stage")
     return ModelNode(
