@@ -8,12 +8,14 @@ eval --against OTHER --prompts FILES --reward-model RM        how often the mode
 
 import json
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.commands.model_option import add_model_options, describe, open_model
 from core.config.param_config import LoadConfig
 from core.config.schema import given_options
 from core.errors import ConfigError
+from core.files import write_json
 
 if TYPE_CHECKING:
     from core.evaluation import RewardScorer
@@ -32,6 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="of each answer (default 128)")
     parser.add_argument("--temperature", type=float, metavar="X", help="of the answers; without it each model's own")
     parser.add_argument("--json", action="store_true", help="end with one JSON object on a line of its own")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write that object to a file")
 
 
 def run(arguments: Namespace) -> int:
@@ -57,6 +60,8 @@ def run(arguments: Namespace) -> int:
             report["pairs"] = _pairs(scorer, arguments)
         if arguments.against:
             report["win_rate"] = _win_rate(model, scorer, arguments)
+    if arguments.output:
+        write_json(arguments.output, report)
     if arguments.json:
         print(json.dumps(report, ensure_ascii=False))
     return 0

@@ -38,6 +38,9 @@ class Rows(Protocol[B_co]):
     def batch(self, places: Sequence[tuple[int, int]]) -> B_co:
         """The rows at these (epoch, index) places."""
 
+    def row_tokens(self, epoch: int) -> Ids:
+        """Tokens that the model reads of each row, (rows,)."""
+
     @property
     def problems(self) -> list[str]:
         """What was left out of the rows and why, in sentences; empty when nothing was."""
@@ -102,6 +105,10 @@ class PackedDataset:
 
     def num_rows(self, epoch: int) -> int:
         return len(self._epoch(epoch).row_order)
+
+    def row_tokens(self, epoch: int) -> Ids:
+        """The same for each row: what is left is filled up."""
+        return np.full(self.num_rows(epoch), self.max_seq_len)
 
     def row(self, epoch: int, index: int) -> tuple[Ids, Ids, Ids, Ids, int]:
         """input_ids, labels, position_ids, document_ids of one row, each (T,), and how many tokens it holds."""

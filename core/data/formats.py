@@ -34,6 +34,15 @@ CHOSEN_FIELDS = (
     ("chosen_messages", "rejected_messages"),
 )
 TEXT_FIELDS = ("text", "content", "article", "body")
+# The kinds of prepared data that a stage of training reads, the usual one first.
+KINDS_OF_STAGE = {
+    "pt": ("pt",),
+    "sft": ("sft",),
+    "rm": ("preference",),
+    "dpo": ("preference",),
+    "ppo": ("sft", "preference"),
+    "grpo": ("sft", "preference"),
+}
 
 
 @dataclass(frozen=True, slots=True)

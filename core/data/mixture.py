@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Generic, Protocol, Self, TypeVar
 
-from core.data.dataset import Rows
+import numpy as np
+
+from core.data.dataset import Ids, Rows
 from core.data.sampler import RowSampler
 
 # Shares are held as whole parts of this many, so that counting is exact.
@@ -65,6 +67,12 @@ class Mixture(Generic[B]):
                 return part, before
             row, left = row - before, left - units
         raise AssertionError("the last part takes what is left")
+
+    def row_tokens(self, epoch: int) -> Ids:
+        """Tokens of each row, (rows,)."""
+        of_parts = [part.rows.row_tokens(0) for part in self._parts]
+        places = (self.locate(epoch * self._num_rows + index) for index in range(self._num_rows))
+        return np.array([of_parts[part][number % len(of_parts[part])] for part, number in places], dtype=np.int64)
 
     def batch(self, places: Sequence[tuple[int, int]]) -> B:
         """The rows at these (epoch, index) places, those of one part beside each other."""

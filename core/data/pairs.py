@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from core.data.answers import answer_span
 from core.data.mmap_file import MmapFileHandler
 from core.errors import DataError
 
@@ -190,6 +191,11 @@ class PairDataset:
         """Tokens of a row, without what fills it up: their mean over an epoch."""
         return float(self._sizes.sum()) / self.num_rows(0)
 
+    def row_tokens(self, epoch: int) -> Ids:
+        """Tokens of each row, (rows,)."""
+        sizes = self._sizes
+        return np.array([sizes[row].sum() for row in self._rows(epoch)], dtype=np.int64)
+
     def batch(self, places: Sequence[tuple[int, int]]) -> PairBatch:
         """The rows at these (epoch, index) places."""
         return self._batch([self._rows(epoch)[index] for epoch, index in places])
@@ -302,7 +308,7 @@ def _find_answers(handler: MmapFileHandler, split: str, stop_ids: Ids) -> Ids:
         for document in (2 * pair, 2 * pair + 1):
             tokens, mask = handler.tokens(split, document), handler.loss_mask(split, document)
             assert mask is not None, "pairs carry a loss mask"
-            spans.append((tokens, *_answer_span(tokens, mask, stop_ids)))
+            spans.append((tokens, *answer_span(tokens, mask, stop_ids)))
         (chosen, first, length), (rejected, other_first, other_length) = spans
         if first != other_first or not np.array_equal(chosen[:first], rejected[:first]):
             raise DataError(
@@ -311,18 +317,6 @@ def _find_answers(handler: MmapFileHandler, split: str, stop_ids: Ids) -> Ids:
             )
         found[pair] = first, length, other_length
     return found
-
-
-def _answer_span(tokens: NDArray[np.generic], mask: NDArray[np.uint8], stop_ids: Ids) -> tuple[int, int]:
-    """First token and length of the answer: from the first masked token to the one that ends the turn."""
-    masked = np.flatnonzero(mask)
-    if not len(masked):
-        return len(tokens), 0
-    first = int(masked[0])
-    gaps = np.flatnonzero(np.diff(masked) > 1)
-    end = int(masked[gaps[0] if len(gaps) else -1]) + 1
-    stops = np.flatnonzero(np.isin(tokens[first:end], stop_ids))
-    return first, int(stops[0]) + 1 if len(stops) else end - first
 
 
 def _packed(sizes: Ids, capacity: int) -> list[list[int]]:

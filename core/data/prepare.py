@@ -7,7 +7,7 @@ several processes, and writes shards in the order of the input.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -100,6 +100,14 @@ def check_paths(paths: list[Path], output: Path) -> list[InputFile]:
     return files
 
 
+def main_kind(kinds_of_files: Iterable[Iterable[str]]) -> str | None:
+    """The kind of most of the first examples of each file, None without any."""
+    counts: Counter[str] = Counter()
+    for kinds in kinds_of_files:
+        counts.update(islice(kinds, KIND_EXAMPLES))
+    return counts.most_common(1)[0][0] if counts else None
+
+
 class _Preparation:
     """One call of `prepare`."""
 
@@ -136,13 +144,11 @@ class _Preparation:
         """The kind asked for, or that of most of the first examples of each file."""
         if self.config.kind != "auto":
             return self.config.kind
-        counts: Counter[str] = Counter()
         problems = self.report.problems[:]
-        for file in self.files:
-            counts.update(islice(_kinds(file, problems), KIND_EXAMPLES))
-        if not counts:
+        kind = main_kind(_kinds(file, problems) for file in self.files)
+        if kind is None:
             raise DataError(f"Nothing usable was found in {_counted(self.files)}. {_told(problems)}", _KINDS_READ)
-        return counts.most_common(1)[0][0]
+        return kind
 
     def _scan(self, workers: Workers, scan: Fingerprints) -> None:
         for batch in workers.map(fingerprints, _batches(self._examples("reading", is_first=True))):

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from core.data.answers import answer_start
 from core.data.dataset import shuffled
 from core.data.mmap_file import MmapFileHandler
 from core.errors import DataError
@@ -73,6 +74,10 @@ class PromptRows:
     def num_rows(self, epoch: int) -> int:
         return len(self._documents)
 
+    def row_tokens(self, epoch: int) -> NDArray[np.int64]:
+        """Tokens of each prompt, (rows,)."""
+        return np.array([self._documents[document] for document in _order(self, epoch)], dtype=np.int64)
+
     def batch(self, places: Sequence[tuple[int, int]]) -> PromptBatch:
         """The prompts at these (epoch, index) places."""
         found = tuple((epoch, int(_order(self, epoch)[index])) for epoch, index in places)
@@ -93,13 +98,3 @@ class PromptRows:
 @lru_cache(maxsize=4)
 def _order(rows: PromptRows, epoch: int) -> NDArray[np.int64]:
     return rows.order(epoch)
-
-
-def answer_start(mask: NDArray[np.uint8]) -> int:
-    """Where the last answer begins, that is the last run of at least two masked tokens; 0 without any.
-
-    The mask (T,) has 1 on answers with the ends of their turns, and on the end of the whole text, a run of one token.
-    """
-    runs = np.flatnonzero(np.diff(mask, prepend=0, append=0)).reshape(-1, 2)
-    starts = runs[np.diff(runs, axis=1)[:, 0] > 1, 0]
-    return int(starts[-1]) if len(starts) else 0

@@ -15,7 +15,7 @@ from core.model.folder import ADAPTER_CONFIG, AdapterBase, find_model, is_adapte
 from core.model.peft_format import load_values_, read_adapter, read_base
 from core.model.quantize import Scheme, dequantize_, quantize_
 from core.model.transformer import Transformer
-from core.model.weights import weights_hash
+from core.model.weight_files import weights_hash
 
 logger = logging.getLogger(__name__)
 

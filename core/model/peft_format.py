@@ -24,7 +24,8 @@ from core.errors import ModelError
 from core.files import read_json_object, write_atomic, write_json
 from core.model.adapters import AdapterShape, adapted_layers
 from core.model.folder import ADAPTER_CONFIG, AdapterBase, refuse_links_outside
-from core.model.weights import ADAPTER_WEIGHTS, StoredTensor, tensors_of_file
+from core.model.weight_files import ADAPTER_WEIGHTS
+from core.model.weights import StoredTensor, tensors_of_file
 
 PREFIX = "base_model.model."
 TENSOR_NAME = re.compile(

@@ -14,10 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from core.errors import ModelError
-from core.files import read_json_object
-
-INDEX_SUFFIX = ".shards.json"
-REMEDY = "Use an earlier checkpoint."
+from core.model.weight_files import REMEDY, has_shards, read_shard_index
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +57,12 @@ class ShardedTensor:
             return file.get_slice(self.name)[rows] if self.shape else file.get_tensor(self.name)
 
 
-def has_shards(folder: Path, name: str) -> bool:
-    """Whether the tensors called `name` lie in several files here."""
-    return (folder / f"{name}{INDEX_SUFFIX}").exists()
-
-
-def shard_files(folder: Path, name: str) -> list[Path]:
-    """The files that hold them. Raises ModelError."""
-    return [folder / file for file in sorted(_read_index(folder, name)["files"])]
-
-
 def open_shards(folder: Path, name: str) -> dict[str, ShardedTensor]:
     """The tensors called `name` of a folder, unread. Raises ModelError for files that are not whole."""
     if not has_shards(folder, name):
         return _open_file(folder, f"{name}.safetensors")
     opened = {}
-    for key, entry in _read_index(folder, name)["tensors"].items():
+    for key, entry in read_shard_index(folder, name)["tensors"].items():
         parts = tuple(Part(**part) for part in entry["parts"])
         rows = sum(part.num_rows for part in parts)
         if entry["shape"] and rows != entry["shape"][0]:
@@ -105,13 +92,3 @@ def _open_file(folder: Path, file_name: str) -> dict[str, ShardedTensor]:
     except (OSError, SafetensorError) as exc:
         raise ModelError(f"{folder / file_name} is not a whole safetensors file: {exc}.", REMEDY) from exc
     return opened
-
-
-def _read_index(folder: Path, name: str) -> dict[str, Any]:
-    index = read_json_object(folder / f"{name}{INDEX_SUFFIX}", ModelError, REMEDY)
-    outside = [file for file in index["files"] if Path(file).name != file or not file.endswith(".safetensors")]
-    missing = [file for file in index["files"] if file not in outside and not (folder / file).exists()]
-    if outside or missing:
-        problem = f"points outside its folder: {outside[0]}" if outside else f"lacks {', '.join(missing)}"
-        raise ModelError(f"{folder / name}{INDEX_SUFFIX} {problem}.", REMEDY)
-    return index

@@ -3,7 +3,6 @@
 Only safetensors are opened; a pickle is refused. Weights are mapped, so reading costs what is touched.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,17 +16,10 @@ from torch import Tensor
 
 from core.data.placeholder import refuse_placeholder
 from core.errors import ModelError
-from core.files import read_json_object, sha256_file, write_atomic, write_json
-from core.model.folder import ADAPTER_CONFIG, is_adapter, unfinished_files
-from core.model.shards import has_shards, open_shards, shard_files
+from core.files import write_atomic, write_json
+from core.model.shards import open_shards
+from core.model.weight_files import INDEX, SHARDS, WEIGHTS, has_shards, weight_files
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-# A checkpoint that several ranks wrote.
-SHARDS = "model"
-# A training checkpoint of AstrAI's first generations.
-ASTRAI_WEIGHTS = "state_dict.safetensors"
 # Written by older transformers beside the weights; recomputed from the config here.
 DERIVED_SUFFIX = "rotary_emb.inv_freq"
 DTYPES = {
@@ -83,65 +75,6 @@ def tensors_of_file(path: Path) -> dict[str, StoredTensor]:
             f"{path} ({size}) is not a whole safetensors file: {exc}.", "Download or copy it again."
         ) from exc
     return found
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a model folder. Raises ModelError if one is missing or none is there."""
-    if has_shards(folder, SHARDS):
-        return shard_files(folder, SHARDS)
-    if (folder / INDEX).exists():
-        return _files_of_index(folder)
-    for name in (WEIGHTS, ASTRAI_WEIGHTS):
-        if (folder / name).exists():
-            return [folder / name]
-    unfinished = unfinished_files(folder)
-    if unfinished:
-        raise ModelError(
-            f"{folder} has no {WEIGHTS}, but a download that did not end: {unfinished[0].name}.",
-            "Start the download again; it goes on where it stopped.",
-        )
-    pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
-    if pickles:
-        raise ModelError(
-            f"{folder} has its weights as a pickle ({pickles[0]}), which can run code.",
-            "Use a version of the model in safetensors.",
-        )
-    raise ModelError(f"{folder} has no {WEIGHTS}.", "Choose a folder that holds a model.")
-
-
-def weights_hash(folder: Path) -> str:
-    """SHA-256 of every byte of a model's weights: whether two folders hold the same model.
-
-    That of an adapter is of its own files, whose settings hold the hash of its base.
-    """
-    digest = hashlib.sha256()
-    files = [folder / ADAPTER_CONFIG, folder / ADAPTER_WEIGHTS] if is_adapter(folder) else None
-    for path in [folder] if folder.is_file() else files or weight_files(folder):
-        digest.update(sha256_file(path).encode())
-    return digest.hexdigest()
-
-
-def _files_of_index(folder: Path) -> list[Path]:
-    refuse_placeholder(folder / INDEX)
-    index = read_json_object(folder / INDEX, ModelError, "Download the model folder again.")
-    weight_map = index.get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise ModelError(f"{folder / INDEX} names no weight files.", "Download the model folder again.")
-    names = sorted({str(name) for name in weight_map.values()})
-    outside = [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]
-    if outside:
-        raise ModelError(
-            f"{INDEX} points outside its folder or to a file that is not safetensors: {outside[0]}.",
-            "Do not use this model.",
-        )
-    missing = [name for name in names if not (folder / name).exists()]
-    if missing:
-        unfinished = f", and {len(half)} unfinished" if (half := unfinished_files(folder)) else ""
-        raise ModelError(
-            f"{folder} lacks {len(missing)} of {len(names)} weight files: {', '.join(missing)}{unfinished}.",
-            "Download the missing files.",
-        )
-    return [folder / name for name in names]
 
 
 def check_fit(name: str, expected: Mapping[str, Tensor], stored: Mapping[str, StoredTensor]) -> None:

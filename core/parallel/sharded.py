@@ -13,7 +13,8 @@ from torch import Tensor
 
 from core.errors import ModelError
 from core.files import read_json_object, sha256_file, sync, write_json
-from core.model.shards import INDEX_SUFFIX, Part, ShardedTensor, index_of
+from core.model.shards import Part, ShardedTensor, index_of
+from core.model.weight_files import INDEX_SUFFIX
 from core.model.weights import DTYPES
 from core.parallel.setup import Ranks
 from core.parallel.wrap import is_dtensor

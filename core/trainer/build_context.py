@@ -25,7 +25,7 @@ from core.model.folder import AdapterBase, is_reward_model
 from core.model.heads import RewardModel, load_reward_model
 from core.model.shards import open_shards
 from core.model.transformer import Backbone, Transformer
-from core.model.weights import weights_hash
+from core.model.weight_files import weights_hash
 from core.parallel.setup import Ranks
 from core.parallel.wrap import Parallel, choose_kind, wrap
 from core.trainer.compilation import resolve_compile
@@ -313,6 +313,7 @@ def _check_memory(shape: ModelConfig, device: torch.device) -> None:
             f"Training {shape.num_parameters:,} parameters takes {needed / 2**30:.1f} GiB at least,"
             f" {free / 2**30:.1f} GiB are free.",
             "Choose a smaller preset or shape.",
+            kind="oom",
         )
 
 

@@ -36,6 +36,7 @@ class StepResult:
     num_tokens: int
     seconds: float
     data_wait_s: float
+    optimizer_s: float  # of the host: a GPU may go on with it beside the next step
 
     @property
     def loss(self) -> float:
@@ -52,14 +53,21 @@ class Callback(Protocol):
 
 
 class MetricsCallback:
-    """Writes a row after the first step and every `log_interval` steps, and hands it to the progress display."""
+    """Writes a row after the first step and every `log_interval` steps, and hands it to the progress display.
+
+    `data_wait` and `optimizer` are shares of the steps' time; `beside_steps` is the share of all time since the row
+    before that went to validating, saving and sampling.
+    """
 
     def __init__(self, writer: MetricsWriter, report: ProgressReporter | None) -> None:
         self._writer, self._report = writer, report
         self._since: list[StepResult] = []
         self._num_steps, self._seconds = 0, 0.0  # of this attempt, whose pace tells the time to go
+        self._since_s = 0.0  # when the last row was written, before the first when its step began
 
     def after_step(self, context: TrainContext, result: StepResult) -> None:
+        if not self._num_steps:
+            self._since_s = time.perf_counter() - result.seconds
         self._since.append(result)
         self._num_steps, self._seconds = self._num_steps + 1, self._seconds + result.seconds
         if context.step % context.config.log_interval == 0 or context.is_done or self._num_steps == 1:
@@ -71,6 +79,7 @@ class MetricsCallback:
 
     def _write(self, context: TrainContext) -> None:
         seconds = sum(result.seconds for result in self._since)
+        now = time.perf_counter()
         last, tally = self._since[-1], Tally()
         for result in self._since:
             tally.add(result.metrics)
@@ -82,11 +91,14 @@ class MetricsCallback:
             "tokens": context.tokens,
             "tokens_per_s": sum(result.num_tokens for result in self._since) / seconds,
             "data_wait": sum(result.data_wait_s for result in self._since) / seconds,
+            "optimizer": sum(result.optimizer_s for result in self._since) / seconds,
+            "beside_steps": max(1 - seconds / (now - self._since_s), 0.0),
             "efficiency": self._efficiency(context, seconds),
             "memory_bytes": used_memory(context.device),
             "eta_s": (context.num_steps - context.step) * self._seconds / self._num_steps,
         }
         self._since.clear()
+        self._since_s = now
         self._writer.write(context.step, **row)
         if self._report:
             self._report({"step": context.step, "num_steps": context.num_steps, **row})

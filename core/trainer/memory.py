@@ -1,6 +1,8 @@
 """Memory of a run: how much it takes, and what is said where there is none left."""
 
 import re
+import sys
+from pathlib import Path
 
 import psutil
 import torch
@@ -8,12 +10,28 @@ import torch
 from core.errors import TrainingError
 from core.trainer.train_context import TrainContext
 
+STATUS = Path("/proc/self/status")
+
 
 def used_memory(device: torch.device) -> int:
     """Bytes: the most that tensors took on a GPU, what the process holds on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return psutil.Process().memory_info().rss
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the most that tensors took on a GPU, that this process held on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    if STATUS.exists():  # Linux counts what its parent held to ru_maxrss
+        found = re.search(r"VmHWM:\s*(\d+) kB", STATUS.read_text(encoding="ascii", errors="replace"))
+        return int(found[1]) << 10 if found else used_memory(device)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def is_out_of_memory(exc: BaseException) -> bool:

@@ -1,7 +1,7 @@
 """Numbers of a run: the rows of `metrics.jsonl`, and the bytes behind a split's tokens."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +47,6 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
             "Free some space; checkpoints are untouched and the run resumes with --resume.",
             kind="disk_full",
         ) from exc
-
-
-def latest_rows(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The rows that count: what a later attempt did again, from its first step on, replaces what was before."""
-    firsts: dict[int, int] = {}
-    for row in rows:
-        firsts[row["attempt"]] = min(row["step"], firsts.get(row["attempt"], row["step"]))
-
-    def is_replaced(row: Mapping[str, Any]) -> bool:
-        return any(attempt > row["attempt"] and first <= row["step"] for attempt, first in firsts.items())
-
-    return [row for row in rows if not is_replaced(row)]
 
 
 def _event_writer(folder: Path) -> Any:

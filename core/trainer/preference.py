@@ -12,6 +12,7 @@ from torch import Tensor
 
 from core.config.preference_options import WITHOUT_REFERENCE
 from core.config.train_config import TrainConfig
+from core.data.formats import KINDS_OF_STAGE
 from core.data.mmap_file import MmapFileHandler
 from core.data.pairs import PairBatch, PairDataset
 from core.data.tokenizer import Tokenizer
@@ -46,7 +47,7 @@ def answer_hidden(model: Backbone, batch: PairBatch) -> Tensor:
 class PairStrategy(SupervisedStrategy[PairBatch]):
     """What both stages share: rows of pairs."""
 
-    dataset_kinds: tuple[str, ...] = ("preference",)
+    dataset_kinds = KINDS_OF_STAGE["dpo"]
     with_mismatched = False
 
     def rows(self, handler: MmapFileHandler, split: str, *, tokenizer: Tokenizer, seed: int | None) -> PairDataset:

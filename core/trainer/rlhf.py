@@ -15,6 +15,7 @@ from torch import Tensor
 
 from core.config.train_config import TrainConfig
 from core.data.dataset import Rows, shuffled
+from core.data.formats import KINDS_OF_STAGE
 from core.data.mmap_file import MmapFileHandler
 from core.data.pairs import PairBatch
 from core.data.prompts import PromptBatch, PromptRows
@@ -46,7 +47,7 @@ def policy_logprobs(model: Transformer, rows: PairBatch, temperature: float) -> 
 class RLHFStrategy(ABC):
     """The part that PPO and GRPO share; see `Strategy`."""
 
-    dataset_kinds: tuple[str, ...] = ("sft", "preference")
+    dataset_kinds = KINDS_OF_STAGE["ppo"]
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config

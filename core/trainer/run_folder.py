@@ -31,7 +31,7 @@ from core.files import sha256_file, sync, write_json
 from core.model.checkpoint import free_bytes, save_description, weights_of
 from core.model.shards import open_shards
 from core.model.transformer import Backbone
-from core.model.weights import SHARDS
+from core.model.weight_files import SHARDS
 from core.parallel.setup import Ranks
 from core.parallel.sharded import read_like, write_index, write_part
 from core.parallel.wrap import is_dtensor

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from core.config.train_config import TrainConfig
 from core.data.dataset import Batch, PackedDataset, Rows
+from core.data.formats import KINDS_OF_STAGE
 from core.data.mmap_file import MmapFileHandler
 from core.data.tokenizer import Tokenizer
 from core.trainer.losses import cross_entropy_sum
@@ -106,7 +107,7 @@ class SupervisedStrategy(ABC, Generic[B]):
 class PTStrategy(SupervisedStrategy[Batch]):
     """Causal language modelling: every token of a document is predicted from those before it."""
 
-    dataset_kinds: tuple[str, ...] = ("pt",)
+    dataset_kinds = KINDS_OF_STAGE["pt"]
 
     def rows(self, handler: MmapFileHandler, split: str, *, tokenizer: Tokenizer, seed: int | None) -> Rows[Batch]:
         return PackedDataset(
@@ -127,4 +128,4 @@ class PTStrategy(SupervisedStrategy[Batch]):
 class SFTStrategy(PTStrategy):
     """The same loss, on the assistant's tokens alone: the batch's labels say which."""
 
-    dataset_kinds: tuple[str, ...] = ("sft",)
+    dataset_kinds = KINDS_OF_STAGE["sft"]

@@ -178,6 +178,7 @@ class _Update:
     grad_norm: float
     metrics: dict[str, Mean]
     num_tokens: int  # that the model read, without padding
+    optimizer_s: float
 
 
 class Trainer:
@@ -236,6 +237,7 @@ class Trainer:
             num_tokens=num_tokens,
             seconds=seconds,
             data_wait_s=self._rows.wait_s,
+            optimizer_s=sum(update.optimizer_s for update in updates),
         )
 
     def _micro_batches(self, step: int) -> list[Any]:
@@ -260,12 +262,15 @@ class Trainer:
         mean = float(loss.total) / float(loss.weight)
         if not (math.isfinite(mean) and math.isfinite(grad_norm)):
             raise _divergence(context, mean, grad_norm)
+        start = time.perf_counter()
         for optimizer in context.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        return _Update(loss, grad_norm, metrics, num_tokens=sum(batch.num_tokens for batch in batches))
+        optimizer_s = time.perf_counter() - start
+        num_tokens = sum(batch.num_tokens for batch in batches)
+        return _Update(loss, grad_norm, metrics, num_tokens, optimizer_s)
 
     def _accumulate(self, batch: Any, tally: Tally) -> None:
         """Add the gradient of this micro batch's loss sum."""

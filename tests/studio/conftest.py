@@ -15,9 +15,9 @@ from core.files import write_json
 from core.parallel.priority import BACKGROUND
 from studio import Job, JobSpec, JobState, JobStore, runner
 from studio.processes import RUN_VARIABLE
-from tests.core.conftest import text_data, tokenizer
+from tests.core.conftest import no_gpu, pair_data, run_options, text_data, tokenizer
 
-__all__ = ["text_data", "tokenizer"]
+__all__ = ["no_gpu", "pair_data", "run_options", "text_data", "tokenizer"]
 
 TIMEOUT_S = 60.0
 

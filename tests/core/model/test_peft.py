@@ -24,7 +24,7 @@ from core.model.folder import ADAPTER_CONFIG, AdapterBase
 from core.model.lora import load_adapter
 from core.model.peft_format import load_values_, read_adapter, write_adapter
 from core.model.transformer import Transformer
-from core.model.weights import weights_hash
+from core.model.weight_files import weights_hash
 from tests.peers import trl_peer
 
 IDS = list(range(3, 40))

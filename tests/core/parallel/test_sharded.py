@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 
 from core.errors import ModelError
 from core.files import sha256_file
-from core.model.shards import Part, ShardedTensor, has_shards, index_of, open_shards, shard_files
+from core.model.shards import Part, ShardedTensor, index_of, open_shards
+from core.model.weight_files import has_shards, shard_files
 from core.parallel.setup import Ranks
 from core.parallel.sharded import row_range, write_index, write_part
 

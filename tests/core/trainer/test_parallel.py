@@ -15,7 +15,7 @@ from core.config.train_config import TrainConfig
 from core.errors import ConfigError
 from core.model.checkpoint import find_model, load_model
 from core.model.shards import open_shards
-from core.model.weights import weights_hash
+from core.model.weight_files import weights_hash
 from core.parallel.setup import Ranks
 from core.trainer import train
 from core.trainer.build_context import build_context

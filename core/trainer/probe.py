@@ -1,0 +1,172 @@
+"""`python -m core.trainer.probe CONFIG.json`: what a run will take, by a few real steps at its longest batch.
+
+The parts of the run are built as it builds them itself and stepped by its own Trainer, on the rows that take most
+memory; nothing of the run is written. The result is one JSON line on stdout, the fields of `Measured`.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from core.config.rl_options import STAGES as RL_STAGES
+from core.config.train_config import TrainConfig
+from core.data.pairs import PairDataset
+from core.errors import AssistantError
+from core.model.device import free_memory_bytes
+from core.parallel.priority import asks_for_background, lower_priority
+from core.parallel.setup import Ranks
+from core.trainer.__main__ import print_row
+from core.trainer.build_context import build_context
+from core.trainer.memory import peak_memory
+from core.trainer.parameters import num_trained
+from core.trainer.tally import Tally
+from core.trainer.train_context import TrainContext
+from core.trainer.trainer import Trainer
+
+WARM_UP_STEPS, MEASURED_STEPS = 1, 2
+# A first step that takes longer is the measurement: there will be no other.
+LONG_STEP_S = 15.0
+# Rows of the epoch that the longest are sought among.
+MAX_ROWS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the steps took, and how many the run has."""
+
+    device: str
+    peak_memory_bytes: int
+    free_memory_bytes: int  # before the run was built
+    step_s: float  # of a step as the run has them, on the mean
+    num_steps: int
+    rows_per_epoch: int
+    tokens_per_step: float
+    longest_row_tokens: int
+    num_parameters: int
+    num_trained: int
+    problems: list[str]
+
+
+class ProbeTrainer(Trainer):
+    """Takes the same longest micro batches in every step, and the time of each."""
+
+    def __init__(self, context: TrainContext, places: Sequence[tuple[int, int]], num_micro_batches: int) -> None:
+        self._places, self.num_micro_batches = places, num_micro_batches
+        self.micro_s: list[float] = []
+        context.num_steps = WARM_UP_STEPS + MEASURED_STEPS + 1
+        super().__init__(context, [])
+
+    def measure(self) -> tuple[float, float]:
+        """Seconds of a micro batch, and of the rest of a step. The first step alone counts if it is a long one."""
+        steps, micro = [], []
+        with self._rows:
+            for number in range(WARM_UP_STEPS + MEASURED_STEPS):
+                self.micro_s.clear()
+                start = time.perf_counter()
+                with self._guarded():
+                    self.step()
+                _wait_for(self.context.device)
+                seconds = time.perf_counter() - start
+                if number >= WARM_UP_STEPS or seconds > LONG_STEP_S:
+                    steps.append(seconds - sum(self.micro_s))
+                    micro += self.micro_s
+                if seconds > LONG_STEP_S:
+                    break
+        return statistics.fmean(micro), max(statistics.median(steps), 0.0)
+
+    def _micro_batches(self, step: int) -> list[Any]:
+        batch = self.context.train_rows.batch(self._places)
+        batch = batch.pin_memory() if self.context.device.type == "cuda" else batch
+        return [batch] * self.num_micro_batches
+
+    def _accumulate(self, batch: Any, tally: Tally) -> None:
+        start = time.perf_counter()
+        super()._accumulate(batch, tally)
+        _wait_for(self.context.device)
+        self.micro_s.append(time.perf_counter() - start)
+
+
+def probe(config: TrainConfig, *, nproc: int = 1) -> Measured:
+    """Measure a run that `nproc` processes share. Raises what building it or stepping it raises."""
+    free_bytes = free_memory_bytes(Ranks.alone().device(config.device))
+    context = build_context(replace(config, cache_reference=False), resume=False)
+    if config.cache_reference:
+        _forget_reference(context)
+    num_steps, size = context.num_steps, config.micro_batch_size
+    tokens = context.train_rows.row_tokens(0)[:MAX_ROWS]
+    longest = np.argsort(tokens, kind="stable")[::-1][:size].tolist()
+    accumulated = max(config.global_batch_size // size // nproc, 1)
+    if config.stage in RL_STAGES:  # the update's own batches follow from the prompts: at least two, where there are two
+        trainer = ProbeTrainer(context, _places(longest, size), min(accumulated, max(2, config.num_minibatches)))
+        micro_s, rest_s = trainer.measure()
+        share = accumulated / trainer.num_micro_batches
+        step_s = (micro_s * len(trainer.micro_s) + rest_s) * share
+    else:
+        trainer = ProbeTrainer(context, _places(longest, size), min(accumulated, 2))
+        micro_s, rest_s = trainer.measure()
+        step_s = accumulated * micro_s * _mean_share(tokens, size) + rest_s
+    return Measured(
+        device=context.device.type,
+        peak_memory_bytes=peak_memory(context.device),
+        free_memory_bytes=free_bytes,
+        step_s=step_s,
+        num_steps=num_steps,
+        rows_per_epoch=context.train_rows.num_rows(0),
+        tokens_per_step=float(tokens.mean()) * config.global_batch_size,
+        longest_row_tokens=int(tokens.max()),
+        num_parameters=context.model.config.num_parameters,
+        num_trained=num_trained(context.model),
+        problems=context.train_rows.problems,
+    )
+
+
+def _forget_reference(context: TrainContext) -> None:
+    """Let go of the reference as a run does that has read its log-probabilities once; any numbers stand for them."""
+    assert isinstance(context.train_rows, PairDataset), "the config asks for pairs"
+    context.reference = None
+    context.train_rows.reference = torch.zeros(context.train_rows.num_pairs, 2)
+    context.train_rows.reference_mismatched = torch.zeros(context.train_rows.num_pairs)
+
+
+def _places(rows: Sequence[int], count: int) -> list[tuple[int, int]]:
+    """Places of so many rows of the first epoch, the same again where it has fewer."""
+    return [(0, rows[number % len(rows)]) for number in range(count)]
+
+
+def _mean_share(tokens: "np.ndarray[Any, np.dtype[np.int64]]", size: int) -> float:
+    """What a micro batch takes on the mean, which is as wide as its longest row, of what the longest one takes."""
+    count = max(len(tokens) // size, 1) * size
+    widths = np.resize(tokens, count).reshape(-1, size).max(axis=1)
+    return float(widths.mean() / tokens.max())
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--nproc", type=int, default=1)
+    arguments = parser.parse_args()
+    if asks_for_background("0"):
+        lower_priority()
+    try:
+        measured = probe(TrainConfig.from_json(arguments.config), nproc=arguments.nproc)
+    except AssistantError as exc:
+        print_row({"error": exc.message, "remedy": exc.remedy, "kind": exc.kind})
+        return 1
+    print_row(asdict(measured))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
