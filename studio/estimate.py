@@ -185,7 +185,9 @@ class _Child:
             return {}
         told = errors.decode("utf-8", "replace").strip().splitlines()
         raise TrainingError(
-            str(found.get("error")) if found else f"The first steps ended with status {code}: {told[-1] if told else 'no word'}.",
+            str(found.get("error"))
+            if found
+            else f"The first steps ended with status {code}: {told[-1] if told else 'no word'}.",
             str(found.get("remedy", "Correct what it says, or start the run without an estimate.")),
         )
 

@@ -77,9 +77,7 @@ def preset(  # noqa: PLR0913 - what it is fitted to, by keyword
     return values
 
 
-def _adapter(
-    name: str, stage: str, shape: ModelConfig, memory: float, *, is_quantized: bool
-) -> dict[str, Any]:
+def _adapter(name: str, stage: str, shape: ModelConfig, memory: float, *, is_quantized: bool) -> dict[str, Any]:
     """LoRA where all weights do not fit, for preferences but when it is to be thorough, and beside quantised weights."""
     models = 2 if stage in ("dpo", "ppo", "grpo") else 1  # a reference stands beside the policy
     whole = shape.num_parameters * (TRAINED_BYTES + (models - 1) * FROZEN_BYTES)
@@ -120,9 +118,7 @@ def _holding(lengths: Lengths) -> int:
     return end if lengths.unit == "tokens" else -(-end // CHARACTERS_OF_TOKEN)
 
 
-def _batches(
-    name: str, stage: str, shape: ModelConfig, memory: float, length: int, scale: int
-) -> dict[str, int]:
+def _batches(name: str, stage: str, shape: ModelConfig, memory: float, length: int, scale: int) -> dict[str, int]:
     """Rows of a step, and at once as many as memory has room for, in powers of two."""
     rows = ROWS_OF_STEP[name] * (1 if stage in (*PAIR_STAGES, *RL_STAGES) else scale)
     rows = rows // 2 if stage in (*PAIR_STAGES, *RL_STAGES) else rows

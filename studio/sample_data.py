@@ -32,7 +32,10 @@ def main() -> int:
     try:
         sample(read_json_object(Path(sys.argv[1])), Path(sys.argv[2]))
     except AssistantError as exc:
-        os.write(sys.stdout.fileno(), json.dumps({"error": exc.message, "remedy": exc.remedy, "kind": exc.kind}).encode() + b"\n")
+        os.write(
+            sys.stdout.fileno(),
+            json.dumps({"error": exc.message, "remedy": exc.remedy, "kind": exc.kind}).encode() + b"\n",
+        )
         return 1
     return 0
 

@@ -105,7 +105,7 @@ def _conversation(document: Document, max_seq_len: int) -> Iterator[_Token]:
     assert mask is not None, "conversations carry a loss mask"
     for place, token_id in enumerate(document.ids):
         is_read = place <= max_seq_len
-        yield _Token(int(token_id), has_loss=bool(mask[place]) and 0 < place and is_read, is_read=is_read)
+        yield _Token(int(token_id), has_loss=bool(mask[place]) and place > 0 and is_read, is_read=is_read)
 
 
 def _pair(read: list[Document], stage: str, tokenizer: Tokenizer, max_seq_len: int) -> Iterator[_Token]:

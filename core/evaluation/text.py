@@ -96,20 +96,20 @@ def text_nats_of(model: LanguageModel, text: str) -> tuple[float, int]:
     return total, len(ids) - 1
 
 
-def window_nats(model: LanguageModel, ids: list[int], first: int) -> float:
+def window_nats(model: LanguageModel, ids: list[int], first: int, *, adapter: str | None = None) -> float:
     """Total -log p of ids[first:] behind what comes before them, from the runner that serves answers."""
-    return model.engine.call(partial(_window_nats, ids, first))
+    return model.engine.call(partial(_window_nats, ids, first, model.adapter_key(adapter)))
 
 
 @torch.inference_mode()
-def _window_nats(ids: list[int], first: int, scheduler: Scheduler) -> float:
+def _window_nats(ids: list[int], first: int, adapter: str | None, scheduler: Scheduler) -> float:
     """The same on the engine's thread. Logits exist for CHUNK_TOKENS tokens at a time."""
     total = 0.0
     with scheduler.borrowed_blocks(len(ids) - 1) as blocks:
         for start in range(0, len(ids) - 1, CHUNK_TOKENS):
             part = ids[start : min(start + CHUNK_TOKENS, len(ids) - 1)]
             num_logits = min(len(part), max(start + len(part) - first + 1, 0))
-            logits = scheduler.runner.forward([Segment(part, start, blocks, num_logits)])  # (num_logits, V)
+            logits = scheduler.runner.forward([Segment(part, start, blocks, num_logits, adapter)])  # (num_logits, V)
             if num_logits:
                 labels = ids[start + len(part) - num_logits + 1 : start + len(part) + 1]
                 total += F.cross_entropy(logits, torch.tensor(labels), reduction="sum").item()

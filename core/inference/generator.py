@@ -167,6 +167,10 @@ class LanguageModel:
         """
         self._adapters.load(name, path)
 
+    def adapter_key(self, name: str | None) -> str | None:
+        """What the engine calls an adapter; None is none. Raises GenerationError when it is not loaded."""
+        return self._adapters.key(name)
+
     def unload_adapter(self, name: str) -> None:
         """Forget an adapter; answers that have begun with it are finished. Raises ModelError if there is none."""
         self._adapters.unload(name)

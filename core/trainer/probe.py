@@ -164,7 +164,10 @@ def main() -> int:
     try:
         measured = probe(TrainConfig.from_json(arguments.config), nproc=arguments.nproc)
     except AssistantError as exc:
-        os.write(sys.stdout.fileno(), json.dumps({"error": exc.message, "remedy": exc.remedy, "kind": exc.kind}).encode() + b"\n")
+        os.write(
+            sys.stdout.fileno(),
+            json.dumps({"error": exc.message, "remedy": exc.remedy, "kind": exc.kind}).encode() + b"\n",
+        )
         return 1
     os.write(sys.stdout.fileno(), json.dumps(asdict(measured)).encode() + b"\n")
     return 0

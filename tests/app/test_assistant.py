@@ -57,7 +57,7 @@ class FakeModels:
     choice: None = None
     compiling_s: float | None = None
     num_too_many: int = 0
-    current: Version = Version()
+    current: Version = field(default_factory=Version)
     name: str = "small"
     fingerprint: str = "ab12"
     quantization: str = "int8"

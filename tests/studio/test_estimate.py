@@ -66,7 +66,9 @@ def test_a_micro_batch_is_as_wide_as_its_longest_row() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["pt", "dpo"])
-def test_an_estimate_is_what_the_run_then_takes(run_options: Options, pair_data: Path, stage: str, tmp_path: Path) -> None:
+def test_an_estimate_is_what_the_run_then_takes(
+    run_options: Options, pair_data: Path, stage: str, tmp_path: Path
+) -> None:
     """Step time within 30 %, peak memory within 15 %, on a shape whose steps are long enough to be measured."""
     options = run_options(preset="starter", max_seq_len=128, micro_batch_size=4, global_batch_size=16, max_steps=8)
     if stage == "dpo":

@@ -21,7 +21,7 @@ from core.trainer.run_folder import RunFolder, read_metrics
 from studio import Job, JobState, JobStore, attend, kill, resume, start, stop
 from studio.processes import processes_of
 from tests.core.conftest import sentences
-from tests.studio.conftest import wait_for, wait_for_state
+from tests.studio.conftest import wait_for
 from tests.studio.test_runner import child_of, supervisor_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.data.answers import answer_start
 from core.data.chat_template import ChatTemplate
 from core.data.mmap_file import MmapFileHandler
-from core.data.answers import answer_start
 from core.data.prompts import PromptRows
 from core.data.tokenizer import Tokenizer
 from core.errors import DataError

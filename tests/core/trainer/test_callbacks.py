@@ -14,6 +14,7 @@ from tensorboardX.proto.event_pb2 import Event
 import core.inference.choose_runner
 from core.config.model_config import PRESETS
 from core.config.train_config import TrainConfig
+from core.data.metric_rows import latest_rows
 from core.data.tokenizer import Tokenizer
 from core.errors import TrainingError
 from core.inference.runner import num_blocks_for
@@ -22,7 +23,6 @@ from core.model.transformer import Transformer
 from core.trainer import train
 from core.trainer.build_context import build_context
 from core.trainer.efficiency import measured_flops, peak_flops, train_flops_per_token
-from core.data.metric_rows import latest_rows
 from core.trainer.run_folder import RunFolder, read_metrics
 from core.trainer.samples import sample
 from core.trainer.stop_signal import StopSignal

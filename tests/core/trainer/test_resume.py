@@ -17,12 +17,12 @@ import torch
 from safetensors.torch import load_file
 
 from core.config.train_config import TrainConfig
+from core.data.metric_rows import latest_rows
 from core.errors import TrainingError
 from core.model.checkpoint import find_model
 from core.trainer import train
 from core.trainer.build_context import build_context
 from core.trainer.callbacks import CheckpointCallback, MetricsCallback, StepResult
-from core.data.metric_rows import latest_rows
 from core.trainer.metrics import MetricsWriter
 from core.trainer.run_folder import RunFolder, read_metrics
 from core.trainer.stop_signal import StopSignal
