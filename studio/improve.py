@@ -16,7 +16,7 @@ from core.data.chat_template import ChatTemplate
 from core.data.tokenizer import Tokenizer
 from core.errors import DataError
 from core.files import read_json_object, write_bytes
-from core.model.folder import ADAPTER_CONFIG, find_model
+from core.model.folder import ADAPTER_CONFIG, CONFIG, find_model
 from studio.job_folder import Job, JobState
 from studio.job_store import JobStore
 from studio.runner import start
@@ -104,7 +104,7 @@ def train_reward_model(
     """A reward model of all weights, as such a model has a head that no adapter holds. Raises as `improve` does."""
     values = {
         "stage": "rm",
-        "learning_rate": 1e-5,
+        "learning_rate": learning_rate(subject.path) / 10,  # of all weights
         "epochs": float(epochs(len(rows))),
         "reward_centring": 0.01,
         **rows_per_step(len(rows)),
@@ -156,9 +156,7 @@ def num_threads(model: Path) -> int:
 
 def width(model: Path) -> int:
     """The size of a model's hidden states; that of a GGUF file is taken for USUAL_WIDTH."""
-    config = find_model(model) / "config.json"
-    found = read_json_object(config).get("hidden_size") if config.exists() else None
-    return found if isinstance(found, int) and found > 0 else USUAL_WIDTH
+    return _shape(model, "hidden_size", USUAL_WIDTH)
 
 
 def rows_per_step(num_pairs: int) -> dict[str, int]:
@@ -200,6 +198,13 @@ def reward_models(store: JobStore, model: Path) -> list[Job]:
     ]
 
 
+def _shape(model: Path, name: str, otherwise: int) -> int:
+    """A number of a model's config, where it has one."""
+    config = find_model(model) / CONFIG
+    found = read_json_object(config).get(name) if config.exists() else None
+    return found if isinstance(found, int) and found > 0 else otherwise
+
+
 def _answer(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
@@ -214,6 +219,7 @@ def _start(  # noqa: PLR0913 - all by keyword
     name: str,
     queued: bool,
 ) -> Job:
+    length = min(length, _shape(subject.path, "max_position_embeddings", MAX_LENGTH))
     places = {"base": str(subject.path), "data": "of the run", "output": "of the run"}
     config = TrainConfig.from_dict(
         {**GENTLE, **values, **places, "max_seq_len": length, "num_threads": num_threads(subject.path)}
