@@ -19,7 +19,9 @@ from app.passages import (
     to_markdown,
     without_markers,
 )
+from app.preference_rows import Origin
 from app.scope import Scope
+from app.side_by_side import origin
 from core.errors import AssistantError
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ UPDATES_PER_S = 20
 class Update:
     """What the page shows now, as Markdown. `is_error` marks a text that is not an answer.
 
-    `sources` lists the passages of documents that an answer was written from; `is_refusal` says that they hold none.
+    `sources` lists the passages of documents that an answer was written from; `is_refusal` says that they hold none;
+    `origin` is whose an answer is that was made of the conversation alone.
     """
 
     text: str
@@ -43,6 +46,7 @@ class Update:
     is_error: bool = False
     sources: str = ""
     is_refusal: bool = False
+    origin: Origin | None = None
 
 
 class Assistant:
@@ -112,8 +116,11 @@ class Assistant:
             return
         model = self.models.model()
         kept = model.fitting([{**message, "content": without_markers(message["content"])} for message in messages])
-        for update in self._stream(tab, model.chat(kept, **sampling), language, len(messages) - len(kept)):
-            yield replace(update, text=f"{heading}{update.text}")
+        version = self.models.version().name
+        stream = model.chat(kept, adapter=version or None, **sampling)
+        made_by = None if heading else origin(model, sampling, version)
+        for update in self._stream(tab, stream, language, len(messages) - len(kept)):
+            yield replace(update, text=f"{heading}{update.text}", origin=made_by)
 
     def _from_documents(
         self,
@@ -141,7 +148,7 @@ class Assistant:
             yield self._quoted(grounds, language)
             return
         prompt = self._documents.prompt(model, messages, scope)
-        stream = model.chat(prompt.messages, **sampling)
+        stream = model.chat(prompt.messages, adapter=self.models.version().name or None, **sampling)
         yield from self._stream(tab, stream, language, prompt.num_dropped)
         sentences = self._documents.attribute(stream.text, prompt.hits)
         numbers = source_numbers(sentences)

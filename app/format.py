@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from app.i18n import TEXTS, t
+from app.preference_rows import MIN_VOTES, Tally
 
 NOTICE = "⚠"
 TITLES = (NOTICE, *TEXTS["sources"].values())  # of messages that are no part of what was said
@@ -73,6 +74,28 @@ def to_text(content: Any) -> str:
     if isinstance(content, dict):
         return to_text(content.get("text"))
     return ""
+
+
+def tally_line(tally: Tally, language: str) -> str:
+    """The votes, the new version's share with its interval, and whether that tells."""
+    if not tally.num_votes:
+        return t("tally_none", language)
+    low, high = tally.interval
+    counts = t(
+        "tally",
+        language,
+        new=tally.num_new,
+        old=tally.num_old,
+        ties=tally.num_ties,
+        count=tally.num_votes,
+        share=tally.share,
+        low=low,
+        high=high,
+    )
+    if not tally.is_telling:
+        return f"{counts} {t('tally_few', language, missing=MIN_VOTES - tally.num_votes)}"
+    verdicts = {"new": "tally_new", "old": "tally_old", None: "tally_open"}
+    return f"{counts} {t(verdicts[tally.winner], language)}"
 
 
 def short_count(number: int) -> str:

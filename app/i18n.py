@@ -1,5 +1,9 @@
 """Every text of the page, in English and Chinese. Errors of the engine are shown in English, as they are."""
 
+from starlette.requests import Request
+
+from app.studio_texts import STUDIO_TEXTS
+
 ENGLISH, CHINESE = "en", "zh"
 LANGUAGES = {ENGLISH: "English", CHINESE: "中文"}
 
@@ -57,6 +61,47 @@ TEXTS: dict[str, dict[str, str]] = {
         "en": "There is no model yet. Put a model folder into {folder}, or train one.",
         "zh": "还没有模型。请把模型文件夹放入 {folder}，或训练一个。",
     },
+    "version_better": {"en": "This version is the best", "zh": "这个版本最好"},
+    "pick_kept": {
+        "en": "Kept: {count} new pairs for the studio to learn from.",
+        "zh": "已保存：{count} 对新的偏好，可在训练室使用。",
+    },
+    "correction_kept": {
+        "en": "Kept: your wording is better than the model's.",
+        "zh": "已保存：您的改写优于模型的回答。",
+    },
+    "not_rated": {
+        "en": "Only answers that the model gave by itself are kept, not notices or answers from documents.",
+        "zh": "只保存模型自己给出的回答，不保存提示或根据文档的回答。",
+    },
+    "blind_title": {"en": "Compare versions blind", "zh": "盲测对比两个版本"},
+    "blind_intro": {
+        "en": "**{new}** was made from your pairs. Ask something: it and **{old}** answer side by side, in an order"
+        " that is drawn anew each time. Your votes decide.",
+        "zh": "**{new}** 由您的偏好训练而成。提个问题：它与 **{old}** 并排作答，左右顺序每次随机，由您投票决定。",
+    },
+    "version_base": {"en": "the model itself", "zh": "原模型"},
+    "blind_ask": {"en": "Ask both", "zh": "同时提问"},
+    "vote_left": {"en": "← Left is better", "zh": "← 左边更好"},
+    "vote_tie": {"en": "Equal", "zh": "一样"},
+    "vote_right": {"en": "Right is better →", "zh": "右边更好 →"},
+    "tally": {
+        "en": "New {new} · old {old} · equal {ties}; n = {count}. The new one's share: {share:.0%}"
+        " (95 % interval {low:.0%} – {high:.0%}).",
+        "zh": "新版 {new} · 旧版 {old} · 平 {ties}；n = {count}。"
+        "新版得票率 {share:.0%}（95% 区间 {low:.0%}–{high:.0%}）。",
+    },
+    "tally_none": {"en": "No votes yet.", "zh": "还没有投票。"},
+    "tally_few": {
+        "en": "Too few to tell: {missing} more votes are needed.",
+        "zh": "票数太少，尚无定论：还需 {missing} 票。",
+    },
+    "tally_new": {"en": "The new version is better.", "zh": "新版本更好。"},
+    "tally_old": {"en": "The old version is better.", "zh": "旧版本更好。"},
+    "tally_open": {"en": "No difference is shown yet.", "zh": "尚未显示出差别。"},
+    "adopt": {"en": "Use the new version", "zh": "使用新版本"},
+    "roll_back": {"en": "Roll back", "zh": "回退"},
+    "version_now": {"en": "From now on answers: {name}.", "zh": "现在起由它作答：{name}。"},
     "tab_chat": {"en": "Chat", "zh": "对话"},
     "tab_library": {"en": "Library", "zh": "资料库"},
     "sources": {"en": "📄 Sources", "zh": "📄 来源"},
@@ -197,7 +242,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "zh": "请用 AstrAI 启动时显示的链接打开此页面；重新启动可获得新链接。",
     },
     "opening": {"en": "Opening AstrAI …", "zh": "正在打开 AstrAI …"},
-}
+} | STUDIO_TEXTS
 
 
 def t(key: str, language: str, **values: object) -> str:
@@ -215,3 +260,9 @@ def preferred_language(accept_language: str) -> str:
         if tag.startswith("en"):
             return ENGLISH
     return ENGLISH
+
+
+def asked_language(request: Request) -> str:
+    """The language that a request of the page names, else the one that its browser asks for."""
+    asked = request.query_params.get("language", "")
+    return asked if asked in LANGUAGES else preferred_language(request.headers.get("accept-language", ""))

@@ -4,9 +4,7 @@ Files that were dropped onto the page are copied below its folder, for a browser
 machine are read where they are. Importing this costs nothing: `rag` comes with the first question to the library.
 """
 
-import hashlib
 import logging
-import re
 import shutil
 import threading
 import time
@@ -14,9 +12,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from app.dropped_files import copy_dropped, place_of
 from app.library_embedder import EmbedderSetting, LazyEmbedder, ServedEmbedder, embedder_name, to_choice
 from core.errors import AssistantError, DataError, ModelError
 
@@ -31,10 +30,7 @@ logger = logging.getLogger(__name__)
 DATABASE, COPIES = "library.db", "files"
 RESCAN_EVERY_S = 30.0
 MAX_NAME_CHARS = 64
-MAX_COPIED_BYTES = 512 * 2**20
-BATCH = re.compile(r"[a-z0-9]{8,40}")
 KEPT_FAILURES = 20
-BLOCK_BYTES = 1 << 20
 
 Work = Callable[..., "AddReport | None"]
 
@@ -203,10 +199,9 @@ class Library:
 
         `name` is its path within what was dropped. Raises: DataError for a name or size that cannot be.
         """
-        path = self._place(batch, name)
+        path = place_of(self.folder / COPIES, batch, name)
         drop = self._drops.get(batch) or self._drops.setdefault(batch, self._new_drop(collection))
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        digest = _copy(content, path)
+        digest = copy_dropped(content, path)
         if digest in drop.known:
             path.unlink()
             return False
@@ -233,13 +228,6 @@ class Library:
     def _new_drop(self, collection: str) -> "_Drop":
         documents = self.open().documents(collection_name(collection))
         return _Drop({document.sha256 for document in documents if not document.error})
-
-    def _place(self, batch: str, name: str) -> Path:
-        parts = PurePosixPath(name.replace("\\", "/")).parts
-        is_safe = parts and all(part not in ("..", "/") and part.isprintable() and ":" not in part for part in parts)
-        if not BATCH.fullmatch(batch) or not is_safe or any(len(part.encode()) > 255 for part in parts):
-            raise DataError(f"{name[:80]!r} is no name for a file.", "Rename it and drop it again.")
-        return self.folder / COPIES / batch / Path(*parts)
 
     # The thread
 
@@ -362,19 +350,3 @@ def collection_name(name: str) -> str:
     if not kept or len(kept) > MAX_NAME_CHARS or not kept.isprintable():
         raise DataError(f"{name[:80]!r} is no name for a collection.", f"Give 1 to {MAX_NAME_CHARS} characters.")
     return kept
-
-
-def _copy(content: IO[bytes], path: Path) -> str:
-    """Write what is read, and give its SHA-256. Raises: DataError beyond MAX_COPIED_BYTES."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("wb") as file:
-        while block := content.read(BLOCK_BYTES):
-            size += len(block)
-            digest.update(block)
-            if size > MAX_COPIED_BYTES:
-                break
-            file.write(block)
-    if size > MAX_COPIED_BYTES:
-        path.unlink()
-        raise DataError(f"{path.name} has over {MAX_COPIED_BYTES:,} bytes.", "Add its folder by its path.")
-    return digest.hexdigest()

@@ -4,16 +4,14 @@ The answers are pieces of HTML that `library.js` puts into its dialog; text of d
 """
 
 import html
-from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 
-from app.i18n import LANGUAGES, preferred_language, t
-from app.library import COPIES, MAX_COPIED_BYTES, Library
+from app.dropped_routes import receive_dropped
+from app.i18n import asked_language, t
+from app.library import COPIES, Library
 from app.passages import context_html
 from core.errors import AssistantError, DataError
 
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from rag.rows import DocumentRow
 
 MAX_PAGES = 3  # that one passage is shown on
-SPOOLED_BYTES = 1 << 20
 
 
 def library_routes(library: Library) -> APIRouter:
@@ -32,7 +29,7 @@ def library_routes(library: Library) -> APIRouter:
     @router.get("/passage/{document_id}/{start}/{end}")
     def passage(document_id: int, start: int, end: int, request: Request) -> Response:
         """A document around a passage: its pages with boxes, or its text with a mark."""
-        language = _language(request)
+        language = asked_language(request)
         try:
             return HTMLResponse(_passage(library, document_id, start, end, language))
         except AssistantError as exc:
@@ -51,26 +48,11 @@ def library_routes(library: Library) -> APIRouter:
     @router.post("/files/{batch}")
     async def receive(batch: str, name: str, collection: str, request: Request) -> Response:
         """One file of a drop: its bytes are the body."""
-        try:
-            with SpooledTemporaryFile(max_size=SPOOLED_BYTES, dir=str(library.folder)) as content:
-                async for part in request.stream():
-                    content.write(part)
-                    if content.tell() > MAX_COPIED_BYTES:
-                        break  # `receive` refuses it
-                content.seek(0)
-                is_new = await run_in_threadpool(library.receive, batch, name, content, collection)
-        except AssistantError as exc:
-            return JSONResponse({"error": str(exc)}, 400)
-        except ClientDisconnect:
-            return Response(status_code=400)
-        return JSONResponse({"is_new": is_new})
+        return await receive_dropped(
+            request, library.folder, lambda content: library.receive(batch, name, content, collection)
+        )
 
     return router
-
-
-def _language(request: Request) -> str:
-    asked = request.query_params.get("language", "")
-    return asked if asked in LANGUAGES else preferred_language(request.headers.get("accept-language", ""))
 
 
 def _document(library: Library, document_id: int) -> "DocumentRow":

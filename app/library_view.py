@@ -29,7 +29,8 @@ def drop_zone_html(language: str) -> str:
     """Where files are dropped, with two buttons for who has none in hand."""
     busy, failed = t("copying", language), t("copy_failed", language)
     return (
-        f'<div class="drop" data-busy="{html.escape(busy)}" data-failed="{html.escape(failed)}">'
+        f'<div class="drop" data-address="/library/files" data-busy="{html.escape(busy)}" '
+        f'data-failed="{html.escape(failed)}">'
         f"<p>{t('drop_here', language)}</p>"
         f'<p><label class="pick">{t("pick_files", language)}<input type="file" multiple></label> '
         f'<label class="pick">{t("pick_folder", language)}<input type="file" webkitdirectory></label></p>'

@@ -6,12 +6,14 @@ Loading imports torch, which takes seconds; it happens in a thread, so the page 
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.paths import models_dir, starter_dir
+from app.paths import models_dir, preferences_dir, starter_dir
+from app.versions import Version, Versions
 from core.errors import AssistantError, ModelError
 
 if TYPE_CHECKING:
@@ -42,11 +44,12 @@ class ModelChoice:
 class ModelHolder:
     """Keeps at most one model in memory."""
 
-    def __init__(self, extra: Path | None = None) -> None:
-        """`extra` is a model folder given on the command line; it is chosen first."""
-        self._extra = extra
+    def __init__(self, extra: Path | None = None, *, trained: Callable[[], list[ModelChoice]] = list) -> None:
+        """`extra` is a model folder given on the command line, chosen first; `trained` tells what runs have made."""
+        self._extra, self._trained = extra, trained
+        self.versions = Versions(preferences_dir())
         self._condition = threading.Condition()
-        self._loading = threading.Lock()
+        self._loading, self._adding = threading.Lock(), threading.Lock()
         self.choice: ModelChoice | None = None
         self._model: LanguageModel | None = None
         self._error: AssistantError | None = None
@@ -67,11 +70,11 @@ class ModelHolder:
         return ModelState.LOADING if self._model is None else ModelState.READY
 
     def choices(self) -> list[ModelChoice]:
-        """Every model folder: the given one, the starter and the user's models."""
+        """Every model folder: the given one, the starter, the user's models and those that runs have made."""
         folders = [self._extra] if self._extra else []
         folders += [starter_dir(), *sorted(models_dir().iterdir())]
         found = {folder: None for folder in folders if _holds_model(folder)}
-        return [ModelChoice(folder.name, folder) for folder in found]
+        return [*(ModelChoice(folder.name, folder) for folder in found), *self._trained()]
 
     def select(self, choice: ModelChoice) -> None:
         """Begin to load a model in the background, unless it is the one that is there.
@@ -100,6 +103,20 @@ class ModelHolder:
             if self._model is None:
                 raise ModelError("No model is loaded.", "Choose one at the top of the page.")
             return self._model
+
+    def version(self) -> Version:
+        """Which version of the loaded model answers, ready to. Raises ModelError when it cannot be read."""
+        if self.choice is None:
+            return Version()
+        return self.ready(self.versions.current(self.choice.path))
+
+    def ready(self, version: Version) -> Version:
+        """The version, its adapter beside the loaded model. Raises ModelError."""
+        model = self.model()
+        with self._adding:
+            if version.name and version.name not in model.adapters:
+                model.load_adapter(version.name, version.folder)
+        return version
 
     def _load(self, choice: ModelChoice) -> None:
         with self._loading:  # one after the other, so that two models are never in memory

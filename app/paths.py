@@ -21,6 +21,11 @@ def library_dir() -> Path:
     return _made(data_dir() / "library")
 
 
+def preferences_dir() -> Path:
+    """What the user prefers: rated answers, pairs, votes, and which version of a model answers."""
+    return _made(data_dir() / "preferences")
+
+
 def studio_dir() -> Path:
     """The studio: its runs, each a folder, and copies of the training data that was dropped onto the page."""
     return _made(data_dir() / "studio")

@@ -51,6 +51,7 @@ def serve_page(*, port: int | None, opens_browser: bool, model: Path | None) -> 
 
 def _build_app(services: Services, port: int) -> FastAPI:
     from app.library_routes import library_routes
+    from app.studio_routes import studio_routes
     from app.ui import mount_page
 
     app = FastAPI(title="AstrAI", docs_url=None, redoc_url=None, openapi_url=None)
@@ -60,6 +61,7 @@ def _build_app(services: Services, port: int) -> FastAPI:
         return {"status": "ok", "model": services.models.state.value}
 
     app.include_router(library_routes(services.library))
+    app.include_router(studio_routes(services.studio))
     return mount_page(app, services, host=HOST, port=port)
 
 

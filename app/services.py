@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.ab_test import BlindTest
 from app.answers import DocumentAnswers
 from app.assistant import Assistant
+from app.improvement import Improvement
 from app.library import Library
 from app.models import ModelHolder
-from app.paths import library_dir
+from app.paths import library_dir, preferences_dir, studio_dir
+from app.preferences import Preferences
+from app.studio import Studio
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +20,25 @@ class Services:
     library: Library
     documents: DocumentAnswers
     assistant: Assistant
+    studio: Studio
+    preferences: Preferences
+    blind_test: BlindTest
+    improvement: Improvement
 
 
 def build_services(model: Path | None = None) -> Services:
     """`model` is a folder to open first; without it the first one found."""
-    models, library = ModelHolder(model), Library(library_dir())
+    studio, library = Studio(studio_dir()), Library(library_dir())
+    models = ModelHolder(model, trained=studio.choices)
     documents = DocumentAnswers(library, models.model)
-    return Services(models=models, library=library, documents=documents, assistant=Assistant(models, documents))
+    preferences = Preferences(preferences_dir())
+    return Services(
+        models=models,
+        library=library,
+        documents=documents,
+        assistant=Assistant(models, documents),
+        studio=studio,
+        preferences=preferences,
+        blind_test=BlindTest(models, preferences, studio),
+        improvement=Improvement(models, preferences, studio),
+    )

@@ -1,15 +1,20 @@
 """The page: Gradio Blocks with our theme, texts and keys. Nothing in it is fetched from outside."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
 
+from app.format import to_html
 from app.i18n import ENGLISH, preferred_language, t
 from app.services import Services
 from app.tabs.chat import PRIVATE, STORAGE_KEY, ChatTab, Messages, Updates
 from app.tabs.header import Header
 from app.tabs.library import LibraryTab
+from app.tabs.studio import StudioTab
+from core.errors import AssistantError
 
 STATIC = Path(__file__).parent / "static"
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
@@ -51,37 +56,60 @@ class Page:
     """The header, the tabs, and what they share: language, and what happens when the page opens."""
 
     def __init__(self, services: Services) -> None:
-        self.header = Header()
-        with gr.Tabs(elem_id="tabs"):
-            with gr.Tab(elem_id="chat-tab") as self.chat_tab:
+        self.services, self.header = services, Header()
+        with gr.Tabs(elem_id="tabs") as self.tabs:
+            with gr.Tab(id="chat", elem_id="chat-tab") as self.chat_tab:
                 self.chat = ChatTab(services, self.header)
             with gr.Tab(elem_id="library-tab") as self.library_tab:
                 self.library = LibraryTab(services, self.header.language)
+            with gr.Tab(id="studio", elem_id="studio-tab") as self.studio_tab:
+                self.studio = StudioTab(services, self.header.language)
         self.saved_language = gr.BrowserState("", storage_key="astrai-language", secret=STORAGE_KEY)
         self._wire()
 
     def _wire(self) -> None:
         language, chat = self.header.language, self.chat
         outputs = [*self.texts(ENGLISH), chat.status, self.saved_language]
-        language.input(self.switch_language, language, outputs, queue=False, **PRIVATE)
+        switched = language.input(self.switch_language, language, outputs, queue=False, **PRIVATE)
+        switched.then(chat.blind.show, language, chat.blind.outputs, queue=False, **PRIVATE)
         asked = [chat.collections, language]
         self.chat_tab.select(chat.list_collections, asked, chat.asked_outputs, queue=False, **PRIVATE)
+        self.chat_tab.select(chat.blind.show, language, chat.blind.outputs, queue=False, **PRIVATE)
         self.library_tab.select(self.library.show, self.library.inputs, self.library.outputs, queue=False, **PRIVATE)
+        new = self.studio.new
+        self.studio_tab.select(new.show, new.inputs, new.shown, queue=False, **PRIVATE)
+        for board in (self.studio.runs.board, self.studio.models.tree):
+            board.select(self.chat_with, language, [self.tabs, chat.model, chat.status, chat.chatbot], **PRIVATE)
+
+    def chat_with(self, language: str, event: gr.EventData) -> Iterator[Updates]:
+        """Open a model that the studio shows in the chat."""
+        run, path = str(getattr(event, "run", "")), str(getattr(event, "path", ""))
+        try:
+            choice = self.services.studio.choice(run, path)
+        except AssistantError as exc:
+            gr.Warning(to_html(str(exc)))
+            return
+        self.services.models.select(choice)
+        yield {self.tabs: gr.update(selected="chat"), **self.chat.show_model(language)}
+        for line in self.chat.report_model(language):
+            yield {self.chat.status: line}
 
     def on_load(self, blocks: gr.Blocks) -> None:
         """What happens when the page opens: language, models, the conversation of before, then the library."""
         language, chat = self.header.language, self.chat
-        outputs = [language, *self.texts(ENGLISH)]
-        opened = blocks.load(self.open_page, [self.saved_language, chat.saved_chat], outputs, queue=False, **PRIVATE)
+        outputs = list({language: None, **self.texts(ENGLISH)} | dict.fromkeys(chat.feedback.outputs))
+        saved = [self.saved_language, chat.saved_chat, chat.feedback.record]
+        opened = blocks.load(self.open_page, saved, outputs, queue=False, **PRIVATE)
         opened.then(chat.report_model, [language], [chat.status], **PRIVATE)
         opened.then(chat.list_collections, [chat.saved_collections, language], chat.asked_outputs, **PRIVATE)
+        opened.then(chat.blind.show, language, chat.blind.outputs, **PRIVATE)
 
-    def open_page(self, saved_language: str, saved_chat: Messages, request: gr.Request) -> Updates:
+    def open_page(self, saved_language: str, saved_chat: Messages, saved_record: Any, request: gr.Request) -> Updates:
         language = saved_language or preferred_language(request.headers.get("accept-language", ""))
         return {
             **self.texts(language),
             self.header.language: gr.update(value=language, label=t("language", language)),
-            **self.chat.open_page(language, saved_chat),
+            **self.chat.open_page(language, saved_chat, saved_record),
         }
 
     def switch_language(self, language: str) -> Updates:
@@ -92,9 +120,11 @@ class Page:
         return {
             self.chat_tab: gr.update(label=t("tab_chat", language)),
             self.library_tab: gr.update(label=t("tab_library", language)),
+            self.studio_tab: gr.update(label=t("tab_studio", language)),
             **self.header.texts(language),
             **self.chat.texts(language),
             **self.library.texts(language),
+            **self.studio.texts(language),
         }
 
 
@@ -126,9 +156,11 @@ def theme() -> gr.themes.Base:
 
 
 def style() -> str:
-    return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in ("style.css", "library.css"))
+    return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in ("style.css", "library.css", "studio.css"))
 
 
 def head() -> str:
-    script = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in ("page.js", "library.js"))
+    script = "\n".join(
+        (STATIC / name).read_text(encoding="utf-8") for name in ("page.js", "library.js", "charts.js", "studio.js")
+    )
     return f'<meta name="viewport" content="width=device-width, initial-scale=1"><script>{script}</script>'

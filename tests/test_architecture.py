@@ -12,14 +12,27 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("app", "core", "rag", "studio")
 LAYERS = (
-    *("errors", "folders", "files", "config", "hub", "data", "kernels", "model", "parallel", "inference", "trainer"),
+    *(
+        "errors",
+        "folders",
+        "files",
+        "database",
+        "config",
+        "hub",
+        "data",
+        "kernels",
+        "model",
+        "parallel",
+        "inference",
+        "trainer",
+    ),
     "evaluation",
 )
 # A file beside the folders of core belongs above the layers that it puts together.
 TOP_FILES = ("__init__",)
 MAY_IMPORT = {
     "core": {"core"},
-    "rag": {"rag", "core.errors", "core.files"},
+    "rag": {"rag", "core.database", "core.errors", "core.files"},
     "studio": {
         "studio",
         "core.errors",
@@ -39,6 +52,7 @@ SERVER_FOLDER = "core/inference/server/"
 WITHOUT_TORCH = (
     "core",
     "core.errors",
+    "core.database",
     "core.files",
     "core.hub",
     "core.hub.child",
@@ -68,6 +82,8 @@ WITHOUT_TORCH = (
     "app.bootstrap",
     "app.bootstrap.setup",
     "app.machine",
+    "app.preferences",
+    "app.preference_files",
     "app.server",
     "app.ui",
     "studio",

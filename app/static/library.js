@@ -21,9 +21,9 @@ const astrai = (() => {
     }
   };
 
-  const send = async (batch, collection, { file, name }) => {
+  const send = async (address, batch, collection, { file, name }) => {
     const query = new URLSearchParams({ name, collection });
-    const response = await fetch(`/library/files/${batch}?${query}`, { method: "POST", body: file });
+    const response = await fetch(`${address}/${batch}?${query}`, { method: "POST", body: file });
     if (!response.ok) throw new Error((await response.json()).error ?? name);
   };
 
@@ -36,7 +36,7 @@ const astrai = (() => {
     const failed = [];
     for (const [index, file] of files.entries()) {
       note.textContent = fill(zone.dataset.busy, { done: index + 1, total: files.length });
-      try { await send(batch, collection, file); } catch (error) { failed.push(error.message || file.name); }
+      try { await send(zone.dataset.address, batch, collection, file); } catch (error) { failed.push(error.message || file.name); }
     }
     note.textContent = failed.length ? fill(zone.dataset.failed, { names: failed.slice(0, 5).join("; ") }) : "";
     trigger("upload", { batch, collection });

@@ -5,7 +5,8 @@ from typing import Any
 
 import gradio as gr
 
-from app.assistant import loading_line
+from app.assistant import Update, loading_line
+from app.chat_record import ChatRecord
 from app.format import (
     NOTICE,
     refused,
@@ -21,8 +22,11 @@ from app.format import (
 from app.i18n import t
 from app.models import ModelChoice, ModelState
 from app.paths import models_dir
+from app.preference_rows import Answer
 from app.scope import Scope
 from app.services import Services
+from app.tabs.blind import BlindPanel
+from app.tabs.feedback import DISLIKE, LIKE, Feedback
 from app.tabs.header import Header
 from app.tabs.scope import ScopePicker, texts_of
 from core.config.param_config import SamplingConfig
@@ -57,11 +61,15 @@ class ChatTab:
             height="100%",
             latex_delimiters=LATEX,
             buttons=["copy"],
-            feedback_options=None,
+            editable="all",
+            feedback_options=(LIKE, DISLIKE),
             allow_tags=False,
             group_consecutive_messages=False,
             layout="bubble",
         )
+        self.saved_chat = gr.BrowserState([], storage_key="astrai-conversation", secret=STORAGE_KEY)
+        self.feedback = Feedback(self.services, self.chatbot, self.saved_chat, secret=STORAGE_KEY)
+        self.blind = BlindPanel(self.services)
         self.status = gr.HTML("", elem_id="status")
         self.collections = gr.Dropdown([], multiselect=True, elem_id="collections", visible=False)
         self.scope = ScopePicker("chat", visible=False)
@@ -84,15 +92,18 @@ class ChatTab:
             with gr.Row():
                 self.max_new_tokens = gr.Slider(16, 2048, value=usual.max_new_tokens, step=16)
                 self.seed = gr.Textbox(value="", max_length=19)
-        self.saved_chat = gr.BrowserState([], storage_key="astrai-conversation", secret=STORAGE_KEY)
         self.saved_collections = gr.BrowserState([], storage_key="astrai-collections", secret=STORAGE_KEY)
 
     def _wire(self) -> None:
         sampling = [self.temperature, self.top_p, self.max_new_tokens, self.seed]
-        busy = [self.chatbot, self.status, self.composer, self.saved_chat]
+        kept = self.feedback.outputs
+        busy = [self.status, self.composer, *kept]
         answer: dict[str, Any] = {
             "fn": self.answer,
-            "inputs": {self.chatbot, self.language, self.collections, *self.scope.inputs, *sampling},
+            "inputs": {
+                *(self.chatbot, self.language, self.collections, self.feedback.record),
+                *(*self.scope.inputs, *sampling),
+            },
             "outputs": busy,
             "concurrency_limit": 8,
             **PRIVATE,
@@ -117,20 +128,21 @@ class ChatTab:
             queue=False, **PRIVATE,
         )  # fmt: skip
         self.composer.stop(self.stop, queue=False, **PRIVATE)
-        emptied = [self.chatbot, self.status, self.saved_chat]
+        emptied = [self.status, *kept]
         self.new_chat.click(self.start_over, outputs=emptied, queue=False, **PRIVATE)
+        self.feedback.wire(self.language, PRIVATE, answer)
+        self.blind.wire(self.language, sampling[:3], PRIVATE)
         self.model.input(self.choose_model, [self.model, self.language], [self.status, self.chatbot], **PRIVATE)
 
     # Handlers: plain values in and out.
 
-    def open_page(self, language: str, saved_chat: Messages) -> Updates:
+    def open_page(self, language: str, saved_chat: Messages, saved_record: Any) -> Updates:
         """The chat as the page opens, with the conversation of before."""
         # Not before the page is there: importing torch beside it makes its own start a second longer.
         if self.services.models.choice is None and (choices := self.services.models.choices()):
             self.services.models.select(choices[0])
-        return self.texts(language) | {
-            self.chatbot: gr.update(**self._welcome(language), value=to_messages(saved_chat)),
-        }
+        shown = self.feedback.shown(to_messages(saved_chat), ChatRecord.from_json(saved_record))
+        return {**self.texts(language), **shown, self.chatbot: self._welcome(language) | shown[self.chatbot]}
 
     def status_in(self, language: str) -> Updates:
         """The line under the conversation in another language."""
@@ -171,6 +183,13 @@ class ChatTab:
             models.wait(timeout_s=0.5)
         yield to_html(self._model_line(language))
 
+    def show_model(self, language: str) -> Updates:
+        """The chosen model among the choices, and its welcome."""
+        return {
+            self.model: gr.update(choices=self._model_choices(), value=self._chosen_model()),
+            self.chatbot: gr.update(**self._welcome(language)),
+        }
+
     def choose_model(self, path: str, language: str) -> Iterator[tuple[Any, Any]]:
         models = self.services.models
         choice = next((choice for choice in models.choices() if str(choice.path) == path), None)
@@ -203,13 +222,11 @@ class ChatTab:
         messages = to_messages(history)
         return messages[:-1] if messages and "options" in messages[-1] else messages
 
-    def answer_alone(self, form: dict[Any, Any], request: gr.Request) -> Iterator[tuple[Any, Any, Any, Any]]:
+    def answer_alone(self, form: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
         """Stream the model's own answer to what the documents do not answer."""
         yield from self.answer(form | {self.collections: []}, request, is_alone=True)
 
-    def answer(
-        self, form: dict[Any, Any], request: gr.Request, *, is_alone: bool = False
-    ) -> Iterator[tuple[Any, Any, Any, Any]]:
+    def answer(self, form: dict[Any, Any], request: gr.Request, *, is_alone: bool = False) -> Iterator[Updates]:
         """Stream the answer to the last question. `form` holds the value of each input component."""
         history = to_messages(form[self.chatbot])
         if not history or history[-1]["role"] != "user":
@@ -224,22 +241,22 @@ class ChatTab:
         narrowed = texts_of(*(form[picker] for picker in self.scope.inputs))
         tab = request.session_hash or ""
         reply: dict[str, Any] = {"role": "assistant", "content": ""}
-        status = ""
-        yield [*history, reply], status, gr.update(submit_btn=False, stop_btn=True), gr.skip()
+        update = Update("", "")
+        yield {self.chatbot: [*history, reply], self.composer: gr.update(submit_btn=False, stop_btn=True)}
         asked = without_notices(history)
         sources: Messages = []
         try:
             scope = Scope.picked(collections, *narrowed) if collections else None
         except AssistantError as exc:
             notice = [*history, reply | {"content": str(exc), "metadata": titled(NOTICE)}]
-            yield notice, "", gr.update(submit_btn=True, stop_btn=False), notice
+            record = ChatRecord.from_json(form[self.feedback.record])
+            yield {self.composer: gr.update(submit_btn=True, stop_btn=False), **self.feedback.shown(notice, record)}
             return
         updates = self.services.assistant.answer(
             tab, asked, sampling, language=language, scope=scope, is_alone=is_alone
         )
         try:
             for update in updates:
-                status = to_html(update.status)
                 if update.text:
                     reply = {"role": "assistant", "content": update.text}
                 if update.is_refusal:
@@ -249,18 +266,24 @@ class ChatTab:
                 if update.sources:
                     title = titled(t("sources", language))
                     sources = [{"role": "assistant", "content": update.sources, "metadata": title}]
-                yield [*history, reply], status, gr.skip(), gr.skip()
+                yield {self.chatbot: [*history, reply], self.status: to_html(update.status)}
         finally:
             updates.close()  # type: ignore[attr-defined]
+        record = ChatRecord.from_json(form[self.feedback.record])
+        if update.origin is not None and update.text and not update.is_error:
+            record.say(history, Answer(update.text, update.origin))
         final = [*history, reply, *sources] if reply["content"] else history
-        yield final, status, gr.update(submit_btn=True, stop_btn=False), final
+        yield {
+            self.composer: gr.update(submit_btn=True, stop_btn=False),
+            **self.feedback.shown(final, record),
+        }
 
     def stop(self, request: gr.Request) -> None:
         self.services.assistant.stop(request.session_hash or "")
 
-    def start_over(self, request: gr.Request) -> tuple[Messages, str, Messages]:
+    def start_over(self, request: gr.Request) -> Updates:
         self.services.assistant.stop(request.session_hash or "")
-        return [], "", []
+        return {self.status: "", **self.feedback.shown([], ChatRecord({}))}
 
     def texts(self, language: str) -> Updates:
         """What each component with text shows in a language."""
@@ -280,6 +303,8 @@ class ChatTab:
             self.composer: gr.update(placeholder=t("composer", language), label=t("composer", language)),
             **{component: gr.update(label=t(key, language)) for component, key in labels.items()},
             **self.scope.texts(language),
+            **self.feedback.texts(language),
+            **self.blind.texts(language),
         }
 
     def _welcome(self, language: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ WITHOUT_REFERENCE = ("simpo", "orpo")
 # What each option is for, where that is not every loss.
 _LOSSES_OF = {
     "label_smoothing": ("sigmoid", "robust"),
+    "sft_weight": ("sigmoid", "robust", "hinge", "ipo", "simpo"),
     "simpo_margin": ("simpo",),
     "kto_chosen_weight": ("kto",),
     "kto_rejected_weight": ("kto",),
@@ -38,6 +39,13 @@ class PreferenceOptions:
         "sigmoid and robust: share of the pairs that are taken to be the wrong way round",
         minimum=0,
         maximum=0.49,
+        stages=("dpo",),
+    )
+    sft_weight: float = option(
+        0.0,
+        "weight of -log p of the chosen answer, per token, beside the pair's loss; it keeps the chosen answers likely,"
+        " and is all that is learnt from conversations among the pairs",
+        minimum=0,
         stages=("dpo",),
     )
     simpo_margin: float = option(

@@ -77,6 +77,7 @@ class LanguageModel:
             adapter = read_adapters(default_adapters, runner)
             runner.add_adapter(None, adapter)
             mark += fingerprint_of(adapter_tensors(adapter))
+        self.fingerprint = mark
         self._layout = prefix_file.layout_of(runner, mark)
         self.engine = Engine(runner, config)
         self.backend, self.weight_bytes = runner.name, runner.weight_bytes

@@ -10,7 +10,9 @@ import pytest
 from app.answers import CitedText, DocumentAnswers, Grounds, Prompt
 from app.assistant import Assistant, Update
 from app.models import ModelHolder, ModelState
+from app.preference_rows import Origin
 from app.scope import Scope
+from app.versions import Version
 from core.errors import GenerationError
 from core.inference.generator import GenerationStats
 from rag.citations import Citation, Sentence
@@ -57,6 +59,10 @@ class FakeModels:
     choice: None = None
     compiling_s: float | None = None
     num_too_many: int = 0
+    current: Version = field(default_factory=Version)
+    name: str = "small"
+    fingerprint: str = "ab12"
+    quantization: str = "int8"
     asked: dict[str, Any] = field(default_factory=dict)
 
     def wait(self, timeout_s: float) -> bool:
@@ -65,6 +71,9 @@ class FakeModels:
 
     def model(self) -> "FakeModels":
         return self
+
+    def version(self) -> Version:
+        return self.current
 
     def fitting(self, messages: Any) -> Any:
         return messages[self.num_too_many :]
@@ -154,7 +163,8 @@ def test_files_are_listed_as_plain_text() -> None:
 def test_the_last_update_holds_the_whole_answer_and_its_figures() -> None:
     models = FakeModels(FakeStream(["He", "llo", "!"]))
     updates = answer(models)
-    assert updates[-1] == Update("Hello!", "40 tokens/s · first after 0.25 s · 13 of 64 tokens of context")
+    status = "40 tokens/s · first after 0.25 s · 13 of 64 tokens of context"
+    assert updates[-1] == Update("Hello!", status, origin=Origin("small", "ab12", "int8", "", {"temperature": 0.5}))
     assert models.asked == {"messages": QUESTION, "temperature": 0.5}
 
 
@@ -216,3 +226,16 @@ def test_an_answer_that_fills_the_context_says_so() -> None:
     full = replace(STATS, context_tokens=64)
     updates = answer(FakeModels(FakeStream(["Hello"], finish_reason="length", stats=full)))
     assert updates[-1].status.endswith("the context is full")
+
+
+def test_the_version_in_use_answers_and_its_answer_says_whose_it_is() -> None:
+    models = FakeModels(FakeStream(["Hello"]), current=Version("run-1", "/runs/run-1"))
+    update = answer(models)[-1]
+    assert models.asked["adapter"] == "run-1"
+    assert update.origin == Origin("small", "ab12", "int8", "run-1", {"temperature": 0.5})
+
+
+def test_an_answer_from_documents_has_no_origin_for_it_was_not_made_of_the_conversation_alone() -> None:
+    models = FakeModels(FakeStream(["It ends."]))
+    documents = FakeDocuments(Grounds("Hi", (LEASE,), is_answerable=True), models)
+    assert from_documents(models, documents).origin is None

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.library import BATCH, COPIES, Library, collection_name
+from app.dropped_files import BATCH
+from app.library import COPIES, Library, collection_name
 from core.errors import DataError
 from tests.rag.conftest import HashEmbedder
 
@@ -108,7 +109,7 @@ def test_a_batch_is_a_plain_word(library: Library, batch: str) -> None:
 
 
 def test_a_file_over_the_limit_leaves_nothing(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.library.MAX_COPIED_BYTES", 10)
+    monkeypatch.setattr("app.dropped_files.MAX_COPIED_BYTES", 10)
     with pytest.raises(DataError, match="over 10 bytes"):
         drop(library, "lease.md")
     assert not list(library.folder.rglob("lease.md"))

@@ -101,8 +101,7 @@ def test_a_bad_name_is_refused_in_words(client: TestClient) -> None:
 
 
 def test_a_file_that_is_too_large_is_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.library.MAX_COPIED_BYTES", 10)
-    monkeypatch.setattr("app.library_routes.MAX_COPIED_BYTES", 10)
+    monkeypatch.setattr("app.dropped_files.MAX_COPIED_BYTES", 10)
     query = {"name": "x.md", "collection": "new"}
     response = client.post("/library/files/batch00003", params=query, content=b"x" * 100)
     assert response.status_code == 400

@@ -1,0 +1,33 @@
+"""How one dropped file comes in: its bytes are the body of the request."""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import IO
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+
+from app import dropped_files
+from core.errors import AssistantError
+
+SPOOLED_BYTES = 1 << 20
+
+
+async def receive_dropped(request: Request, folder: Path, keep: Callable[[IO[bytes]], bool]) -> Response:
+    """Read the body, spooled below `folder`, and let `keep` have it; it says whether the file is new."""
+    try:
+        with SpooledTemporaryFile(max_size=SPOOLED_BYTES, dir=str(folder)) as content:
+            async for part in request.stream():
+                content.write(part)
+                if content.tell() > dropped_files.MAX_COPIED_BYTES:
+                    break  # `keep` refuses it
+            content.seek(0)
+            is_new = await run_in_threadpool(keep, content)
+    except AssistantError as exc:
+        return JSONResponse({"error": str(exc)}, 400)
+    except ClientDisconnect:
+        return Response(status_code=400)
+    return JSONResponse({"is_new": is_new})

@@ -1,0 +1,162 @@
+"""A SQLite file that is the truth about something: its connections, its schema's versions, and who may write.
+
+One connection writes, under a lock of the operating system, so that a second program is refused with a sentence;
+every other connection only reads and never moves the log into the file. SQLite before 3.51.3 can lose commits when two
+connections do that at once (https://www.sqlite.org/wal.html#walresetbug).
+"""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from core.errors import BusyError, DataError, SetupError
+
+BUSY_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a file holds. A version of it is the number of `migrations` that were run, each a script of SQL.
+
+    `name` is what people call it, as "library"; the remedies follow the errors that a user can meet.
+    """
+
+    name: str
+    migrations: Sequence[str]
+    busy_remedy: str
+    damaged_remedy: str
+    check: Callable[[sqlite3.Connection], None] = lambda connection: None
+
+
+class Database:
+    """The connections to one file. Whoever writes first holds the lock until `close`."""
+
+    def __init__(self, path: Path, schema: Schema) -> None:
+        """Raises as `write` and `read` do, and DataError for a file that a newer version of the program wrote."""
+        self.path, self._schema = path, schema
+        self._lock = FileLock(path.with_suffix(".lock"), timeout=0, thread_local=False)
+        self._writing = threading.RLock()
+        self._writer: sqlite3.Connection | None = None
+        self._idle: list[sqlite3.Connection] = []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not self._is_made():
+            with self.write():
+                pass
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, which the disk holds when the block ends and which an error in the block undoes.
+
+        Raises: BusyError if another program writes to this file; SetupError if the disk does not take it.
+        """
+        with self._writing, self._told():
+            connection = self._writer or self._open_writer()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """A connection that sees the last commit, one state for the whole block."""
+        with self._told():
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._open_reader()
+            try:
+                connection.execute("BEGIN")
+                yield connection
+            finally:
+                connection.rollback()
+                self._idle.append(connection)
+
+    def close(self) -> None:
+        """Close every connection, and let others write."""
+        with self._writing:
+            while self._idle:
+                self._idle.pop().close()
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+            self._lock.release()
+
+    def _is_made(self) -> bool:
+        """Whether the file has this version's schema: less is there when a program ended while it made the file."""
+        if not self.path.exists():
+            return False
+        try:
+            with self.read() as connection:
+                return self._version(connection) == len(self._schema.migrations)
+        except SetupError:  # such as a journal that only a writer may roll back
+            return False
+
+    def _open_writer(self) -> sqlite3.Connection:
+        try:
+            self._lock.acquire()
+        except Timeout as exc:
+            raise BusyError(
+                f"Another program is writing to the {self._schema.name} in {self.path.parent}.",
+                self._schema.busy_remedy,
+            ) from exc
+        connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        try:
+            self._schema.check(connection)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            self._migrate(connection)
+        except BaseException:
+            connection.close()
+            self._lock.release()
+            raise
+        self._writer = connection
+        return connection
+
+    def _open_reader(self) -> sqlite3.Connection:
+        uri = f"{self.path.absolute().as_uri()}?mode=ro"
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        """Bring the schema to this version, each step with its number in one transaction."""
+        version = self._version(connection)
+        for number, script in enumerate(self._schema.migrations[version:], version + 1):
+            connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
+
+    def _version(self, connection: sqlite3.Connection) -> int:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        known = len(self._schema.migrations)
+        if version > known:
+            raise DataError(
+                f"The {self._schema.name} {self.path} has format {version}; this program knows {known} at most.",
+                "Open it with the newer version that wrote it.",
+            )
+        return int(version)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn SQLite's errors into sentences."""
+        try:
+            yield
+        except sqlite3.OperationalError as exc:
+            raise SetupError(
+                f"The {self._schema.name} {self.path} cannot be read or written: {exc}.",
+                "Check the disk's free space and the permissions.",
+            ) from exc
+        except sqlite3.DatabaseError as exc:
+            raise DataError(
+                f"The {self._schema.name} {self.path} is damaged: {exc}.", self._schema.damaged_remedy
+            ) from exc
