@@ -110,7 +110,7 @@ def _with_whole_paths(values: dict[str, Any]) -> dict[str, Any]:
     def whole(name: str) -> str:
         return str(Path(name).absolute()) if Path(name).exists() else name
 
-    changed = {name: whole(values[name]) for name in PATHS if isinstance(values.get(name), str)}
+    changed: dict[str, Any] = {name: whole(values[name]) for name in PATHS if isinstance(values.get(name), str)}
     if "mixture" in values:
         changed["mixture"] = {whole(name): share for name, share in values["mixture"].items()}
     if "paths" in values:
