@@ -18,7 +18,7 @@ import pytest
 
 from core.errors import AssistantError, ConfigError, TrainingError
 from core.parallel.priority import BACKGROUND, LOWEST
-from studio import Job, JobState, JobStore, attend, identity, kill, resume, start, start_program, stop
+from studio import Job, JobState, JobStore, attend, identity, kill, resume, runner, start, start_program, stop
 from studio.child import MAX_LOG_BYTES
 from studio.job_folder import JobFolder
 from studio.processes import processes_of
@@ -282,6 +282,19 @@ def test_what_is_left_of_an_attempt_ends_before_the_next(store: JobStore, begin:
     resume(store, job.id)
     assert not rank.is_running() or rank.status() == psutil.STATUS_ZOMBIE
     assert wait_for_state(store, job.id, JobState.FINISHED).attempt == 2
+
+
+def test_a_supervisor_that_cannot_start_is_a_failure_and_no_endless_start(store: JobStore, begin: Begin) -> None:
+    with patch.object(runner.sys, "executable", "/no such python"):
+        failed = begin()
+    assert failed.state is JobState.FAILED
+    assert failed.failure is not None
+    assert "could not be started" in failed.failure.sentence
+    with patch.object(runner.sys, "executable", "/bin/false"):
+        failed = resume(store, failed.id)
+    assert (failed.state, failed.attempt) == (JobState.FAILED, 2)
+    resume(store, failed.id)
+    assert wait_for_state(store, failed.id, JobState.FINISHED).attempt == 3
 
 
 def test_a_starter_that_dies_leaves_a_run_that_can_be_resumed(store: JobStore, begin: Begin) -> None:
