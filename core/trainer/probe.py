@@ -21,8 +21,8 @@ from core.data.pairs import PairDataset
 from core.errors import AssistantError
 from core.model.device import free_memory_bytes
 from core.parallel.priority import asks_for_background, lower_priority
+from core.parallel.program import print_row
 from core.parallel.setup import Ranks
-from core.trainer.__main__ import print_row
 from core.trainer.build_context import build_context
 from core.trainer.memory import peak_memory
 from core.trainer.parameters import num_trained
