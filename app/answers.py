@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.library import Library
 from app.passages import page_of, without_markers
+from app.scope import Scope
 from core.errors import AssistantError, DataError
 
 if TYPE_CHECKING:
@@ -72,21 +73,23 @@ class DocumentAnswers:
 
     # For the page and the server
 
-    def grounds(self, messages: Sequence[Mapping[str, Any]], collections: Sequence[str]) -> Grounds:
+    def grounds(self, messages: Sequence[Mapping[str, Any]], scope: Scope) -> Grounds:
         """Search for the last question. Raises: DataError for a collection that is not there."""
+        from rag.inventory import inventory
+
         kb = self._library.open()
         known = kb.collections()
-        unknown = [name for name in collections if name not in known]
+        unknown = [name for name in scope.collections if name not in known]
         if unknown:
             names = ", ".join(map(repr, known)) or "none"
             raise DataError(f"There is no collection {unknown[0]!r}; there are: {names}.", "Choose one of these.")
         questions = _questions(messages)
         if not questions:
             raise DataError("Nothing was asked of the documents.", "End the conversation with a question.")
-        inventory = kb.inventory(questions[-1], collections=collections)
-        if inventory is not None:
-            return Grounds(questions[-1], (), is_answerable=True, inventory=inventory)
-        return _search(kb, questions, collections)
+        counted = inventory(questions[-1], [one for one in kb.documents() if scope.allows(one)])
+        if counted is not None:
+            return Grounds(questions[-1], (), is_answerable=True, inventory=counted)
+        return _search(kb, questions, scope)
 
     def reader(self) -> "LanguageModel | None":
         """The loaded model if it can answer from passages, else None."""
@@ -96,15 +99,13 @@ class DocumentAnswers:
             return None
         return model if model.num_parameters >= MIN_PARAMETERS else None
 
-    def prompt(
-        self, model: "LanguageModel", messages: Sequence[Mapping[str, Any]], collections: Sequence[str]
-    ) -> Prompt:
+    def prompt(self, model: "LanguageModel", messages: Sequence[Mapping[str, Any]], scope: Scope) -> Prompt:
         """The conversation with each question's passages before it, without the oldest turns if it is too long."""
         kb = self._library.open()
         kept = [{**message, "content": without_markers(message["content"])} for message in messages]
         num_given = len(kept)
         while True:
-            prompt = _with_passages(kb, model, kept, collections)
+            prompt = _with_passages(kb, model, kept, scope)
             fitting = model.fitting(prompt.messages)
             if len(fitting) == len(prompt.messages):
                 return Prompt(prompt.messages, prompt.hits, num_given - len(kept))
@@ -129,7 +130,8 @@ class DocumentAnswers:
 
         Raises: DataError for a collection that is not there, GenerationError when the question does not fit.
         """
-        grounds = self.grounds(messages, collections)
+        scope = Scope(collections=tuple(collections))
+        grounds = self.grounds(messages, scope)
         if grounds.inventory is not None:
             return FixedAnswer(grounds.inventory)
         if not grounds.is_answerable:
@@ -138,7 +140,7 @@ class DocumentAnswers:
         if model is None:
             cited = self.extract(grounds)
             return FixedAnswer(cited.text, sentences=cited.sentences)
-        prompt = self.prompt(model, messages, collections)
+        prompt = self.prompt(model, messages, scope)
         return CitedAnswer(model.chat(prompt.messages, **sampling), self, prompt.hits)
 
 
@@ -227,15 +229,15 @@ def _language(text: str) -> str:
     return "zh" if han_share(text) > 0.2 else "en"
 
 
-def _search(kb: "KnowledgeBase", questions: Sequence[str], collections: Sequence[str]) -> Grounds:
+def _search(kb: "KnowledgeBase", questions: Sequence[str], scope: Scope) -> Grounds:
     """Passages for the last question; those before it tell what it means."""
     *history, question = questions
-    hits = kb.search(question, NUM_HITS, collections=collections, history=history)
-    return Grounds(question, tuple(hits), kb.answerable(question, hits, collections=collections))
+    hits = kb.search(question, NUM_HITS, history=history, **scope.search_options)
+    return Grounds(question, tuple(hits), kb.answerable(question, hits, collections=scope.collections))
 
 
 def _with_passages(
-    kb: "KnowledgeBase", model: "LanguageModel", messages: Sequence[dict[str, Any]], collections: Sequence[str]
+    kb: "KnowledgeBase", model: "LanguageModel", messages: Sequence[dict[str, Any]], scope: Scope
 ) -> Prompt:
     """Each question after the passages that were found for it and not given before."""
     written: list[dict[str, Any]] = []
@@ -246,7 +248,7 @@ def _with_passages(
             written.append(message)
             continue
         questions.append(str(message["content"]))
-        grounds = _search(kb, questions, collections)
+        grounds = _search(kb, questions, scope)
         new = [hit for hit in grounds.hits if hit.chunk_id not in given] if grounds.is_answerable else []
         packed = _packed(model, new)
         given.update((hit.chunk_id, hit) for hit, _ in packed)

@@ -17,8 +17,10 @@ from app.passages import (
     source_numbers,
     sources_markdown,
     to_markdown,
+    without_markers,
 )
 from app.preference_rows import Origin
+from app.scope import Scope
 from app.side_by_side import origin
 from core.errors import AssistantError
 
@@ -35,14 +37,15 @@ UPDATES_PER_S = 20
 class Update:
     """What the page shows now, as Markdown. `is_error` marks a text that is not an answer.
 
-    `sources` lists the passages of documents that an answer was written from; `origin` is whose an answer is that was
-    made of the conversation alone.
+    `sources` lists the passages of documents that an answer was written from; `is_refusal` says that they hold none;
+    `origin` is whose an answer is that was made of the conversation alone.
     """
 
     text: str
     status: str
     is_error: bool = False
     sources: str = ""
+    is_refusal: bool = False
     origin: Origin | None = None
 
 
@@ -61,18 +64,22 @@ class Assistant:
         sampling: Mapping[str, Any],
         *,
         language: str,
-        collections: Sequence[str] = (),
+        scope: Scope | None = None,
+        is_alone: bool = False,
     ) -> Iterator[Update]:
-        """Yield the growing answer, out of the documents of collections where some are named.
+        """Yield the growing answer, out of the documents of a scope where one is given.
+
+        `is_alone` is for a question that documents did not answer: the answer says that none has a part in it.
 
         Errors come as an update, never as an exception.
         """
         self._stopped.discard(tab)
         try:
-            if collections:
-                yield from self._from_documents(tab, messages, sampling, language, collections)
+            if scope is not None:
+                yield from self._from_documents(tab, messages, sampling, language, scope)
             else:
-                yield from self._from_model(tab, messages, sampling, language)
+                heading = f"*{t('alone', language)}*\n\n" if is_alone else ""
+                yield from self._from_model(tab, messages, sampling, language, heading)
         except AssistantError as exc:
             yield Update(str(exc), "", is_error=True)
         except Exception:
@@ -97,18 +104,23 @@ class Assistant:
             self.models.wait(timeout_s=0.25)
 
     def _from_model(
-        self, tab: str, messages: Sequence[Mapping[str, str]], sampling: Mapping[str, Any], language: str
+        self,
+        tab: str,
+        messages: Sequence[Mapping[str, str]],
+        sampling: Mapping[str, Any],
+        language: str,
+        heading: str,
     ) -> Iterator[Update]:
         yield from self._wait_for_model(tab, language)
         if tab in self._stopped:
             return
         model = self.models.model()
-        kept = model.fitting(messages)
+        kept = model.fitting([{**message, "content": without_markers(message["content"])} for message in messages])
         version = self.models.version().name
         stream = model.chat(kept, adapter=version or None, **sampling)
-        made_by = origin(model, sampling, version)
+        made_by = None if heading else origin(model, sampling, version)
         for update in self._stream(tab, stream, language, len(messages) - len(kept)):
-            yield replace(update, origin=made_by)
+            yield replace(update, text=f"{heading}{update.text}", origin=made_by)
 
     def _from_documents(
         self,
@@ -116,16 +128,16 @@ class Assistant:
         messages: Sequence[Mapping[str, str]],
         sampling: Mapping[str, Any],
         language: str,
-        collections: Sequence[str],
+        scope: Scope,
     ) -> Iterator[Update]:
         """Search, decide whether the documents answer, then let a model that can read write, or quote them."""
         yield Update("", t("searching", language))
-        grounds = self._documents.grounds(messages, collections)
+        grounds = self._documents.grounds(messages, scope)
         if grounds.inventory is not None:
             yield Update(lines_markdown(grounds.inventory), "")
             return
         if not grounds.is_answerable:
-            yield Update(refusal(grounds, collections, language), "")
+            yield Update(refusal(grounds, scope.collections, language), "", is_refusal=True)
             return
         if self.models.choice is not None and not self.models.choice.is_starter:
             yield from self._wait_for_model(tab, language)
@@ -135,7 +147,7 @@ class Assistant:
         if model is None:
             yield self._quoted(grounds, language)
             return
-        prompt = self._documents.prompt(model, messages, collections)
+        prompt = self._documents.prompt(model, messages, scope)
         stream = model.chat(prompt.messages, adapter=self.models.version().name or None, **sampling)
         yield from self._stream(tab, stream, language, prompt.num_dropped)
         sentences = self._documents.attribute(stream.text, prompt.hits)
@@ -170,10 +182,9 @@ def refusal(grounds: Grounds, collections: Sequence[str], language: str) -> str:
     """That the documents do not answer, and what comes nearest."""
     names = to_markdown(", ".join(collections))
     nearest = nearest_markdown(grounds.hits[:NUM_NEAREST], language)
-    hint = t("ask_without", language)
     if not nearest:
-        return f"{t('not_found', language, collections=names)} {hint}"
-    return f"{t('not_found', language, collections=names)} {t('nearest', language)}\n\n{nearest}\n\n{hint}"
+        return t("not_found", language, collections=names)
+    return f"{t('not_found', language, collections=names)} {t('nearest', language)}\n\n{nearest}"
 
 
 def loading_line(models: ModelHolder, language: str) -> str:

@@ -44,7 +44,20 @@ def _message(turn: dict[str, Any]) -> dict[str, Any]:
     message = {"role": turn["role"], "content": to_text(turn.get("content"))}
     metadata = turn.get("metadata")
     title = metadata.get("title") if isinstance(metadata, dict) else None
-    return message | ({"metadata": titled(title)} if title in TITLES else {})
+    marks = {"metadata": titled(title)} if title in TITLES else {}
+    return message | marks | _button(turn.get("options"))
+
+
+def _button(options: Any) -> dict[str, Any]:
+    """The button of a refusal, where the message has one."""
+    given = [option.get("label") for option in options if isinstance(option, dict)] if isinstance(options, list) else []
+    label = next((label for label in TEXTS["ask_alone"].values() if label in given), None)
+    return {"options": [{"value": label, "label": label}]} if label else {}
+
+
+def refused(language: str) -> dict[str, Any]:
+    """What marks a refusal of the documents: a button that asks the model alone."""
+    return _button([{"label": t("ask_alone", language)}])
 
 
 def titled(title: str) -> dict[str, str]:

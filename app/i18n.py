@@ -113,9 +113,10 @@ TEXTS: dict[str, dict[str, str]] = {
     },
     "not_found": {"en": "**Not in your documents** ({collections}).", "zh": "**文档中没有答案**（{collections}）。"},
     "nearest": {"en": "These passages come nearest:", "zh": "最接近的段落："},
-    "ask_without": {
-        "en": "To ask the model itself, take the collections away above the message box.",
-        "zh": "若想直接询问模型，请在输入框上方取消选择资料集。",
+    "ask_alone": {"en": "Answer without documents", "zh": "不用文档回答"},
+    "alone": {
+        "en": "By the model alone: nothing in this answer comes from your documents.",
+        "zh": "仅由模型回答：以下内容并非来自您的文档。",
     },
     "supported": {"en": "{count} of {total} sentences have a source", "zh": "{total} 句中有 {count} 句有出处"},
     "no_source": {"en": "no source", "zh": "无出处"},
@@ -147,6 +148,13 @@ TEXTS: dict[str, dict[str, str]] = {
     "watch_path": {"en": "Add and follow", "zh": "添加并跟踪"},
     "cancel_work": {"en": "Cancel", "zh": "取消"},
     "search_library": {"en": "Search the library", "zh": "搜索资料库"},
+    "scope_kinds": {"en": "Kinds of file", "zh": "文件类型"},
+    "scope_folder": {"en": "Folder or file", "zh": "文件夹或文件"},
+    "scope_since": {"en": "Modified in the last days, or since a date", "zh": "最近几天内修改，或自某日期起"},
+    "any_folder": {"en": "Any folder", "zh": "任何文件夹"},
+    "any_kind": {"en": "Any kind", "zh": "任何类型"},
+    "any_time": {"en": "Any time", "zh": "任何时间"},
+    "last_days": {"en": "Last {count} days", "zh": "最近 {count} 天"},
     "all_collections": {"en": "All collections · {count}", "zh": "全部资料集 · {count}"},
     "destination": {"en": "Collection", "zh": "资料集"},
     "move_chosen": {"en": "Move to ›", "zh": "移到 ›"},
@@ -154,6 +162,23 @@ TEXTS: dict[str, dict[str, str]] = {
     "watched_folders": {"en": "Followed folders", "zh": "跟踪的文件夹"},
     "stop_watching": {"en": "Stop following", "zh": "停止跟踪"},
     "forget_collection": {"en": "Delete empty collection", "zh": "删除空资料集"},
+    "embedders": {"en": "How meaning is compared", "zh": "语义比较所用的模型"},
+    "embedder_now": {
+        "en": "Search by meaning uses {name}. Any sentence-transformers model with safetensors weights can take its"
+        " place; searches go on with the old vectors until all new ones are made.",
+        "zh": "语义检索使用 {name}。可换成任何以 safetensors 存储权重的 sentence-transformers 模型；"
+        "新向量全部生成之前，检索继续使用旧向量。",
+    },
+    "embedder_field": {"en": "Folder of a model, or owner/name", "zh": "模型文件夹，或 owner/name"},
+    "embedder_use": {"en": "Use this one", "zh": "使用此模型"},
+    "embedder_own": {"en": "Use AstrAI's own", "zh": "使用 AstrAI 自带的模型"},
+    "embedder_loading": {"en": "Loading the embedder {name} …", "zh": "正在加载嵌入模型 {name} ……"},
+    "embedding": {
+        "en": "{name}: {done:,} of {total:,} passages · {rate:.0f} passages/s",
+        "zh": "{name}：{done:,} / {total:,} 个段落 · {rate:.0f} 段/秒",
+    },
+    "embedder_changed": {"en": "Search by meaning now uses {name}.", "zh": "语义检索现在使用 {name}。"},
+    "embedder_kept": {"en": "Cancelled; the embedder of before stays.", "zh": "已取消，仍使用原来的嵌入模型。"},
     "measuring": {"en": "How well the search works here", "zh": "检索效果如何"},
     "across_languages": {
         "en": "A question in the documents' language finds the right passage first in 9 of 10 cases (measured on public"
@@ -177,6 +202,10 @@ TEXTS: dict[str, dict[str, str]] = {
     "measured_better": {
         "en": "Meaning weighing {factor} times as much would be better for these documents.",
         "zh": "对这些文档，把语义的权重调为 {factor} 倍会更好。",
+    },
+    "measured_words": {
+        "en": "Searching by words alone would be better for these documents.",
+        "zh": "对这些文档，只按词语检索会更好。",
     },
     "way": {"en": "Searching by", "zh": "检索方式"},
     "among_five": {"en": "Right passage among the first five", "zh": "正确段落在前五名"},

@@ -31,7 +31,13 @@ class Improvement:
         """DPO of an adapter. Raises: DataError without a pair, ModelError without a model, as `studio.start`."""
         from studio.improve import improve
 
-        return improve(self._studio.store, self._subject(), self._rows(), name=self._name("DPO"), queued=queued)
+        replay = [
+            {"messages": [*messages, {"role": "assistant", "content": text}]}
+            for messages, text in self._preferences.liked()
+        ]
+        return improve(
+            self._studio.store, self._subject(), self._rows(), replay=replay, name=self._name("DPO"), queued=queued
+        )
 
     def train_reward_model(self, *, queued: bool = False) -> "Job":
         """Raises as `improve`."""

@@ -7,19 +7,23 @@ machine are read where they are. Importing this costs nothing: `rag` comes with 
 import logging
 import shutil
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from app.dropped_files import copy_dropped, place_of
-from core.errors import AssistantError, DataError
+from app.library_embedder import EmbedderSetting, LazyEmbedder, ServedEmbedder, embedder_name, to_choice
+from core.errors import AssistantError, DataError, ModelError
 
 if TYPE_CHECKING:
     from rag import KnowledgeBase
     from rag.embedding import Embedder
     from rag.indexing import AddReport, Progress
+    from rag.remarks import Remark
 
 logger = logging.getLogger(__name__)
 
@@ -28,26 +32,43 @@ RESCAN_EVERY_S = 30.0
 MAX_NAME_CHARS = 64
 KEPT_FAILURES = 20
 
-Work = Callable[..., "AddReport"]
+Work = Callable[..., "AddReport | None"]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Work for the library's thread. Of quiet work nobody hears unless it changed something."""
+    """Work for the library's thread, which tells of itself or gives a report.
+
+    Of quiet work nobody hears unless it changed something.
+    """
 
     work: Work
     is_quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
+class VectorProgress:
+    """How far the vectors of another embedder are, in passages. There is no total while it is being loaded."""
+
+    embedder: str
+    done: int = 0
+    total: int | None = None
+    elapsed_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Activity:
-    """What the library's thread does, or how its last work ended. `failed` holds sentences."""
+    """What the library's thread does, or how its last work ended. `failed` says why files could not be read.
+
+    `embedder` is the name of one that answers since then.
+    """
 
     is_running: bool = False
-    progress: "Progress | None" = None
+    progress: "Progress | VectorProgress | None" = None
+    embedder: str = ""
     num_waiting: int = 0
     counts: dict[str, int] = field(default_factory=dict)
-    failed: tuple[str, ...] = ()
+    failed: "tuple[Remark, ...]" = ()
     was_stopped: bool = False
     elapsed_s: float = 0.0
     error: str = ""
@@ -67,7 +88,8 @@ class Library:
     def __init__(self, folder: Path, *, embedder: "Callable[[], Embedder] | None" = None, follows: bool = True) -> None:
         """Without `follows` it is only read: nothing is resumed, and watched folders are left to others."""
         self.folder = folder
-        self._embedder, self._follows = embedder, follows
+        self.embedders, self._follows = EmbedderSetting(folder, embedder), follows
+        self._lazy = LazyEmbedder(lambda: self.embedders.load(self.embedders.current))
         self._kb: KnowledgeBase | None = None
         self._opening, self._changing = threading.Lock(), threading.Condition()
         self._tasks: deque[Task] = deque()
@@ -94,10 +116,19 @@ class Library:
             if self._kb is None:
                 from rag import KnowledgeBase
 
-                self._kb = KnowledgeBase(self.folder, self._embedder() if self._embedder else None)
+                self._kb = KnowledgeBase(self.folder, self._lazy)
                 if self._follows:
                     self._begin(self._kb)
             return self._kb
+
+    @property
+    def embedder(self) -> "Embedder":
+        """What makes vectors now. Raises: ModelError if it cannot be loaded."""
+        return self._lazy if self._kb is None else self._kb.embedder
+
+    def served_embedder(self) -> ServedEmbedder:
+        """The embedder for programs, whichever it is when they ask."""
+        return ServedEmbedder(lambda: self.embedder, lambda: self.embedders.current)
 
     def collections(self) -> dict[str, int]:
         """The collections, and how many documents each has; none while there is no library."""
@@ -124,6 +155,14 @@ class Library:
         kb = self.open()
         kb.watch(folder, collection_name(collection))
         self._start(Task(kb.rescan))
+
+    def choose_embedder(self, text: str) -> None:
+        """Begin to make vectors with another embedder, by its folder or hub name; nothing is the program's own.
+
+        Searches use the one before until all are there.
+        """
+        kb, choice = self.open(), to_choice(text)
+        self._start(Task(partial(self._change_embedder, kb, choice)))
 
     def cancel(self) -> None:
         """End the work at the file it is on; what was added stays."""
@@ -194,6 +233,7 @@ class Library:
 
     def _begin(self, kb: "KnowledgeBase") -> None:
         """Go on where the last run ended, then follow the watched folders."""
+        self._start(Task(partial(self._complete_vectors, kb), is_quiet=True))
         self._start(Task(kb.resume, is_quiet=True))
         if kb.watched():
             self._start(Task(kb.rescan, is_quiet=True))
@@ -240,10 +280,51 @@ class Library:
             logger.exception("indexing")
             self._end(Activity(is_running=True, error="An error in this program ended the work. See the log file."))
         else:
-            if not task.is_quiet or set(report.counts) - {"unchanged", "failed"}:
+            if report and (not task.is_quiet or set(report.counts) - {"unchanged", "failed"}):
                 self._end(_activity_of(report))
 
-    def _note(self, progress: "Progress") -> None:
+    def _complete_vectors(self, kb: "KnowledgeBase", **told: Any) -> None:
+        """Go on with a change of the embedder, or make the vectors of one whose folder has another model now."""
+        wanted = self.embedders.wanted
+        if wanted is not None or (kb.collections() and not kb.has_vectors):
+            self._change_embedder(kb, self.embedders.current if wanted is None else wanted, **told)
+
+    def _change_embedder(
+        self,
+        kb: "KnowledgeBase",
+        choice: str,
+        *,
+        on_progress: "Callable[[VectorProgress], None]",
+        should_stop: Callable[[], bool],
+    ) -> None:
+        name, started = embedder_name(choice), time.monotonic()
+        on_progress(VectorProgress(name))
+        embedder = self._loaded(choice)
+        self.embedders.want(choice)
+        total = sum({row.content_id: row.num_chunks for row in kb.documents()}.values())
+
+        def note(done: int) -> None:
+            on_progress(VectorProgress(name, done, max(total, done), time.monotonic() - started))
+
+        started = time.monotonic()
+        note(0)
+        if kb.change_embedder(embedder, on_progress=note, should_stop=should_stop):
+            self.embedders.keep(choice)
+            self._end(Activity(is_running=True, embedder=name))
+        else:
+            self.embedders.want(None)
+            self._end(Activity(is_running=True, was_stopped=True, elapsed_s=time.monotonic() - started))
+
+    def _loaded(self, choice: str) -> "Embedder":
+        """The embedder of a choice; one that cannot be loaded is not tried again at the next start."""
+        try:
+            return self.embedders.load(choice)
+        except ModelError:
+            if self.embedders.wanted is not None:
+                self.embedders.want(None)
+            raise
+
+    def _note(self, progress: "Progress | VectorProgress") -> None:
         with self._changing:
             waiting = len(self._tasks)
             self._activity = replace(self._activity, is_running=True, progress=progress, num_waiting=waiting)
@@ -257,7 +338,7 @@ def _activity_of(report: "AddReport") -> Activity:
     return Activity(
         is_running=True,
         counts=report.counts,
-        failed=tuple(result.sentence for result in report.failed[:KEPT_FAILURES]),
+        failed=tuple(result.remark for result in report.failed[:KEPT_FAILURES] if result.remark),
         was_stopped=report.was_stopped,
         elapsed_s=report.elapsed_s,
     )

@@ -5,7 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from app.i18n import t
-from app.library import Activity
+from app.library import Activity, VectorProgress
+from app.remarks import remark_text
 
 if TYPE_CHECKING:
     from rag.indexing import Progress
@@ -50,7 +51,8 @@ def documents_html(rows: "Sequence[DocumentRow]", chosen: Collection[int], langu
 def _row_html(row: "DocumentRow", is_chosen: bool, language: str) -> str:
     name = html.escape(row.path.name)
     state = t("state_failed", language) if row.error else t("state_ready", language)
-    sentence = html.escape(row.error or " · ".join(row.notes))
+    remarks = [row.error] if row.error else row.notes
+    sentence = html.escape(" · ".join(remark_text(remark, language) for remark in remarks))
     below = f'<div class="sentence">{sentence}</div>' if sentence else ""
     kind = "failed" if row.error else "noted" if row.notes else "ready"
     checked = " checked" if is_chosen else ""
@@ -65,7 +67,10 @@ def _row_html(row: "DocumentRow", is_chosen: bool, language: str) -> str:
 def activity_html(activity: Activity, language: str) -> str:
     """What is being read, at which rate and until when; or how it ended."""
     if activity.is_running:
-        return _progress_html(activity.progress, language)
+        progress = activity.progress
+        if isinstance(progress, VectorProgress):
+            return _vectors_html(progress, language)
+        return _progress_html(progress, language)
     parts = []
     if activity.counts:
         counts = SEPARATORS[language].join(
@@ -73,9 +78,13 @@ def activity_html(activity: Activity, language: str) -> str:
         )
         key = "work_stopped" if activity.was_stopped else "work_done"
         parts.append(f"<p>{t(key, language, counts=counts, seconds=activity.elapsed_s)}</p>")
+    if activity.embedder:
+        parts.append(f"<p>{t('embedder_changed', language, name=html.escape(activity.embedder))}</p>")
+    if activity.was_stopped and not activity.counts:
+        parts.append(f"<p>{t('embedder_kept', language)}</p>")
     if activity.error:
         parts.append(f'<p class="error">{html.escape(activity.error)}</p>')
-    failed = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in activity.failed)
+    failed = "".join(f"<li>{html.escape(remark_text(remark, language))}</li>" for remark in activity.failed)
     if failed:
         parts.append(f'<details class="error"><summary>{t("failures", language)}</summary><ul>{failed}</ul></details>')
     return "".join(parts)
@@ -90,6 +99,21 @@ def _progress_html(progress: "Progress | None", language: str) -> str:
         f'<progress value="{progress.done}" max="{progress.total}"></progress>'
         f"<p>{rate}{remaining} · {html.escape(progress.path.name)}</p>"
     )
+
+
+def _vectors_html(progress: VectorProgress, language: str) -> str:
+    name = html.escape(progress.embedder)
+    if progress.total is None:
+        return f"<p>{t('embedder_loading', language, name=name)}</p><progress></progress>"
+    rate = progress.done / progress.elapsed_s if progress.elapsed_s else 0.0
+    eta = t("eta", language, time=duration_text((progress.total - progress.done) / rate)) if rate else ""
+    words = t("embedding", language, name=name, done=progress.done, total=progress.total, rate=rate)
+    return f'<progress value="{progress.done}" max="{max(progress.total, 1)}"></progress><p>{words}{eta}</p>'
+
+
+def embedder_html(name: str, language: str) -> str:
+    """Which embedder answers."""
+    return f"<p>{t('embedder_now', language, name=f'<b>{html.escape(name)}</b>')}</p>"
 
 
 def collections_text(counts: Mapping[str, int]) -> list[tuple[str, str]]:
@@ -109,9 +133,8 @@ def self_test_html(found: "SelfTest | None", language: str) -> str:
     titles = "".join(f"<th>{t(key, language)}</th>" for key in ("way", "among_five", "mrr"))
     ms = found.figures["hybrid"].ms
     factor = found.better_factor
-    advice = (
-        t("measured_better", language, factor=f"{factor:g}") if factor is not None else t("measured_best", language)
-    )
+    key = "measured_best" if factor is None else "measured_better" if factor else "measured_words"
+    advice = t(key, language, factor=f"{factor:g}") if factor else t(key, language)
     return (
         f"<p>{t('measured', language, count=found.num_probes, ms=f'{ms:.0f}')}</p>"
         f'<table class="figures"><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table><p>{advice}</p>'

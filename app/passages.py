@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.i18n import t
+from app.i18n import TEXTS, t
 
 if TYPE_CHECKING:
     from rag.citations import Citation, Sentence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PASSAGE_PATH = "/library/passage/"
 NO_SOURCE = "#no-source"
 MARKER = re.compile(rf"\[[^\[\]\n]{{1,40}}\]\((?:{PASSAGE_PATH}\d+/\d+/\d+|{NO_SOURCE})\)")
+ALONE = re.compile(r"\A\*(?:" + "|".join(map(re.escape, TEXTS["alone"].values())) + r")\*\n\n")
 MARKDOWN = re.compile(r"[!-/:-@\[-`{-~]")
 FENCE = re.compile(r"^ {0,3}(```|~~~).*?(?:^ {0,3}\1|\Z)", re.MULTILINE | re.DOTALL)
 EMPTY_LINES = re.compile(r"\n\s*\n")
@@ -99,7 +100,7 @@ def source_numbers(sentences: Iterable["Sentence"]) -> dict[int, int]:
 
 def without_markers(text: str) -> str:
     """The answer as the model wrote it."""
-    return MARKER.sub("", text)
+    return MARKER.sub("", ALONE.sub("", text))
 
 
 def extract_markdown(sentences: Sequence["Sentence"]) -> str:

@@ -248,9 +248,9 @@ class Preferences:
         )
 
     def liked(self) -> list[tuple[list[dict[str, str]], str]]:
-        """Conversations and answers with a thumb up."""
+        """Conversations and answers with a thumb up, newest first."""
         with self._database.read() as connection:
-            rows = connection.execute("SELECT messages, text FROM answers WHERE rating = 1 ORDER BY id").fetchall()
+            rows = connection.execute("SELECT messages, text FROM answers WHERE rating = 1 ORDER BY id DESC").fetchall()
         return [(json.loads(messages), text) for messages, text in rows]
 
     # Votes between two versions of a model

@@ -96,7 +96,10 @@ class Api:
             from core.inference.server import CompletionServer
 
             model = partial(_model_for_programs, self._services.models)
-            self._completions = CompletionServer(model, answers=self._services.documents)
+            library = self._services.library
+            self._completions = CompletionServer(
+                model, answers=self._services.documents, embedder=library.served_embedder()
+            )
             self._guard = KeyGuard(self._completions.app, port=self._port, key=self._key)
         await self._guard(scope, receive, send)
 

@@ -64,6 +64,7 @@ CHINESE_HELP: dict[str, str] = {
     "loss": "DPO 本身的损失，或 robust、hinge、ipo、simpo、orpo、kto；simpo 与 orpo 不需要参考模型",
     "beta": "与参考模型的联系强度；orpo 为回答对的权重，simpo 为对数概率的缩放（常用 2）",
     "label_smoothing": "sigmoid 与 robust：假定多大比例的回答对标反了",
+    "sft_weight": "较好回答每词元 -log p 的权重，加在成对损失之外；夹在回答对中的对话只按它学习",
     "simpo_margin": "simpo：较好的回答须好多少（每词元的缩放 nat）",
     "kto_chosen_weight": "kto：较好回答的权重",
     "kto_rejected_weight": "kto：较差回答的权重",

@@ -72,9 +72,8 @@ class Page:
         outputs = [*self.texts(ENGLISH), chat.status, self.saved_language]
         switched = language.input(self.switch_language, language, outputs, queue=False, **PRIVATE)
         switched.then(chat.blind.show, language, chat.blind.outputs, queue=False, **PRIVATE)
-        self.chat_tab.select(
-            chat.list_collections, [chat.collections, language], chat.collections, queue=False, **PRIVATE
-        )
+        asked = [chat.collections, language]
+        self.chat_tab.select(chat.list_collections, asked, chat.asked_outputs, queue=False, **PRIVATE)
         self.chat_tab.select(chat.blind.show, language, chat.blind.outputs, queue=False, **PRIVATE)
         self.library_tab.select(self.library.show, self.library.inputs, self.library.outputs, queue=False, **PRIVATE)
         new = self.studio.new
@@ -102,7 +101,7 @@ class Page:
         saved = [self.saved_language, chat.saved_chat, chat.feedback.record]
         opened = blocks.load(self.open_page, saved, outputs, queue=False, **PRIVATE)
         opened.then(chat.report_model, [language], [chat.status], **PRIVATE)
-        opened.then(chat.list_collections, [chat.collections, language], chat.collections, **PRIVATE)
+        opened.then(chat.list_collections, [chat.saved_collections, language], chat.asked_outputs, **PRIVATE)
         opened.then(chat.blind.show, language, chat.blind.outputs, **PRIVATE)
 
     def open_page(self, saved_language: str, saved_chat: Messages, saved_record: Any, request: gr.Request) -> Updates:

@@ -103,7 +103,8 @@ def _training(chat: "Measured", folder: Path, preset: str) -> "Iterator[Any]":
             if job.state.is_ended or time.monotonic() > deadline:
                 raise SetupError(f"The run is {job.state}: {store.log_tail(job.id)}", "Look at its log.")
             time.sleep(0.5)
-        yield lambda: store.job(job.id).step or 0
+        metrics = store.folder(job.id) / "metrics.jsonl"
+        yield lambda: len(metrics.read_bytes().splitlines())
     finally:
         if not store.job(job.id).state.is_ended:
             kill(store, job.id)

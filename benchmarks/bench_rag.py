@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from app.paths import ROOT
 
 if TYPE_CHECKING:
-    from benchmarks.rag_sets import Corpus, QuestionSet, Ranks, Signs
+    from benchmarks.question_sets import QuestionSet, Ranks
+    from benchmarks.rag_sets import Corpus, Signs
     from rag.embedding import Embedder
     from rag.fusion import Fusion
 
@@ -54,9 +55,10 @@ def run(arguments: Namespace) -> dict[str, Any]:
 
 
 def _quality(arguments: Namespace, folder: Path, embedder: "Embedder", peer: "Embedder | None") -> dict[str, Any]:
+    from benchmarks.question_sets import CHINESE, SETS, read_set
+    from benchmarks.question_sets import figures as measures
     from benchmarks.rag_answers import measure_citations, measure_refusals
-    from benchmarks.rag_sets import CHINESE, SETS, Corpus, read_set
-    from benchmarks.rag_sets import figures as measures
+    from benchmarks.rag_sets import Corpus
 
     sets = {name: read_set(arguments.sets / file) for name, file in SETS.items()}
     corpora = {name: Corpus(folder / name, embedder, found.passages) for name, found in sets.items()}
@@ -81,7 +83,8 @@ def _quality(arguments: Namespace, folder: Path, embedder: "Embedder", peer: "Em
 
 def _fusions(sets: "dict[str, QuestionSet]", signs: "dict[str, Signs]", *, tune: bool) -> "dict[str, Halves]":
     """The weights for each set's questions on even and on odd articles: the program's, or those that fit the others."""
-    from benchmarks.rag_sets import CHINESE, tuned
+    from benchmarks.question_sets import CHINESE
+    from benchmarks.rag_sets import tuned
     from rag.fusion import HAN, LATIN
 
     if not tune:
@@ -101,7 +104,8 @@ def _legs(
     """Print the table of one question set; the ranks by each leg, both, and the bound, where no weights were fitted."""
     import numpy as np
 
-    from benchmarks.rag_sets import exact_ranks, figures, table
+    from benchmarks.question_sets import exact_ranks, figures
+    from benchmarks.rag_sets import table
 
     questions = found.answerable()
     is_odd = np.array([question.reports for question in questions])
@@ -127,7 +131,8 @@ def _gains(label: str, sets: "list[dict[str, Ranks]]") -> dict[str, Any]:
     """What both legs together gain over each, on all questions of some sets."""
     import numpy as np
 
-    from benchmarks.rag_sets import gain, reciprocal
+    from benchmarks.question_sets import reciprocal
+    from benchmarks.rag_sets import gain
 
     found = {}
     for leg in ("BM25", "dense", *({"dense, peer"} & sets[0].keys())):
@@ -142,7 +147,7 @@ def _gains(label: str, sets: "list[dict[str, Ranks]]") -> dict[str, Any]:
 
 def _spread(ranks: "Ranks") -> str:
     """The figures of all questions, tuning ones too: those that other systems are compared with."""
-    from benchmarks.rag_sets import figures
+    from benchmarks.question_sets import figures
 
     return "all: " + " ".join(f"{value:.3f}" for value in figures(ranks).values())
 
@@ -155,7 +160,8 @@ def _across(
     sets: "dict[str, QuestionSet]", corpora: "dict[str, Corpus]", fusions: "dict[str, Halves]"
 ) -> dict[str, Any]:
     """Questions in one language against passages in the other: the XQuAD files are parallel."""
-    from benchmarks.rag_sets import figures, table
+    from benchmarks.question_sets import figures
+    from benchmarks.rag_sets import table
 
     rows: list[tuple[Any, ...]] = [("across languages", "leg", "R@1", "R@5", "R@10", "MRR")]
     found = {}
@@ -177,7 +183,8 @@ def _traditional(
 
     from opencc import OpenCC
 
-    from benchmarks.rag_sets import CHINESE, figures, table
+    from benchmarks.question_sets import CHINESE, figures
+    from benchmarks.rag_sets import table
 
     rows: list[tuple[Any, ...]] = [("Traditional questions", "R@1", "R@5", "R@10", "MRR")]
     convert = OpenCC("s2t").convert

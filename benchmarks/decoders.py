@@ -1,6 +1,6 @@
 """One engine with one model in a process of its own, which does what it is told and says how long it took.
 
-    python -m benchmarks.decoders ours FOLDER THREADS
+    python -m benchmarks.decoders ours FOLDER THREADS               or "ours with library"
     python -m benchmarks.decoders llama.cpp FILE.gguf THREADS
 
 Each line in is a JSON list, a method and its arguments; each line out its result. Both engines choose the
@@ -12,17 +12,21 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from benchmarks.llama_cpp_peer import MAX_SEQ_LEN, MAX_STREAMS, LlamaCpp, prompt
+from core.errors import SetupError
 
 if TYPE_CHECKING:
+    from app.library import Library
     from core.inference.sampling import Choice
     from core.model.lora import Adapter
+
+STOP_TIMEOUT_S = 60.0
 
 
 class Decoder(Protocol):
@@ -108,6 +112,33 @@ class Ours:
                 raise receiver.error
 
 
+class WithLibrary(Ours):
+    """The engine and, in the same process as in the program, the library that takes in files."""
+
+    _library: "Library | None" = None
+
+    def index(self, folder: str, files: str) -> None:
+        """Begin to index; what was begun is stopped by `stop_indexing`."""
+        from app.library import Library
+
+        self._library = Library(Path(folder), follows=False)
+        self._library.add([Path(files)], "bench")
+
+    def num_indexed(self) -> int:
+        """Files that are done. Raises SetupError where the work has ended."""
+        assert self._library is not None
+        activity = self._library.activity
+        if not activity.is_running:
+            raise SetupError(f"The indexing has ended: {activity.counts} {activity.error}", "Index more files.")
+        return activity.progress.done if activity.progress else 0
+
+    def stop_indexing(self) -> None:
+        """End after the file that is being worked on."""
+        assert self._library is not None
+        self._library.cancel()
+        self._library.wait(STOP_TIMEOUT_S)
+
+
 class _Receiver:
     """Notes when each token came."""
 
@@ -128,9 +159,16 @@ class _Receiver:
         self.done.set()
 
 
+ENGINES: dict[str, Callable[[str, int], Decoder]] = {
+    "ours": Ours,
+    "ours with library": WithLibrary,
+    "llama.cpp": LlamaCpp,
+}
+
+
 def main() -> None:
     kind, path, threads = sys.argv[1:]
-    decoder: Decoder = Ours(path, int(threads)) if kind == "ours" else LlamaCpp(path, int(threads))
+    decoder: Decoder = ENGINES[kind](path, int(threads))
     for line in sys.stdin:
         method, *arguments = json.loads(line)
         if method == "facts":

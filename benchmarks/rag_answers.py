@@ -2,26 +2,30 @@
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.rag_sets import CHINESE, Corpus, Question, QuestionSet, table
+from benchmarks.question_sets import CHINESE, Question, QuestionSet
+from benchmarks.rag_sets import Corpus, table
 from rag.chunking import sentences
 from rag.citations import Attributor
-from rag.gate import Gate, Signs, null_deviations, null_queries
+from rag.gate import Gate, Signs, Weights, null_cosine, null_queries
 from rag.retrieval import EVERYTHING
 from rag.text import terms
 
 if TYPE_CHECKING:
     from rag.embedding import Embedder
 
-ASKED = 150  # questions of each kind
+ASKED = 300  # questions of each kind
+ASKED_SMALL = 20  # of a small library
+SMALL_SIZES, SMALL_LIBRARIES = (3, 10, 40), 3  # passages; of each size
 ANSWERED, OF_OTHERS, MISLEADING = "answered", "of other articles", "made to mislead"
 OTHER = {"xquad.en": "xquad.zh", "xquad.zh": "xquad.en"}  # parallel sets
+FALSE_REFUSALS = 0.05  # of answered questions of the half that fits, at most
 ANSWERS = 200
 FALSE = 100
 SHOWN = 5
@@ -43,7 +47,7 @@ def measure_refusals(folder: Path, sets: dict[str, QuestionSet], embedder: "Embe
     asked = ask_half(folder / "report", sets, embedder, half=1)
     refused: dict[tuple[str, str], list[bool]] = {}
     for each in asked:
-        is_refused = each.signs is None or gate.probability(each.signs) < gate.threshold
+        is_refused = each.signs is None or not gate.passes(each.signs)
         refused.setdefault((each.label, each.kind), []).append(is_refused)
     rows: list[Sequence[Any]] = [("refusals", "asked", "refused", "precision", "recall")]
     found: dict[str, Any] = {}
@@ -61,54 +65,81 @@ def measure_refusals(folder: Path, sets: dict[str, QuestionSet], embedder: "Embe
 
 
 def ask_half(folder: Path, sets: dict[str, QuestionSet], embedder: "Embedder", *, half: int) -> list[Asked]:
-    """Ask libraries that hold only the articles of even (0) or odd (1) number, also in the other language."""
+    """Ask libraries that hold only articles of even (0) or odd (1) number, all or a few, also in the other language."""
     asked: list[Asked] = []
     for name, found in sets.items():
-        kept = [text for text, article in zip(found.passages, found.articles, strict=True) if article % 2 == half]
-        corpus = Corpus(folder / name, embedder, kept)
-        passages = [chunk.text for chunk in corpus.store.sample_chunks(400, EVERYTHING)]
-        null = null_deviations(corpus.retriever.best_deviations(null_queries(passages)))
-        for label, questions in ((name, found), (f"{OTHER.get(name)} on {name}", sets.get(OTHER.get(name, "")))):
-            for kind, group in question_groups(questions, half).items() if questions else ():
-                for question in group:
-                    hits = corpus.retriever.search(question.text, SHOWN)
-                    asked.append(Asked(label, kind, Signs.of(question.text, hits, null) if hits else None))
-        corpus.close()
+        whole = [number for number, article in enumerate(found.articles) if article % 2 == half]
+        for number, (label, kept) in enumerate(((name, whole), *_small_libraries(name, found, half))):
+            corpus = Corpus(folder / f"{name}-{number}", embedder, [found.passages[place] for place in kept])
+            asked += _ask(corpus, label, found, set(kept), ASKED if label == name else ASKED_SMALL)
+            if label == name and name in OTHER:
+                asked += _ask(corpus, f"{OTHER[name]} on {name}", sets[OTHER[name]], set(kept), ASKED)
+            corpus.close()
     return asked
 
 
-def question_groups(found: QuestionSet, half: int) -> dict[str, list[Question]]:
-    """Questions on the articles of a half: answered, and not; and on the other articles."""
+def _small_libraries(name: str, found: QuestionSet, half: int) -> Iterator[tuple[str, list[int]]]:
+    """A few passages of articles drawn from a half: what a library holds on its first day."""
+    draw = random.Random(half)  # noqa: S311 - a seeded draw
+    articles = sorted({article for article in found.articles if article % 2 == half})
+    for size in SMALL_SIZES:
+        for _ in range(SMALL_LIBRARIES):
+            order = draw.sample(articles, len(articles))
+            places = [place for article in order for place, own in enumerate(found.articles) if own == article]
+            yield f"{name}, {size} passages", places[:size]
+
+
+def _ask(corpus: Corpus, label: str, found: QuestionSet, kept: set[int], limit: int) -> Iterator[Asked]:
+    """Ask a library that holds these passages of a set the set's questions, so many of each kind."""
+    passages = [chunk.text for chunk in corpus.store.sample_chunks(400, EVERYTHING)]
+    null = null_cosine(corpus.retriever.best_cosines(null_queries(passages)))
+    rarity = corpus.retriever.vocabulary.rarity()
+    for kind, group in question_groups(found, kept, limit).items():
+        for question in group:
+            hits = corpus.retriever.search(question.text, SHOWN)
+            signs = Signs.of(question.text, hits, null_cosine=null, rarity=rarity) if hits else None
+            yield Asked(label, kind, signs)
+
+
+def question_groups(found: QuestionSet, kept: set[int], limit: int) -> dict[str, list[Question]]:
+    """Questions on the passages that are kept, answered and not; and on articles of which none is."""
     draw = random.Random(0)  # noqa: S311 - a seeded draw
+    articles = {found.articles[place] for place in kept}
     groups: dict[str, list[Question]] = {ANSWERED: [], OF_OTHERS: [], MISLEADING: []}
     for question in found.questions:
-        if not question.is_impossible:
-            groups[ANSWERED if question.article % 2 == half else OF_OTHERS].append(question)
-        elif question.article % 2 == half:
-            groups[MISLEADING].append(question)
-    return {kind: draw.sample(group, min(ASKED, len(group))) for kind, group in groups.items()}
+        if question.gold in kept:
+            groups[MISLEADING if question.is_impossible else ANSWERED].append(question)
+        elif not question.is_impossible and question.article not in articles:
+            groups[OF_OTHERS].append(question)
+    return {kind: draw.sample(group, min(limit, len(group))) for kind, group in groups.items()}
 
 
 def fit_gate(asked: Sequence[Asked]) -> Gate:
-    """A logistic regression: answered questions against those of other articles."""
+    """Logistic regressions: answered questions against those of other articles."""
     seen = [(each.signs, each.kind == ANSWERED) for each in asked if each.signs and each.kind != MISLEADING]
-    own = [([1.0, signs.score, signs.excess], right) for signs, right in seen if not signs.is_foreign]
-    foreign = [([1.0, signs.excess], right) for signs, right in seen if signs.is_foreign]
-    gate = Gate(*_logistic_regression(own), *_logistic_regression(foreign))
+    own = [(signs, right) for signs, right in seen if not signs.is_foreign]
+    gate = Gate(
+        latin=_fitted([each for each in own if not each[0].is_han], "score", "nearness", "rarity"),
+        han=_fitted([each for each in own if each[0].is_han], "score", "nearness", "rarity"),
+        foreign=_fitted([each for each in seen if each[0].is_foreign], "nearness"),
+    )
     print(f"{gate}\n")
     return gate
 
 
-def _logistic_regression(samples: Sequence[tuple[list[float], bool]]) -> list[float]:
-    """Weights by Newton's method, with a little shrinkage."""
-    signs, right = np.array([row for row, _ in samples]), np.array([float(label) for _, label in samples])
+def _fitted(seen: Sequence[tuple[Signs, bool]], *names: str) -> Weights:
+    """Weights by Newton's method with a little shrinkage, and a bias that refuses few of the answered questions."""
+    signs = np.array([[1.0, *(getattr(each, name) for name in names)] for each, _ in seen])
+    right = np.array([is_right for _, is_right in seen], float)
     weights = np.zeros(signs.shape[1])
     for _ in range(20):
         chances = 1 / (1 + np.exp(-signs @ weights))
         slope = signs.T @ (right - chances) - 0.1 * weights
         curve = (signs * (chances * (1 - chances))[:, None]).T @ signs + 0.1 * np.eye(len(weights))
         weights += np.linalg.solve(curve, slope)
-    return [round(float(weight), 3) for weight in weights]
+    weights[0] -= min(0.0, float(np.quantile((signs @ weights)[right == 1], FALSE_REFUSALS)))
+    bias, *rest = (round(float(weight), 3) for weight in weights)
+    return Weights(bias, **dict(zip(names, rest, strict=True)))
 
 
 def measure_citations(sets: dict[str, QuestionSet], corpora: dict[str, Corpus]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 
-from benchmarks.rag_sets import SETS, read_set, shuffled_passages
+from benchmarks.question_sets import SETS, read_set
+from benchmarks.rag_sets import shuffled_passages
 from rag.documents import Chunk, ParsedDocument
 from rag.retrieval import Retriever
 from rag.rows import Embedded, FileState

@@ -1,7 +1,5 @@
-"""Question sets of SQuAD's format, a library that holds their passages, and how well ranks are."""
+"""A library that holds the passages of a question set, and the weights that find them best."""
 
-import gzip
-import json
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.question_sets import MISSED, Floats, Question, Ranks, exact_ranks
 from rag.documents import Chunk, ParsedDocument
 from rag.fusion import Fusion
 from rag.keywords import Match
@@ -22,46 +21,8 @@ from rag.vector_index import VectorIndex
 if TYPE_CHECKING:
     from rag.embedding import Embedder
 
-SETS = {
-    "squad2": "squad2-dev-12-articles.json.gz",
-    "xquad.en": "xquad.en.json",
-    "xquad.zh": "xquad.zh.json",
-    "cmrc": "cmrc2018_trial.json",
-}
-CHINESE = ("xquad.zh", "cmrc")
-MISSED = 10_000  # a rank that is nowhere
 RESAMPLES = 2000
 SHRINKAGE = 1e-3  # of the weights
-
-Floats = NDArray[np.float64]
-Ranks = NDArray[np.int64]  # [Q], from 1
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A question on passage `gold`. Articles with an even number tune, the others report."""
-
-    text: str
-    gold: int
-    article: int
-    answers: tuple[str, ...]
-    is_impossible: bool
-
-    @property
-    def reports(self) -> bool:
-        return self.article % 2 == 1
-
-
-@dataclass(frozen=True, slots=True)
-class QuestionSet:
-    """All passages of a set, each with the number of its article, and the questions."""
-
-    passages: list[str]
-    articles: list[int]
-    questions: list[Question]
-
-    def answerable(self) -> list[Question]:
-        return [question for question in self.questions if not question.is_impossible]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +48,6 @@ SIGNS = ("bm25", "coverage", "proximity", "adjacency", "similarity", "characters
 
 def weights_of(fusion: Fusion) -> Floats:
     return np.array([getattr(fusion, sign) for sign in SIGNS])
-
-
-def read_set(path: Path) -> QuestionSet:
-    """A file of SQuAD's format; equal passages are one."""
-    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    places: dict[str, int] = {}
-    articles: list[int] = []
-    questions: list[Question] = []
-    for number, article in enumerate(json.loads(raw)["data"]):
-        for paragraph in article["paragraphs"]:
-            if paragraph["context"] not in places:
-                places[paragraph["context"]] = len(articles)
-                articles.append(number)
-            gold = places[paragraph["context"]]
-            for qa in paragraph["qas"]:
-                answers = tuple(answer["text"] for answer in qa["answers"])
-                questions.append(Question(qa["question"], gold, number, answers, qa.get("is_impossible", False)))
-    return QuestionSet(list(places), articles, questions)
 
 
 class Corpus:
@@ -146,22 +89,6 @@ class Corpus:
 
     def close(self) -> None:
         self.store.close()
-
-
-def exact_ranks(queries: NDArray[np.float32], passages: NDArray[np.float32], gold: Sequence[int]) -> Ranks:
-    """The place of each query's passage by cosine, ties against it."""
-    scores = queries @ passages.T
-    return (scores >= scores[np.arange(len(gold)), list(gold)][:, None]).sum(axis=1)
-
-
-def figures(ranks: Ranks) -> dict[str, float]:
-    """R@1, R@5, R@10 and the mean reciprocal rank."""
-    found = {f"R@{k}": round(float((ranks <= k).mean()), 4) for k in (1, 5, 10)}
-    return found | {"MRR": round(float(reciprocal(ranks).mean()), 4)}
-
-
-def reciprocal(ranks: Ranks) -> Floats:
-    return np.where(ranks < MISSED, 1.0 / ranks, 0.0)
 
 
 def gain(better: Floats, worse: Floats) -> tuple[float, float, float]:

@@ -56,6 +56,10 @@ class Claims:
         folded = fold(text)
         return cls(_numbers(folded), frozenset(names), _is_negated(folded), folded)
 
+    def equal(self, other: "Claims") -> bool:
+        """Whether two texts, alike otherwise, have the same numbers and names, and deny alike."""
+        return (self.numbers, self.names, self.is_negated) == (other.numbers, other.names, other.is_negated)
+
     def agree_with(self, source: str, passage: str) -> bool:
         """Whether the sentence that should support this one says no other number, name or truth.
 

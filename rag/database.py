@@ -93,11 +93,9 @@ class Database:
         self._writer: sqlite3.Connection | None = None
         self._idle: list[sqlite3.Connection] = []
         folder.mkdir(parents=True, exist_ok=True)
-        if not self.path.exists():
+        if not self._is_made():
             with self.write():
                 pass
-        with self.read() as connection:
-            _check_version(connection, self.path)
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -131,6 +129,11 @@ class Database:
                 connection.rollback()
                 self._idle.append(connection)
 
+    @property
+    def is_writer(self) -> bool:
+        """Whether this program holds the library's lock."""
+        return self._writer is not None
+
     def close(self) -> None:
         """Close every connection, and let others write."""
         with self._writing:
@@ -140,6 +143,16 @@ class Database:
                 self._writer.close()
                 self._writer = None
             self._lock.release()
+
+    def _is_made(self) -> bool:
+        """Whether the file has this version's schema: less is there when a program ended while it made the library."""
+        if not self.path.exists():
+            return False
+        try:
+            with self.read() as connection:
+                return _check_version(connection, self.path) == len(MIGRATIONS)
+        except SetupError:  # such as a journal that only a writer may roll back
+            return False
 
     def _open_writer(self) -> sqlite3.Connection:
         try:

@@ -5,6 +5,8 @@ Made by `rag.parsing` and cut by `rag.chunking`; every offset counts characters 
 
 from dataclasses import dataclass
 
+from rag.remarks import Remark
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -51,7 +53,7 @@ class ParsedDocument:
     """A file as text. Files without pages (md, txt, code …) have no pages; only PDF and pictures have lines.
 
     Paragraphs stand apart by an empty line, the rows of a table by a line break and their cells by ` | `. Notes are
-    for the user, in English: "image only: 12 of 14 pages".
+    for the user, as "image only: 12 of 14 pages".
     """
 
     kind: str
@@ -60,7 +62,7 @@ class ParsedDocument:
     pages: tuple[Page, ...] = ()
     lines: tuple[Line, ...] = ()
     headings: tuple[Heading, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Remark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,61 +1,78 @@
 """Whether the library holds an answer, decided before one is made up.
 
 Two signs speak for the best passages: the score that put them in order, in which a telling word of the question that
-stands nowhere costs most, and how far the nearest vector stands out. How far one stands out by chance depends on the
-embedder and on the documents, so it is measured for each choice of collections, with questions put together at random
-from their own words. A question in another script than its passages has no words in common with them, so that its
-vector decides alone. The weights are a logistic regression by `launch.py bench rag --tune`.
+stands nowhere costs most, and how near the nearest vector is. How near one is by chance depends on the embedder and on
+the documents, so it is measured for each choice of collections, with questions put together at random from their own
+words. What a word costs that stands nowhere depends on the library's size: in a small one the words that it has tell
+little, so that a third sign makes up for it. A question in another script than its passages has no words in common with
+them; its vector decides alone. The weights are logistic regressions by `launch.py bench rag --tune`, moved so that one
+in twenty answered questions is refused at most.
 """
 
-import math
 import random
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from rag.fusion import HAN_SHARE
 from rag.hits import Hit
 from rag.text import fold, han_share
 
-LOOKED_AT = 3  # of the hits, for the vector that stands out
+LOOKED_AT = 3  # of the hits, for the nearest vector
 NULL_QUERIES = 64
 NULL_PIECES = 6
-NULL_PERCENTILE = 95
+MIN_COSINE = 0.05  # of chance: a smaller one is none
 
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """What decides: the best score, and the best deviation over that of chance."""
+    """What decides: the best score, and the best cosine over that of chance.
+
+    `rarity` is how much a word tells that one passage has, over a word that none has; `is_han` is of the question, and
+    `is_foreign` says that its passage is of the other script.
+    """
 
     score: float
-    excess: float
+    nearness: float
+    rarity: float
+    is_han: bool
     is_foreign: bool
 
     @classmethod
-    def of(cls, query: str, hits: Sequence[Hit], null_deviations: float) -> "Signs":
+    def of(cls, query: str, hits: Sequence[Hit], *, null_cosine: float, rarity: float) -> "Signs":
         """The signs of the hits of a question, of which there are some."""
-        excess = max(hit.deviations for hit in hits[:LOOKED_AT]) - null_deviations
-        is_foreign = (han_share(query) >= HAN_SHARE) != (han_share(hits[0].text) >= HAN_SHARE)
-        return cls(hits[0].score, excess, is_foreign)
+        is_han = han_share(query) >= HAN_SHARE
+        nearest = max(hit.legs["dense"].score for hit in hits[:LOOKED_AT])
+        is_foreign = is_han != (han_share(hits[0].text) >= HAN_SHARE)
+        return cls(hits[0].score, nearest / max(null_cosine, MIN_COSINE), rarity, is_han, is_foreign)
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What each sign counts; a sum above 0 is an answer."""
+
+    bias: float
+    score: float = 0.0
+    nearness: float = 0.0
+    rarity: float = 0.0
+
+    def sum(self, signs: Signs) -> float:
+        """How much speaks for an answer."""
+        return self.bias + self.score * signs.score + self.nearness * signs.nearness + self.rarity * signs.rarity
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The weights of the signs, and the probability from which there is an answer."""
+    """The weights for questions in Latin letters, for Chinese ones, and for those in the other script."""
 
-    bias: float = -5.917
-    score: float = 4.007
-    excess: float = 0.698
-    foreign_bias: float = 3.0  # above the fitted 1.125: a wrong refusal costs more where passages are hard to find
-    foreign_excess: float = 1.406
-    threshold: float = 0.5
+    latin: Weights = Weights(bias=0.067, score=3.879, nearness=3.786, rarity=-13.113)
+    han: Weights = Weights(bias=0.888, score=5.197, nearness=1.171, rarity=-11.07)
+    foreign: Weights = Weights(bias=-1.552, nearness=2.746)
 
-    def probability(self, signs: Signs) -> float:
-        """How likely the best hits answer."""
-        if signs.is_foreign:
-            return _logistic(self.foreign_bias + self.foreign_excess * signs.excess)
-        return _logistic(self.bias + self.score * signs.score + self.excess * signs.excess)
+    def passes(self, signs: Signs) -> bool:
+        """Whether the best hits are likely to answer."""
+        weights = self.foreign if signs.is_foreign else self.han if signs.is_han else self.latin
+        return weights.sum(signs) >= 0
 
 
 def null_queries(passages: Sequence[str]) -> list[str]:
@@ -66,9 +83,9 @@ def null_queries(passages: Sequence[str]) -> list[str]:
     return [" ".join(_piece(draw.choice(passages), draw) for _ in range(NULL_PIECES)) for _ in range(NULL_QUERIES)]
 
 
-def null_deviations(best: Sequence[float]) -> float:
-    """What the best deviation of a meaningless question reaches, but for one in twenty."""
-    return float(np.percentile(best, NULL_PERCENTILE)) if best else 0.0
+def null_cosine(best: Sequence[float]) -> float:
+    """What the best cosine of a meaningless question reaches: the median, as a high percentile of so few swings."""
+    return statistics.median(best) if best else 0.0
 
 
 def _piece(passage: str, draw: random.Random) -> str:
@@ -77,7 +94,3 @@ def _piece(passage: str, draw: random.Random) -> str:
         return passage[start : start + 3]
     words = fold(passage).split()
     return draw.choice(words) if words else ""
-
-
-def _logistic(value: float) -> float:
-    return 1 / (1 + math.exp(-max(-60.0, min(60.0, value))))

@@ -16,11 +16,24 @@ class Leg:
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Another place that says what a hit says: characters [start, end) of a document's text."""
+
+    path: Path
+    collection: str
+    document_id: int
+    page: int | None
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A passage that was found: characters [start, end) of its document's text.
 
     `coverage` is the share of the question's telling terms that it has, `deviations` how far its cosine stands out from
-    those of passages at large; `legs` says where each way of searching placed it.
+    those of passages at large; `legs` says where each way of searching placed it; `also` lists copies and near
+    repetitions, of which only this one is shown.
     """
 
     path: Path
@@ -40,6 +53,7 @@ class Hit:
     deviations: float
     legs: Mapping[str, Leg]
     lines: tuple[Line, ...] = ()
+    also: tuple[Elsewhere, ...] = ()
 
     @property
     def boxes(self) -> list[tuple[int, Box]]:

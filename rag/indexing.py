@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.errors import AssistantError, DataError
+from core.errors import AssistantError
 from core.files import sha256_file
 from rag.chunking import chunk
 from rag.documents import Chunk, ParsedDocument
 from rag.parsing import Parser
+from rag.remarks import RefusedError, Remark
 from rag.rows import DocumentRow, Embedded, FileState, Vectors
 from rag.store import Store
 from rag.store_reader import passage
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 READERS = 2
 READ_AHEAD = 4  # files that are parsed and wait
 EMBED_AT_ONCE = 256
+FIRST_AT_ONCE, STEP_S = 8, 1.0  # of another embedder, whose speed is not known
 MAX_FILE_BYTES = 512 * 2**20
 PROGRESS_INTERVAL_S = 0.1
 
@@ -44,11 +46,16 @@ Outcome = str  # "added", "updated", "unchanged", "renamed", "failed"
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """What became of a file. `sentence` says why it failed, or where it was before."""
+    """What became of a file. `remark` says why it failed, or where it was before."""
 
     path: Path
     outcome: Outcome
-    sentence: str = ""
+    remark: Remark | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The remark in English, or nothing."""
+        return str(self.remark or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +105,7 @@ class _Read:
     parsed: ParsedDocument | None = None
     chunks: Sequence[Chunk] = ()
     result: FileResult | None = None
-    error: str = ""
+    error: Remark | None = None
 
 
 class Indexer:
@@ -132,14 +139,18 @@ class Indexer:
 
     def complete(self, should_stop: Callable[[], bool], on_progress: Callable[[int], None]) -> bool:
         """Give every passage that lacks one a vector of this embedder; False when stopped."""
-        done = 0
-        while lacking := self._store.lacking(self._embedder.id, EMBED_AT_ONCE):
+        done, at_once = 0, FIRST_AT_ONCE
+        while lacking := self._store.lacking(self._embedder.id, at_once):
             if should_stop():
                 return False
+            started = time.monotonic()
             vectors = self._embed([text for _, text in lacking])
             self._store.add_vectors(self._embedder.id, [id_ for id_, _ in lacking], vectors)
             done += len(lacking)
             on_progress(done)
+            # Embedders differ a thousandfold; a cancel is heard and a step is seen within about a second of any.
+            fitting = at_once * STEP_S / max(time.monotonic() - started, 1e-3)
+            at_once = max(FIRST_AT_ONCE, min(EMBED_AT_ONCE, int(fitting)))
         return True
 
     def _read_ahead(self, jobs: Sequence[Job], should_stop: Callable[[], bool]) -> Iterator[_Read]:
@@ -181,24 +192,25 @@ class Indexer:
         try:
             return self._parse(read, file, parser)
         except AssistantError as exc:
-            return replace(read, error=str(exc))
+            return replace(read, error=_remark(exc, job.path))
         except OSError as exc:
             return replace(read, error=_unreadable(job.path, exc))
         except Exception:
             logger.exception("reading %s", job.path)
-            return replace(read, error=f"{job.path.name} cannot be read: an error in this program. See the log.")
+            return replace(read, error=Remark("our_fault", file=job.path.name))
 
     def _parse(self, read: _Read, file: FileState, parser: Parser) -> _Read:
         path = read.job.path
         if file.size_bytes > MAX_FILE_BYTES:
-            raise DataError(f"{path.name} has {file.size_bytes:,} bytes.", f"At most {MAX_FILE_BYTES:,} are read.")
+            most_mb = MAX_FILE_BYTES / 1e6
+            raise RefusedError("file_too_large", file=path.name, size_mb=file.size_bytes / 1e6, most_mb=most_mb)
         file = replace(file, sha256=sha256_file(path))
         read = replace(read, file=file)
         if self._content_id(file) is not None:
             return read
         parsed = parser.parse(path)
         if _state(path) != replace(file, sha256=""):
-            raise DataError(f"{path.name} changed while it was read.", "Add it again when it is at rest.")
+            raise RefusedError("changed", file=path.name)
         return replace(read, parsed=parsed, chunks=chunk(parsed, self._embedder.count_tokens))
 
     def _commit(self, read: _Read) -> FileResult:
@@ -215,7 +227,7 @@ class Indexer:
         gone = next((twin for twin in self._store.documents_with_hash(file.sha256) if _is_gone(twin, job)), None)
         if gone and known is None:
             self._index.apply(self._store.rename(gone.id, file))
-            return FileResult(job.path, "renamed", f"It was {gone.path}.")
+            return FileResult(job.path, "renamed", Remark("was_at", {"path": str(gone.path)}))
         if content_id is not None:
             self._index.apply(self._store.link(file, job.collection, content_id))
         elif read.parsed is not None:
@@ -256,5 +268,9 @@ def _is_gone(twin: DocumentRow, job: Job) -> bool:
     return is_same_kind and twin.content_id is not None and not twin.path.exists()
 
 
-def _unreadable(path: Path, exc: OSError) -> str:
-    return f"{path.name} cannot be read: {exc.strerror or exc}. Check that it is there and that you may read it."
+def _remark(exc: AssistantError, path: Path) -> Remark:
+    return exc.remark if isinstance(exc, RefusedError) else Remark("said", {"text": str(exc)}, path.name)
+
+
+def _unreadable(path: Path, exc: OSError) -> Remark:
+    return Remark("unreadable", {"reason": exc.strerror or str(exc)}, path.name)

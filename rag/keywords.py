@@ -76,6 +76,11 @@ class Vocabulary:
         """How much a term tells that so many passages have."""
         return _idf(frequency, self._num_chunks)
 
+    def rarity(self) -> float:
+        """How much a term tells that one passage has, over one that none has: from 0 to 1, more in a large library."""
+        self._refresh()
+        return self.idf(1) / self.idf(0) if self._num_chunks else 0.0
+
     def idf_of(self, term: str) -> float:
         return self.idf(self._frequency(term))
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 from core.errors import DataError
 from rag.citations import Answer, Attributor, Sentence
 from rag.documents import Box
-from rag.gate import Gate, Signs, null_deviations, null_queries
+from rag.gate import Gate, Signs, null_cosine, null_queries
 from rag.hits import Hit
 from rag.indexing import AddReport, FileResult, Indexer, Job, Progress
 from rag.inventory import inventory
@@ -222,8 +222,8 @@ class KnowledgeBase:
         allowed = Filter(collections=None if collections is None else tuple(collections))
         if not hits:
             return False
-        signs = Signs.of(query, hits, self._null_deviations(allowed))
-        return self._gate.probability(signs) >= self._gate.threshold
+        rarity = self._retriever.vocabulary.rarity()
+        return self._gate.passes(Signs.of(query, hits, null_cosine=self._null_cosine(allowed), rarity=rarity))
 
     def extract(self, query: str, hits: Sequence[Hit]) -> Answer:
         """The sentences of the hits that are nearest to the question, as they stand: an answer without a model."""
@@ -247,13 +247,13 @@ class KnowledgeBase:
         embedder, _, retriever = self._open()
         return Attributor(embedder, retriever.vocabulary.idf_of)
 
-    def _null_deviations(self, allowed: Filter) -> float:
+    def _null_cosine(self, allowed: Filter) -> float:
         """What the vectors of meaningless questions reach, measured anew when the library has grown by a fifth."""
         size = int(math.log(max(self._store.num_chunks(), 1), 1.2))
         key = (allowed, self.embedder.id, size)
         if key not in self._null:
             passages = [chunk.text for chunk in self._store.sample_chunks(NULL_PASSAGES, allowed)]
-            self._null[key] = null_deviations(self._retriever.best_deviations(null_queries(passages), allowed))
+            self._null[key] = null_cosine(self._retriever.best_cosines(null_queries(passages), allowed))
         return self._null[key]
 
     # Parts
@@ -262,6 +262,11 @@ class KnowledgeBase:
     def embedder(self) -> "Embedder":
         """What makes the vectors of questions now."""
         return self._open()[0]
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether the vectors here are this embedder's, and not of one before it."""
+        return self._store.setting("embedder") in ("", self.embedder.id)
 
     @property
     def _index(self) -> VectorIndex:
@@ -317,6 +322,8 @@ class KnowledgeBase:
             report = Indexer(self._store, index, embedder).add(jobs, on_progress, should_stop)
             if self.embedder.id != embedder.id:  # it was changed meanwhile
                 self.change_embedder(self.embedder, should_stop=should_stop)
+            if self._store.database.is_writer:
+                index.tidy()
             index.save()
             return report
 

@@ -3,17 +3,18 @@
 Each leg proposes candidates; each candidate is then scored by both legs, whichever proposed it (`rag.fusion`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rag.duplicates import Shown
 from rag.fusion import Candidate, fusion_for
-from rag.hits import Hit, Leg, touches
+from rag.hits import Elsewhere, Hit, Leg, touches
 from rag.keywords import Question, Vocabulary, match_all
-from rag.rows import DocumentRow, Filter
+from rag.rows import ChunkRow, DocumentRow, Filter
 from rag.store_reader import StoreReader
 from rag.vector_index import VectorIndex
 
@@ -24,6 +25,8 @@ EVERYTHING = Filter()
 CANDIDATES = 60  # of each leg
 RERANKED = 20
 HISTORY_SHARE = 0.3  # of the last question's vector in that of a follow-up
+LOOKED_AT = 30  # candidates, once there are hits enough: they may repeat one
+MAX_ALSO = 20  # places that are named
 MAX_MERGED = 3  # passages that become one hit
 
 
@@ -50,7 +53,7 @@ class Retriever:
         self.vocabulary = Vocabulary(store)
 
     def search(self, query: str, k: int, *, allowed: Filter = EVERYTHING, history: Sequence[str] = ()) -> list[Hit]:
-        """The best passages, best first; equal ones once, neighbours as one."""
+        """The best passages, best first; what nearly repeats a better one is left out, neighbours are one."""
         candidates = self.candidates(query, allowed=allowed, history=history)
         fusion = fusion_for(query)
         scored = [(fusion.score(candidate), candidate) for candidate in candidates]
@@ -64,11 +67,9 @@ class Retriever:
     def candidates(self, query: str, *, allowed: Filter, history: Sequence[str] = ()) -> list[Candidate]:
         """The passages that either leg proposes, each with the signs of both."""
         question = self.vocabulary.question(query, history)
-        words = question.match_query()
-        by_words = self._store.keyword_search(words, CANDIDATES, allowed) if words else []
-        vector = self._query_vector(query, history)
-        ids = self._store.allowed_chunk_ids(allowed) if allowed else None
-        by_meaning = self._index.search(vector, CANDIDATES, ids)
+        by_words = self.by_words(question, allowed)
+        vector = self.query_vector(query, history)
+        by_meaning = self.by_meaning(vector, allowed)
         mean, deviation = self._index.background(vector)
         keyword_ranks = {id_: rank for rank, (id_, _) in enumerate(by_words, 1)}
         dense_ranks = {id_: rank for rank, (id_, _) in enumerate(by_meaning, 1)}
@@ -88,17 +89,22 @@ class Retriever:
             for chunk, match, cosine in zip(chunks, match_all(question, chunks), cosines, strict=True)
         ]
 
-    def best_deviations(self, queries: Sequence[str], allowed: Filter = EVERYTHING) -> list[float]:
-        """How far the nearest passage of each query stands out from passages at large."""
-        ids = self._store.allowed_chunk_ids(allowed) if allowed else None
-        found: list[float] = []
-        for vector in self._embedder.encode_queries(queries) if queries else ():
-            nearest = self._index.search(vector, 1, ids)
-            mean, deviation = self._index.background(vector)
-            found += [(cosine - mean) / deviation for _, cosine in nearest]
-        return found
+    def by_words(self, question: Question, allowed: Filter) -> list[tuple[int, float]]:
+        """Ids and BM25 scores of the passages that share the rarest terms of a question, best first."""
+        words = question.match_query()
+        return self._store.keyword_search(words, CANDIDATES, allowed) if words else []
 
-    def _query_vector(self, query: str, history: Sequence[str]) -> NDArray[np.float32]:
+    def by_meaning(self, vector: NDArray[np.float32], allowed: Filter) -> list[tuple[int, float]]:
+        """Ids and cosines of the passages nearest to a question's vector, shape (D,), best first."""
+        return self._index.search(vector, CANDIDATES, self._store.allowed_chunk_ids(allowed) if allowed else None)
+
+    def best_cosines(self, queries: Sequence[str], allowed: Filter = EVERYTHING) -> list[float]:
+        """How near the nearest passage of each query is."""
+        ids = self._store.allowed_chunk_ids(allowed) if allowed else None
+        vectors = self._embedder.encode_queries(queries) if queries else ()
+        return [cosine for vector in vectors for _, cosine in self._index.search(vector, 1, ids)]
+
+    def query_vector(self, query: str, history: Sequence[str] = ()) -> NDArray[np.float32]:
         """The question's vector, shape (D,); a follow-up leans towards the question before it."""
         if not history:
             return self._embedder.encode_queries([query])[0]
@@ -127,26 +133,36 @@ class Retriever:
 
     def _hits(
         self,
-        scored: Iterable[tuple[float, Candidate]],
+        scored: Sequence[tuple[float, Candidate]],
         documents: Mapping[int, list[DocumentRow]],
         k: int,
     ) -> list[Hit]:
         hits: list[Hit] = []
         merged: list[int] = []
-        seen: set[str] = set()
-        for score, candidate in scored:
-            if candidate.chunk.content_id not in documents or candidate.chunk.terms in seen:
+        shown = Shown()
+        is_full = False
+        for place, (score, candidate) in enumerate(scored):
+            chunk = candidate.chunk
+            if is_full and place >= LOOKED_AT:
+                break
+            if chunk.content_id not in documents:
                 continue
-            hit = _hit(candidate, documents[candidate.chunk.content_id][0], score)
+            first, *copies = documents[chunk.content_id]
+            hit = _hit(candidate, first, score)
             near = next((i for i, other in enumerate(hits) if touches(hit, other) and merged[i] < MAX_MERGED), None)
-            if near is not None:
+            if near is not None and not is_full:
                 hits[near], merged[near] = self._merge(hits[near], hit), merged[near] + 1
+            elif (repeated := shown.repeated(chunk)) is not None:
+                hits[repeated] = _with_also(hits[repeated], chunk, [first, *copies])
+                continue
             elif len(hits) < k:
-                hits.append(hit)
+                near = len(hits)
+                hits.append(_with_also(hit, chunk, copies))
                 merged.append(1)
             else:
-                break
-            seen.add(candidate.chunk.terms)
+                is_full = True
+                continue
+            shown.add(chunk, near)
         return hits
 
     def _merge(self, hit: Hit, other: Hit) -> Hit:
@@ -156,6 +172,15 @@ class Retriever:
         page = hit.page if hit.start <= other.start else other.page
         text = self._store.text(hit.content_id)[start:end]
         return replace(hit, start=start, end=end, text=text, lines=tuple(lines), page=page)
+
+
+def _with_also(hit: Hit, chunk: ChunkRow, documents: Sequence[DocumentRow]) -> Hit:
+    """A hit that names the documents in which a passage stands too."""
+    places = (
+        Elsewhere(document.path, document.collection, document.id, chunk.page, chunk.start, chunk.end)
+        for document in documents
+    )
+    return replace(hit, also=(*hit.also, *places)[:MAX_ALSO]) if documents else hit
 
 
 def _hit(candidate: Candidate, document: DocumentRow, score: float) -> Hit:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag.documents import Line
+from rag.remarks import Remark
 
 Vectors = NDArray[np.float16]  # [n, dim], unit length
 Ids = NDArray[np.int64]  # [n] of chunks
@@ -26,15 +27,15 @@ class FileState:
 
 @dataclass(frozen=True, slots=True)
 class DocumentRow:
-    """A document in the library. `error` is the sentence of a file that could not be read, else empty."""
+    """A document in the library. `error` says why a file could not be read, and is None for one that was."""
 
     id: int
     path: Path
     collection: str
     kind: str
     title: str
-    error: str
-    notes: tuple[str, ...]
+    error: Remark | None
+    notes: tuple[Remark, ...]
     size_bytes: int
     mtime_ns: int
     sha256: str

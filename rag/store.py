@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rag.database import Database
 from rag.documents import Chunk, ParsedDocument
+from rag.remarks import Remark
 from rag.rows import Change, Embedded, FileState, Vectors
 from rag.store_reader import LACKING, StoreReader, in_parts
 from rag.text import terms
@@ -31,12 +32,14 @@ class Store(StoreReader):
     def put(
         self, file: FileState, collection: str, parsed: ParsedDocument, chunks: Sequence[Chunk], vectors: Embedded
     ) -> Change:
-        """Add or replace a document with what its file says."""
+        """Add or replace a document with what its file says. A title that is only the file's name is not kept."""
+        title = "" if parsed.title == file.path.stem else parsed.title
+        notes = json.dumps([note.to_json() for note in parsed.notes])
         with self.database.write() as connection:
             content_id = connection.execute(
                 "INSERT INTO contents (sha256, suffix, kind, title, notes, text, pages) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
-                    *(file.sha256, file.path.suffix.lower(), parsed.kind, parsed.title, json.dumps(parsed.notes)),
+                    *(file.sha256, file.path.suffix.lower(), parsed.kind, title, notes),
                     *(zlib.compress(parsed.text.encode()), json.dumps([astuple(page) for page in parsed.pages])),
                 ),
             ).lastrowid
@@ -52,10 +55,10 @@ class Store(StoreReader):
             removed = _link(connection, file, collection, content_id=content_id)
             return Change(_next_generation(connection), removed_ids=removed)
 
-    def fail(self, file: FileState, collection: str, error: str) -> Change:
+    def fail(self, file: FileState, collection: str, error: Remark) -> Change:
         """Record that a file cannot be read; what an older version of it said goes."""
         with self.database.write() as connection:
-            removed = _link(connection, file, collection, error=error)
+            removed = _link(connection, file, collection, error=error.to_json())
             return Change(_next_generation(connection), removed_ids=removed)
 
     def rename(self, document_id: int, file: FileState) -> Change:

@@ -11,6 +11,7 @@ import numpy as np
 
 from rag.database import Database
 from rag.documents import Box, Line, Page
+from rag.remarks import Remark
 from rag.rows import ChunkRow, DocumentRow, Filter, Ids, Vectors, marks
 
 IDS_AT_ONCE = 500  # of the variables that a statement may have
@@ -222,8 +223,18 @@ def _setting(connection: sqlite3.Connection, name: str, default: str) -> str:
 
 def _document(row: tuple[Any, ...]) -> DocumentRow:
     fields = [*row]
-    fields[1], fields[6] = Path(row[1]), tuple(json.loads(row[6]))
+    path = fields[1] = Path(row[1])
+    fields[4], fields[5] = row[4] or path.stem, _remark(row[5]) if row[5] else None
+    fields[6] = tuple(map(_remark, json.loads(row[6])))
     return DocumentRow(*fields)
+
+
+def _remark(text: str) -> Remark:
+    """A remark; what another version of the program wrote is said as it stands."""
+    try:
+        return Remark.from_json(text)
+    except ValueError:
+        return Remark("said", {"text": text})
 
 
 def _chunk(row: tuple[Any, ...]) -> ChunkRow:

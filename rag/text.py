@@ -5,6 +5,7 @@ overlapping pairs, and everything else its words, of which the English stem is k
 """
 
 import re
+import threading
 import unicodedata
 from functools import cache, lru_cache
 from itertools import pairwise
@@ -19,6 +20,7 @@ _RUN = re.compile(rf"(?P<han>[{HAN}]+)|[^\W_{HAN}]+")
 _HAN = re.compile(f"[{HAN}]")
 _ACCENT = re.compile("[\u0300-\u036f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_STEMMING = threading.Lock()  # the stemmer keeps the word that it works on
 MAX_TERM_CHARS = 64  # longer ones are data, and would only swell the index
 
 
@@ -66,7 +68,10 @@ def _without_accents(text: str) -> str:
 
 @lru_cache(maxsize=1 << 17)
 def _stem(word: str) -> str:
-    return _stemmer().stemWord(word) if word.isascii() and not word.isdigit() else word
+    if not word.isascii() or word.isdigit():
+        return word
+    with _STEMMING:
+        return _stemmer().stemWord(word)
 
 
 @cache

@@ -24,6 +24,7 @@ from rag.store_reader import StoreReader
 logger = logging.getLogger(__name__)
 
 FILE = "vectors.cache"
+LEFTOVERS = (f".{FILE}.*.tmp", ".tmp*")  # of a program that was ended while it saved; the second is safetensors'
 SAMPLE = 1024  # vectors that tell how similar a query is to anything at all
 
 
@@ -101,15 +102,28 @@ class VectorIndex:
             self._generation = generation
 
     def save(self) -> None:
-        """Write the cache file, if it is not there as it should be."""
+        """Write the cache file, if it is not there as it should be.
+
+        Without the file the next start reads the vectors from the database: a full disk costs a line in the log.
+        """
         with self._busy:
             if self._index is None or self._generation == self._saved_generation:
                 return
             ids = faiss.vector_to_array(self._index.id_map)
             vectors = self._index.reconstruct_batch(ids).astype(np.float16)
             stamp = self._stamp() | {"generation": str(self._generation), "crc32": _checksum(ids, vectors)}
-            write_atomic(self._path, lambda path: save_file({"ids": ids, "vectors": vectors}, path, metadata=stamp))
-            self._saved_generation = self._generation
+            try:
+                write_atomic(self._path, lambda path: save_file({"ids": ids, "vectors": vectors}, path, metadata=stamp))
+            except (OSError, SafetensorError) as exc:
+                logger.warning("%s could not be written: %s", self._path, exc)
+            else:
+                self._saved_generation = self._generation
+
+    def tidy(self) -> None:
+        """Remove what a program left that was ended while it saved. For the one that holds the library's lock."""
+        for pattern in LEFTOVERS:
+            for path in self._path.parent.glob(pattern):
+                path.unlink(missing_ok=True)
 
     def _load(self) -> None:
         """Take the vectors of the cache file, if it is whole and of this library and embedder."""

@@ -28,7 +28,7 @@ from core.errors import AssistantError
 MAX_SECONDS = 10.0
 # Of each file, that a folder of many is seen in its breadth.
 MAX_FILE_SECONDS, MAX_FILE_BYTES, MAX_FILE_ROWS = 3.0, 64 << 20, 20_000
-MAX_LISTED_FILES, MAX_BAD_ROWS = 500, 200
+MAX_LISTED_FILES, MAX_BAD_ROWS, MAX_EXAMPLES = 500, 200, 10
 MAX_PREVIEWS, PREVIEWS_OF_FILE, PREVIEW_CHARS = 20, 3, 2000
 # Tokenising and signing a row take longer than reading it: the first rows of each file must do, so many in all.
 MAX_TOKENISED_CHARS, MAX_SIGNED_ROWS = 1 << 20, 4000
@@ -147,7 +147,9 @@ class _Look:
         self._share = 1.0
         self._lengths: list[int] = []
         self._places: list[Place] = []
-        self._hashes: list[int] = []
+        self._firsts: dict[int, int] = {}  # number of the first row by its hash
+        self._num_equal = 0
+        self._examples: list[tuple[Place, Place]] = []
         self._signed: list[int] = []
         self._signatures: list[np.ndarray[tuple[int], np.dtype[np.uint32]]] = []
         self._preview: list[Preview] = []
@@ -236,13 +238,23 @@ class _Look:
         self._measure(record, example, key)
         if look.kinds.total() <= PREVIEWS_OF_FILE and len(self._preview) < MAX_PREVIEWS:
             self._preview.append(Preview(record.file, record.row, example.kind, tuple(_parts(example))))
-        self._places.append((record.file, record.row))
-        self._hashes.append(content_hash(key))
+        self._compare((record.file, record.row), key)
+        self._check()
+
+    def _compare(self, place: Place, key: str) -> None:
+        """Remember a row, or that it is equal to one before."""
+        number, look = len(self._places), self._file
+        first = self._firsts.setdefault(content_hash(key), number)
+        if first != number:
+            self._num_equal += 1
+            if len(self._examples) < MAX_EXAMPLES:
+                self._examples.append((place, self._places[first]))
+            return
+        self._places.append(place)
         if look.num_signed < MAX_SIGNED_ROWS * look.share:
             look.num_signed += 1
-            self._signed.append(len(self._places) - 1)
+            self._signed.append(number)
             self._signatures.append(signature(key[:MAX_ROW_CHARS]))
-        self._check()
 
     def _measure(self, record: Record, example: Example, key: str) -> None:
         look, count = self._file, len(key)
@@ -263,15 +275,17 @@ class _Look:
 
     def _duplicates(self) -> tuple[int, int, tuple[tuple[str, str], ...]]:
         """Equal rows, similar rows, and places of some (dropped, kept)."""
-        if not self._hashes:
-            return 0, 0, ()
-        hashes = np.array(self._hashes, dtype=np.uint64)
-        num_exact = len(hashes) - len(np.unique(hashes))
-        signed = np.array(self._signed)
-        threshold = PREPARE.near_duplicate_threshold
-        found = find_duplicates(hashes[signed], np.stack(self._signatures), threshold=threshold)
-        places = [place_text(*self._places[number]) for number in self._signed]
-        return num_exact, found.num_near, tuple((places[left], places[right]) for left, right in found.near_pairs)
+        examples, num_near = self._examples, 0
+        if self._signed:
+            hashes = np.fromiter(self._firsts, dtype=np.uint64)[self._signed]
+            threshold = PREPARE.near_duplicate_threshold
+            found = find_duplicates(hashes, np.stack(self._signatures), threshold=threshold)
+            num_near, numbers = found.num_near, self._signed
+            examples = examples + [
+                (self._places[numbers[left]], self._places[numbers[right]]) for left, right in found.near_pairs
+            ]
+        told = tuple((place_text(*dropped), place_text(*kept)) for dropped, kept in examples)
+        return self._num_equal, num_near, told
 
 
 def stages_of(kinds: Counter[str]) -> tuple[str, ...]:

@@ -110,7 +110,7 @@ def _with_whole_paths(values: dict[str, Any]) -> dict[str, Any]:
     def whole(name: str) -> str:
         return str(Path(name).absolute()) if Path(name).exists() else name
 
-    changed = {name: whole(values[name]) for name in PATHS if isinstance(values.get(name), str)}
+    changed: dict[str, Any] = {name: whole(values[name]) for name in PATHS if isinstance(values.get(name), str)}
     if "mixture" in values:
         changed["mixture"] = {whole(name): share for name, share in values["mixture"].items()}
     if "paths" in values:
@@ -184,10 +184,9 @@ class _Child:
             self.found_no_memory = True
             return {}
         told = errors.decode("utf-8", "replace").strip().splitlines()
+        last = told[-1] if told else "no word"
         raise TrainingError(
-            str(found.get("error"))
-            if found
-            else f"The first steps ended with status {code}: {told[-1] if told else 'no word'}.",
+            str(found.get("error", f"The first steps ended with status {code}: {last}.")),
             str(found.get("remedy", "Correct what it says, or start the run without an estimate.")),
         )
 

@@ -52,13 +52,12 @@ class FormField:
 
 def fields(stage: str) -> list[FormField]:
     """Every field that a stage reads, in the order in which the config declares them, group by group."""
-    ours = [field for field in dataclasses.fields(TrainConfig) if _is_of(field, stage) and field.name != "stage"]
+    elsewhere = ("stage", SCHEDULE)
+    ours = [field for field in dataclasses.fields(TrainConfig) if _is_of(field, stage) and field.name not in elsewhere]
     found = []
     for group, declarations in GROUPS.items():
         names = declarations.__annotations__
-        found += [
-            _form_field(TrainConfig, field, group) for field in ours if field.name in names and field.name != SCHEDULE
-        ]
+        found += [_form_field(TrainConfig, field, group) for field in ours if field.name in names]
         if SCHEDULE in names:
             found += [
                 dataclasses.replace(_form_field(ScheduleConfig, field, SCHEDULE), name=f"{SCHEDULE}.{field.name}")

@@ -15,8 +15,8 @@ from core.config.train_config import TrainConfig
 from core.data.chat_template import ChatTemplate
 from core.data.tokenizer import Tokenizer
 from core.errors import DataError
-from core.files import write_bytes
-from core.model.folder import ADAPTER_CONFIG, find_model
+from core.files import read_json_object, write_bytes
+from core.model.folder import ADAPTER_CONFIG, CONFIG, find_model
 from studio.job_folder import Job, JobState
 from studio.job_store import JobStore
 from studio.runner import start
@@ -32,7 +32,11 @@ PAIRS_SEEN, MAX_EPOCHS = 300, 3
 GENTLE = {"weight_decay": 0.0, "schedule": {"kind": "linear", "warmup_ratio": 0.1, "min_ratio": 0.1}}
 ADAPTER = {"adapter": "lora", "lora_rank": 16, "lora_alpha": 32.0}
 
+# Of adapters of a model this wide; wider ones take smaller steps, in proportion: 1.2e-4 for 2048.
+LEARNING_RATE, WIDTH, USUAL_WIDTH = 1e-3, 256, 2048
+
 Row = Mapping[str, Any]  # messages, chosen, rejected
+Conversation = Mapping[str, Any]  # messages, the last of them an answer worth keeping
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,19 @@ def readiness(stage: str, num_pairs: int) -> Readiness:
     return Readiness(num_pairs, ENOUGH_PAIRS[stage])
 
 
-def improve(store: JobStore, subject: Subject, rows: Sequence[Row], *, name: str = "", queued: bool = False) -> Job:
-    """DPO of an adapter beside the model. Raises: DataError without pairs, and as `studio.start` does."""
+def improve(
+    store: JobStore,
+    subject: Subject,
+    rows: Sequence[Row],
+    *,
+    replay: Sequence[Conversation] = (),
+    name: str = "",
+    queued: bool = False,
+) -> Job:
+    """DPO of an adapter beside the model. Conversations of `replay` are learnt as they are, one for each pair at most.
+
+    Raises: DataError without pairs, and as `studio.start` does.
+    """
     length = longest_tokens(subject.path, rows)
     num_epochs = epochs(len(rows))
     values = {
@@ -73,12 +88,14 @@ def improve(store: JobStore, subject: Subject, rows: Sequence[Row], *, name: str
         "stage": "dpo",
         "base_quantization": subject.base_quantization,
         "beta": 0.1,
-        "learning_rate": 2e-4,
+        "sft_weight": 1.0,
+        "learning_rate": learning_rate(subject.path),
         "epochs": float(num_epochs),
         "cache_reference": num_epochs > 1,
         **rows_per_step(len(rows)),
     }
-    return _start(store, subject, rows, values, length=length, name=name, queued=queued)
+    kept = replay[: len(rows)]
+    return _start(store, subject, [*rows, *kept], values, length=length, name=name, queued=queued)
 
 
 def train_reward_model(
@@ -87,7 +104,7 @@ def train_reward_model(
     """A reward model of all weights, as such a model has a head that no adapter holds. Raises as `improve` does."""
     values = {
         "stage": "rm",
-        "learning_rate": 1e-5,
+        "learning_rate": learning_rate(subject.path) / 10,  # of all weights
         "epochs": float(epochs(len(rows))),
         "reward_centring": 0.01,
         **rows_per_step(len(rows)),
@@ -112,7 +129,7 @@ def reinforce(  # noqa: PLR0913 - what is learnt from by position, the rest by k
         "stage": "grpo",
         "base_quantization": subject.base_quantization,
         "reward_model": str(reward_model),
-        "learning_rate": 1e-4,
+        "learning_rate": learning_rate(subject.path) / 2,
         "max_new_tokens": max_new_tokens,
         "micro_batch_size": 1,
         "global_batch_size": 4,
@@ -125,6 +142,21 @@ def reinforce(  # noqa: PLR0913 - what is learnt from by position, the rest by k
 def epochs(num_pairs: int) -> int:
     """Passes over the pairs."""
     return max(1, min(MAX_EPOCHS, PAIRS_SEEN // max(num_pairs, 1)))
+
+
+def learning_rate(model: Path) -> float:
+    """The peak for adapters of a model, by its width."""
+    return LEARNING_RATE * WIDTH / width(model)
+
+
+def num_threads(model: Path) -> int:
+    """One for a model so small that waking a second thread costs more than it saves, else all."""
+    return 1 if width(model) <= WIDTH else 0
+
+
+def width(model: Path) -> int:
+    """The size of a model's hidden states; that of a GGUF file is taken for USUAL_WIDTH."""
+    return _shape(model, "hidden_size", USUAL_WIDTH)
 
 
 def rows_per_step(num_pairs: int) -> dict[str, int]:
@@ -166,6 +198,13 @@ def reward_models(store: JobStore, model: Path) -> list[Job]:
     ]
 
 
+def _shape(model: Path, name: str, otherwise: int) -> int:
+    """A number of a model's config, where it has one."""
+    config = find_model(model) / CONFIG
+    found = read_json_object(config).get(name) if config.exists() else None
+    return found if isinstance(found, int) and found > 0 else otherwise
+
+
 def _answer(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
@@ -180,8 +219,10 @@ def _start(  # noqa: PLR0913 - all by keyword
     name: str,
     queued: bool,
 ) -> Job:
+    length = min(length, _shape(subject.path, "max_position_embeddings", MAX_LENGTH))
+    places = {"base": str(subject.path), "data": "of the run", "output": "of the run"}
     config = TrainConfig.from_dict(
-        {**GENTLE, **values, "base": str(subject.path), "data": "data", "output": "run", "max_seq_len": length}
+        {**GENTLE, **values, **places, "max_seq_len": length, "num_threads": num_threads(subject.path)}
     )
     folder = store.root / "preferences" / store.new_id(config.stage)
     write_bytes(folder / PAIRS, "".join(json.dumps(dict(row), ensure_ascii=False) + "\n" for row in rows).encode())
@@ -191,7 +232,11 @@ def _start(  # noqa: PLR0913 - all by keyword
         "validation_ratio": HELD_OUT_SHARE,
         "drop_duplicates": False,  # a ranking's pairs share their answers
         "min_chars": 2,
+        "replay": True,
         "workers": 1,
     }
-    metadata = {"judges" if config.stage == "rm" else "improves": str(subject.path), "num_pairs": len(rows)}
+    metadata = {
+        "judges" if config.stage == "rm" else "improves": str(subject.path),
+        "num_pairs": sum("rejected" in row for row in rows),
+    }
     return start(store, config, name=name, prepare=prepare, queued=queued, metadata=metadata)

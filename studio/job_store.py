@@ -98,7 +98,7 @@ class JobStore:
 
     def rename(self, job_id: str, name: str) -> None:
         """What the user calls a job; empty for what it was called first."""
-        write_bytes(JobFolder(self.folder(job_id)).name, " ".join(name.split())[:200].encode())
+        write_bytes(JobFolder(self.folder(job_id)).name, " ".join(CONTROL.sub("", name).split())[:200].encode())
 
     def trash(self, job_id: str) -> Path:
         """Move a job that does not run to the trash; returns where it is now. Raises: TrainingError if it runs."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from core.config.model_config import ModelConfig
 from core.errors import AssistantError
@@ -89,8 +89,8 @@ def _places(jobs: Sequence[Job], models_dir: Path, starter_dir: Path) -> Iterato
 
 
 def _node(path: Path, name: str, job_id: str | None, origin: Mapping[str, Any]) -> ModelNode | None:
-    """A model without its family; None for a folder that holds none."""
-    if path.is_dir() and not any((path / file).exists() for file in (CONFIG, ADAPTER_CONFIG)):
+    """A model without its family; None for a folder that holds none, as that of a run that has no result yet."""
+    if path.is_dir() and not any(path.glob("*.safetensors")):
         return None
     stage = origin.get("stage")
     return ModelNode(
@@ -170,7 +170,7 @@ class _Hashes:
             self._known = {}
         self._changed = False
 
-    def __enter__(self) -> "_Hashes":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -78,7 +78,7 @@ def preset(  # noqa: PLR0913 - what it is fitted to, by keyword
 
 
 def _adapter(name: str, stage: str, shape: ModelConfig, memory: float, *, is_quantized: bool) -> dict[str, Any]:
-    """LoRA where all weights do not fit, for preferences but when it is to be thorough, and beside quantised weights."""
+    """LoRA where all weights do not fit, beside quantised ones, and for preferences but when it is to be thorough."""
     models = 2 if stage in ("dpo", "ppo", "grpo") else 1  # a reference stands beside the policy
     whole = shape.num_parameters * (TRAINED_BYTES + (models - 1) * FROZEN_BYTES)
     wants_adapter = stage in ("dpo", *RL_STAGES) and name != "thorough"

@@ -18,7 +18,8 @@ from filelock import FileLock, Timeout
 
 from core.config.train_config import TrainConfig
 from core.errors import BusyError, ConfigError, TrainingError
-from core.files import write_bytes, write_json
+from core.files import write_json
+from studio.failures import Failure
 from studio.identity import ProcessIdentity
 from studio.job_folder import Attempt, End, Job, JobFolder, JobSpec, JobState
 from studio.job_store import JobStore, locked
@@ -108,7 +109,12 @@ def stop(store: JobStore, job_id: str) -> None:
     job = store.job(job_id)
     if not job.state.is_live:
         raise TrainingError(f"{job_id} is not running: it is {job.state}.", "There is nothing to stop.")
-    write_bytes(folder.stop, b"")
+    try:
+        folder.stop.touch()
+    except OSError as exc:
+        raise TrainingError(
+            f"{job_id} could not be asked to stop: {exc}.", "Free some space.", kind="disk_full"
+        ) from exc
     attend(store)
 
 
@@ -124,10 +130,11 @@ def kill(store: JobStore, job_id: str) -> None:
     job = store.job(job_id)
     if not job.state.is_live:
         raise TrainingError(f"{job_id} is not running: it is {job.state}.", "There is nothing to kill.")
-    write_bytes(folder.kill, b"")
+    with suppress(OSError):  # on a full disk it is done from here
+        folder.kill.touch()
     attempt = folder.read_attempt()
-    is_supervised = attempt is not None and attempt.is_supervised
-    if not is_supervised or not _wait(lambda: store.job(job_id).state.is_ended, KILL_TIMEOUT_S):
+    is_heard = attempt is not None and attempt.is_supervised and folder.kill.exists()
+    if not is_heard or not _wait(lambda: store.job(job_id).state.is_ended, KILL_TIMEOUT_S):
         with locked(folder.start_lock, f"{job_id} is being started or ended just now."):
             _end_from_outside(folder)
 
@@ -241,7 +248,11 @@ def _new_attempt(number: int) -> Attempt:
 
 def _supervise(store: JobStore, folder: JobFolder, number: int) -> Job:
     """Start the supervisor of an attempt and wait until it has taken over."""
-    process = spawn("studio.supervisor", [str(folder.root), str(number)], folder.supervisor_log)
+    try:
+        process = spawn("studio.supervisor", [str(folder.root), str(number)], folder.supervisor_log)
+    except OSError as exc:
+        _fail_start(folder, number, f"The run's supervisor could not be started: {exc}.")
+        return store.job(folder.root.name)
 
     def has_come() -> bool:
         attempt = folder.read_attempt()
@@ -249,7 +260,19 @@ def _supervise(store: JobStore, folder: JobFolder, number: int) -> Job:
         return is_there or folder.read_end(number) is not None or process.poll() is not None
 
     _wait(has_come, START_TIMEOUT_S)
+    if process.poll() is not None:
+        _fail_start(folder, number, "The run's supervisor ended at once.")
     return store.job(folder.root.name)
+
+
+def _fail_start(folder: JobFolder, number: int, sentence: str) -> None:
+    """Write down that an attempt has failed, unless it has an end or has come as far as a supervisor."""
+    attempt = folder.read_attempt()
+    if attempt is None or attempt.supervisor is not None or folder.read_end(number) is not None:
+        return
+    failure = Failure("other", sentence, f"The details are in {folder.supervisor_log}.")
+    with suppress(OSError):
+        folder.write_end(number, End(JobState.FAILED, None, time.time(), failure=failure))
 
 
 def _adopt(store: JobStore, folder: JobFolder) -> None:

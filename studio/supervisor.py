@@ -21,6 +21,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from core.errors import AssistantError
 from core.files import write_json
 from core.parallel.priority import asks_for_background, lower_priority
 from studio.child import Child, Rows, bound_log, commands_of
@@ -260,10 +261,12 @@ def main() -> int:
         signal.signal(name, supervisor.ask_to_stop)
     try:
         supervisor.run()
-    except Exception:
+    except Exception as exc:
         logger.exception("attempt %s could not be supervised", number)
         end_processes(folder.root)
-        failure = Failure("other", "The run could not be watched.", f"The details are in {folder.supervisor_log}.")
+        failure = Failure("other", f"The run could not be watched: {exc}", f"See {folder.supervisor_log}.")
+        if isinstance(exc, AssistantError):
+            failure = Failure(exc.kind, exc.message, exc.remedy)
         folder.write_end(number, End(JobState.FAILED, None, time.time(), failure=failure))
         return 1
     return 0

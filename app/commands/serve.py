@@ -52,8 +52,9 @@ def run(arguments: Namespace) -> int:
 
         model = open_model(arguments)
         port, key = int(listener.getsockname()[1]), own_key or session_secret(data_dir() / KEY_FILE)
-        documents = DocumentAnswers(Library(library_dir(), follows=False), lambda: model)
-        completions = CompletionServer(lambda: model, answers=documents, max_open=arguments.max_open)
+        library = Library(library_dir(), follows=False)
+        documents, embedder = DocumentAnswers(library, lambda: model), library.served_embedder()
+        completions = CompletionServer(lambda: model, answers=documents, embedder=embedder, max_open=arguments.max_open)
         print(f"{describe(model)}. Ctrl-C ends it.")
         print(setting("OPENAI_BASE_URL", f"http://{HOST}:{port}/v1"), flush=True)
         if own_key is None:

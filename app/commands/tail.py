@@ -9,10 +9,11 @@ from argparse import ArgumentParser, Namespace
 from collections import deque
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from app.commands.run_argument import add_run_argument, find_run, open_store
 from app.commands.train import Progress
-from studio import JobStore
+from studio import Job, JobStore
 from studio.child import Rows
 from studio.job_folder import JobFolder
 
@@ -34,34 +35,30 @@ def run(arguments: Namespace) -> int:
         if log := store.log_tail(job.id, LOG_BYTES):
             print(log, flush=True)
         for row in deque(rows.poll(), maxlen=max(arguments.lines, 0)):
-            show(progress, row)
+            show(progress, row, is_training=job.spec.kind == "train")
         if not arguments.no_follow:
-            follow(store, job.id, rows, progress)
+            follow(store, job, rows, progress)
     job = store.job(job.id)
     print(f"{job.id} is {job.state}.{f' {job.failure.sentence} {job.failure.remedy}' if job.failure else ''}")
     return 0
 
 
-def follow(store: JobStore, job_id: str, rows: Rows, progress: Progress) -> None:
+def follow(store: JobStore, job: Job, rows: Rows, progress: Progress) -> None:
     """Show what the run reports until it has ended."""
     is_over = False
     while not is_over:
-        is_over = store.job(job_id).state.is_ended
+        is_over = store.job(job.id).state.is_ended
         for row in rows.poll():
-            show(progress, row)
+            show(progress, row, is_training=job.spec.kind == "train")
         if not is_over:
             time.sleep(POLL_S)
 
 
-def show(progress: Progress, row: dict[str, object]) -> None:
+def show(progress: Progress, row: dict[str, Any], *, is_training: bool) -> None:
     """One row, also of what comes before the training or of another program."""
-    if "result" in row and Path(str(row["result"])).name != "model":
-        return  # the checkpoint that it stopped with; the last line says so
     if "preparing" in row:
         print(f"{row['preparing']}: {row['done']:,} of {row['total']:,} bytes", flush=True)
-    elif row.keys() & {"num_parameters", "stopping", "result", "sample", "loss"} or any(
-        name.startswith("validation_") for name in row
-    ):
-        progress.show(row)
-    else:
+    elif not is_training:
         print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+    elif "result" not in row or Path(row["result"]).name == "model":  # of a stopped run the last line says it
+        progress.show(row)

@@ -7,15 +7,28 @@ import gradio as gr
 
 from app.assistant import Update, loading_line
 from app.chat_record import ChatRecord
-from app.format import NOTICE, short_count, titled, to_html, to_messages, to_names, to_seed, to_text, without_notices
+from app.format import (
+    NOTICE,
+    refused,
+    short_count,
+    titled,
+    to_html,
+    to_messages,
+    to_names,
+    to_seed,
+    to_text,
+    without_notices,
+)
 from app.i18n import t
 from app.models import ModelChoice, ModelState
 from app.paths import models_dir
 from app.preference_rows import Answer
+from app.scope import Scope
 from app.services import Services
 from app.tabs.blind import BlindPanel
 from app.tabs.feedback import DISLIKE, LIKE, Feedback
 from app.tabs.header import Header
+from app.tabs.scope import ScopePicker, texts_of
 from core.config.param_config import SamplingConfig
 from core.errors import AssistantError
 
@@ -59,6 +72,8 @@ class ChatTab:
         self.blind = BlindPanel(self.services)
         self.status = gr.HTML("", elem_id="status")
         self.collections = gr.Dropdown([], multiselect=True, elem_id="collections", visible=False)
+        self.scope = ScopePicker("chat", visible=False)
+        self.asked_outputs = [self.collections, self.scope.row, *self.scope.inputs]
         self.composer = gr.Textbox(
             show_label=False,
             lines=1,
@@ -77,6 +92,7 @@ class ChatTab:
             with gr.Row():
                 self.max_new_tokens = gr.Slider(16, 2048, value=usual.max_new_tokens, step=16)
                 self.seed = gr.Textbox(value="", max_length=19)
+        self.saved_collections = gr.BrowserState([], storage_key="astrai-collections", secret=STORAGE_KEY)
 
     def _wire(self) -> None:
         sampling = [self.temperature, self.top_p, self.max_new_tokens, self.seed]
@@ -84,7 +100,10 @@ class ChatTab:
         busy = [self.status, self.composer, *kept]
         answer: dict[str, Any] = {
             "fn": self.answer,
-            "inputs": {self.chatbot, self.language, self.collections, self.feedback.record, *sampling},
+            "inputs": {
+                *(self.chatbot, self.language, self.collections, self.feedback.record),
+                *(*self.scope.inputs, *sampling),
+            },
             "outputs": busy,
             "concurrency_limit": 8,
             **PRIVATE,
@@ -100,6 +119,14 @@ class ChatTab:
             **answer
         )
         self.chatbot.retry(self.take_back, [self.chatbot], [self.chatbot], queue=False, **PRIVATE).success(**answer)
+        self.chatbot.option_select(
+            self.take_refusal_back, [self.chatbot], [self.chatbot], queue=False, **PRIVATE
+        ).success(**answer | {"fn": self.answer_alone})
+        self.collections.input(
+            self.pick, [self.collections, self.language],
+            [self.saved_collections, self.scope.row, *self.scope.inputs],
+            queue=False, **PRIVATE,
+        )  # fmt: skip
         self.composer.stop(self.stop, queue=False, **PRIVATE)
         emptied = [self.status, *kept]
         self.new_chat.click(self.start_over, outputs=emptied, queue=False, **PRIVATE)
@@ -121,17 +148,32 @@ class ChatTab:
         """The line under the conversation in another language."""
         return {self.status: to_html(self._model_line(language))}
 
-    def list_collections(self, chosen: list[str] | None, language: str) -> Any:
-        """The collections that can be asked; the picker is there once there is one with documents."""
+    def list_collections(self, chosen: list[str] | None, language: str) -> list[Any]:
+        """The collections that can be asked, and what narrows them.
+
+        The picker is there once there is one with documents.
+        """
         try:
             counts = self.services.library.collections()
         except AssistantError as exc:
             gr.Warning(to_html(str(exc)))
-            return gr.update(visible=False)
+            return [gr.update(visible=False), gr.update(visible=False), *[gr.skip()] * 3]
         choices = [(f"{name} · {count}", name) for name, count in counts.items() if count]
         known = {name for _, name in choices}
         kept = [name for name in chosen or [] if name in known]
-        return gr.update(choices=choices, value=kept, visible=bool(choices), label=t("ask_in", language))
+        picker = gr.update(choices=choices, value=kept, visible=bool(choices), label=t("ask_in", language))
+        return [picker, *self._scope_of(kept, language)]
+
+    def pick(self, chosen: list[str] | None, language: str) -> list[Any]:
+        """Keep the choice of collections for the next visit, and show what narrows them."""
+        names = to_names(chosen)
+        return [names, *self._scope_of(names, language)]
+
+    def _scope_of(self, names: list[str], language: str) -> list[Any]:
+        """The row that narrows the collections that are asked, there where some are."""
+        library = self.services.library
+        rows = [row for row in library.open().documents() if row.collection in names] if names else []
+        return [gr.update(visible=bool(names)), *self.scope.choices(rows, library, language)]
 
     def report_model(self, language: str) -> Iterator[str]:
         """The line under the conversation while the model loads, then that it is ready."""
@@ -175,7 +217,16 @@ class ChatTab:
         """The conversation up to the question that is asked again."""
         return to_messages(history)[: int(event.index) + 1]  # type: ignore[arg-type]
 
-    def answer(self, form: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
+    def take_refusal_back(self, history: Messages) -> Messages:
+        """The conversation without the refusal of the documents at its end."""
+        messages = to_messages(history)
+        return messages[:-1] if messages and "options" in messages[-1] else messages
+
+    def answer_alone(self, form: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
+        """Stream the model's own answer to what the documents do not answer."""
+        yield from self.answer(form | {self.collections: []}, request, is_alone=True)
+
+    def answer(self, form: dict[Any, Any], request: gr.Request, *, is_alone: bool = False) -> Iterator[Updates]:
         """Stream the answer to the last question. `form` holds the value of each input component."""
         history = to_messages(form[self.chatbot])
         if not history or history[-1]["role"] != "user":
@@ -187,17 +238,29 @@ class ChatTab:
             "seed": to_seed(form[self.seed]),
         }
         language, collections = form[self.language], to_names(form[self.collections])
+        narrowed = texts_of(*(form[picker] for picker in self.scope.inputs))
         tab = request.session_hash or ""
         reply: dict[str, Any] = {"role": "assistant", "content": ""}
         update = Update("", "")
         yield {self.chatbot: [*history, reply], self.composer: gr.update(submit_btn=False, stop_btn=True)}
         asked = without_notices(history)
-        updates = self.services.assistant.answer(tab, asked, sampling, language=language, collections=collections)
         sources: Messages = []
+        try:
+            scope = Scope.picked(collections, *narrowed) if collections else None
+        except AssistantError as exc:
+            notice = [*history, reply | {"content": str(exc), "metadata": titled(NOTICE)}]
+            record = ChatRecord.from_json(form[self.feedback.record])
+            yield {self.composer: gr.update(submit_btn=True, stop_btn=False), **self.feedback.shown(notice, record)}
+            return
+        updates = self.services.assistant.answer(
+            tab, asked, sampling, language=language, scope=scope, is_alone=is_alone
+        )
         try:
             for update in updates:
                 if update.text:
                     reply = {"role": "assistant", "content": update.text}
+                if update.is_refusal:
+                    reply |= refused(language)
                 if update.is_error:
                     reply["metadata"] = titled(NOTICE)
                 if update.sources:
@@ -239,6 +302,7 @@ class ChatTab:
             self.chatbot: gr.update(**self._welcome(language)),
             self.composer: gr.update(placeholder=t("composer", language), label=t("composer", language)),
             **{component: gr.update(label=t(key, language)) for component, key in labels.items()},
+            **self.scope.texts(language),
             **self.feedback.texts(language),
             **self.blind.texts(language),
         }

@@ -8,16 +8,20 @@ import gradio as gr
 
 from app.format import to_html
 from app.i18n import t
+from app.library_embedder import embedder_name
 from app.library_view import (
     PAGE_ROWS,
     activity_html,
     collections_text,
     documents_html,
     drop_zone_html,
+    embedder_html,
     self_test_html,
 )
 from app.passages import chunks_html, hits_html
+from app.scope import Scope
 from app.services import Services
+from app.tabs.scope import ScopePicker, texts_of
 from core.errors import AssistantError
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -36,9 +40,9 @@ class LibraryTab:
     def __init__(self, services: Services, language: gr.Radio) -> None:
         self.library, self.language = services.library, language
         self._build()
-        self.inputs = [self.shown, self.page, self.chosen, language]
+        self.inputs = [self.shown, self.page, self.chosen, language, *self.scope.inputs]
         self.outputs = [self.page, self.table, self.pager, self.shown, self.target, self.destination, self.watched,
-                        self.activity, self.cancel, self.timer]  # fmt: skip
+                        self.embedder_now, self.activity, self.cancel, self.timer, *self.scope.inputs]  # fmt: skip
         self._wire()
 
     def _build(self) -> None:
@@ -63,6 +67,7 @@ class LibraryTab:
             self.shown = gr.Dropdown(
                 [("", "")], value="", show_label=False, container=False, elem_id="shown", min_width=160, scale=1
             )
+        self.scope = ScopePicker("library")
         self.results = gr.HTML("", elem_id="results")
         self.table = gr.HTML("", elem_id="documents", js_on_load="astrai.documents(element, trigger)")
         with gr.Row(elem_id="actions"):
@@ -79,6 +84,15 @@ class LibraryTab:
         with gr.Accordion(open=False, elem_id="watching") as self.watching, gr.Row():
             self.watched = gr.Dropdown([], show_label=False, container=False, elem_id="watched")
             self.unwatch = gr.Button(size="sm", min_width=120, scale=0, elem_id="unwatch")
+        with gr.Accordion(open=False, elem_id="embedding") as self.embedding:
+            self.embedder_now = gr.HTML("", elem_id="embedder-now")
+            with gr.Row():
+                self.embedder = gr.Textbox(
+                    show_label=False, container=False, max_lines=1, max_length=MAX_PATH_CHARS, elem_id="embedder",
+                    scale=3,
+                )  # fmt: skip
+                self.use = gr.Button(size="sm", min_width=120, scale=0, elem_id="use-embedder")
+                self.use_own = gr.Button(size="sm", min_width=160, scale=0, elem_id="use-own-embedder")
         with gr.Accordion(open=False, elem_id="measuring") as self.measuring:
             self.languages = gr.HTML("", elem_id="across-languages")
             self.measure = gr.Button(size="sm", min_width=160, scale=0, elem_id="measure")
@@ -94,10 +108,12 @@ class LibraryTab:
         self.watch.click(self.watch_path, by_path, [self.path, *begun], **PRIVATE)
         self.cancel.click(self.library.cancel, queue=False, **PRIVATE)
         self.timer.tick(**shown | {"fn": self.poll})
-        self.query.submit(self.search, [self.query, self.shown, self.language], self.results, **PRIVATE)
-        self.shown.input(lambda: 0, outputs=self.page, queue=False, **PRIVATE).then(**shown).then(
-            self.search, [self.query, self.shown, self.language], self.results, **PRIVATE
-        )
+        query = [self.query, self.shown, self.language, *self.scope.inputs]
+        self.query.submit(self.search, query, self.results, **PRIVATE)
+        for picker in (self.shown, *self.scope.inputs):
+            picker.input(lambda: 0, outputs=self.page, queue=False, **PRIVATE).then(**shown).then(
+                self.search, query, self.results, **PRIVATE
+            )
         self.previous.click(lambda page: max(page - 1, 0), self.page, self.page, queue=False, **PRIVATE).then(**shown)
         self.next.click(lambda page: page + 1, self.page, self.page, queue=False, **PRIVATE).then(**shown)
         self.table.input(self.choose, outputs=self.chosen, queue=False, **PRIVATE)
@@ -108,15 +124,21 @@ class LibraryTab:
         self.measure.click(
             self.measure_search, [self.shown, self.language], self.figures, **PRIVATE | {"show_progress": "minimal"}
         )
+        choice = [self.embedder, self.language]
+        self.use.click(self.use_embedder, choice, begun, **PRIVATE)
+        self.embedder.submit(self.use_embedder, choice, begun, **PRIVATE)
+        self.use_own.click(self.use_own_embedder, self.language, begun, **PRIVATE)
         self.unwatch.click(self.stop_watching, self.watched, **PRIVATE).then(**shown)
 
     # Handlers: plain values in and out.
 
-    def show(self, collection: str, page: int, chosen: list[int], language: str) -> list[Any]:
+    def show(self, collection: str, page: int, chosen: list[int], language: str, *picked: Any) -> list[Any]:
         """The table and all that tells how the library is; the timer goes on while there is work."""
         library = self.library
         try:
-            documents = library.open().documents(collection or None) if library.exists else []
+            everything = library.open().documents(collection or None) if library.exists else []
+            scope = Scope.picked((), *texts_of(*picked))
+            documents = [document for document in everything if scope.allows(document)]
             counts = library.collections()
             watched = [str(folder) for folder, _ in library.open().watched()] if library.exists else []
         except AssistantError as exc:
@@ -125,28 +147,30 @@ class LibraryTab:
         rows = documents[page * PAGE_ROWS : (page + 1) * PAGE_ROWS]
         place = {"first": page * PAGE_ROWS + 1, "last": page * PAGE_ROWS + len(rows), "count": len(documents)}
         names = list(counts) or [DEFAULT]
-        everything = (t("all_collections", language, count=sum(counts.values())), "")
+        all_of_them = (t("all_collections", language, count=sum(counts.values())), "")
         filtered = collection if collection in counts else ""
         running = library.activity.is_running
         return [
             page,
             documents_html(rows, set(chosen), language),
             t("rows", language, **place) if documents else "",
-            gr.update(choices=[everything, *collections_text(counts)], value=filtered),
+            gr.update(choices=[all_of_them, *collections_text(counts)], value=filtered),
             gr.update(choices=names),
             gr.update(choices=names),
             gr.update(choices=watched, value=watched[0] if watched else None),
+            embedder_html(embedder_name(library.embedders.current), language),
             activity_html(library.activity, language),
             gr.update(visible=running),
             gr.update(active=running),
+            *self.scope.choices(everything, library, language),
         ]
 
-    def poll(self, collection: str, page: int, chosen: list[int], language: str) -> list[Any]:
+    def poll(self, collection: str, page: int, chosen: list[int], language: str, *picked: Any) -> list[Any]:
         """While there is work: how far it is, and the table if it is a short one."""
         activity, outputs = self.library.activity, self.outputs
-        is_long = activity.progress is not None and activity.progress.total > SHORT_WORK
+        is_long = activity.progress is not None and (activity.progress.total or 0) > SHORT_WORK
         if not activity.is_running or not is_long:
-            return self.show(collection, page, chosen, language)
+            return self.show(collection, page, chosen, language, *picked)
         return [activity_html(activity, language) if one is self.activity else gr.skip() for one in outputs]
 
     def dropped(self, language: str, event: gr.EventData) -> list[Any]:
@@ -160,12 +184,13 @@ class LibraryTab:
     def watch_path(self, path: str, collection: str, language: str) -> list[Any]:
         return self._by_path(path, lambda given: self.library.watch(given, collection), language)
 
-    def search(self, query: str, collection: str, language: str) -> str:
+    def search(self, query: str, collection: str, language: str, *picked: Any) -> str:
         """The passages that are found, each with why."""
         if not query.strip() or not self.library.exists:
             return ""
         try:
-            hits = self.library.open().search(query, NUM_HITS, collections=[collection] if collection else None)
+            scope = Scope.picked([collection] if collection else (), *texts_of(*picked))
+            hits = self.library.open().search(query, NUM_HITS, **scope.search_options)
         except AssistantError as exc:
             return f'<p class="error">{to_html(str(exc))}</p>'
         return hits_html(query, hits, language) if hits else f'<p class="empty">{t("nothing_found", language)}</p>'
@@ -206,6 +231,15 @@ class LibraryTab:
         except AssistantError as exc:
             return f'<p class="error">{to_html(str(exc))}</p>'
         return self_test_html(found, language)
+
+    def use_embedder(self, text: str, language: str) -> list[Any]:
+        """Begin to make vectors with the embedder whose folder or name was typed."""
+        if not text.strip():
+            return [gr.skip()] * 3
+        return self._begin(lambda: self.library.choose_embedder(text), language)
+
+    def use_own_embedder(self, language: str) -> list[Any]:
+        return self._begin(lambda: self.library.choose_embedder(""), language)
 
     def stop_watching(self, folder: str | None) -> None:
         if folder:
@@ -250,11 +284,16 @@ class LibraryTab:
             self.cancel: gr.update(value=t("cancel_work", language)),
             self.query: gr.update(placeholder=t("search_library", language), label=t("search_library", language)),
             self.shown: gr.update(label=t("collection", language)),
+            **self.scope.texts(language),
             self.destination: gr.update(label=t("destination", language)),
             self.move: gr.update(value=t("move_chosen", language)),
             self.remove: gr.update(value=t("remove_chosen", language)),
             self.watching: gr.update(label=t("watched_folders", language)),
             self.forget: gr.update(value=t("forget_collection", language)),
+            self.embedding: gr.update(label=t("embedders", language)),
+            self.embedder: gr.update(label=t("embedder_field", language), placeholder=t("embedder_field", language)),
+            self.use: gr.update(value=t("embedder_use", language)),
+            self.use_own: gr.update(value=t("embedder_own", language)),
             self.measuring: gr.update(label=t("measuring", language)),
             self.languages: f"<p>{t('across_languages', language)}</p>",
             self.measure: gr.update(value=t("measure", language)),

@@ -43,7 +43,8 @@ class PreferenceOptions:
     )
     sft_weight: float = option(
         0.0,
-        "weight of -log p of the chosen answer, per token, beside the pair's loss; it keeps the chosen answers likely",
+        "weight of -log p of the chosen answer, per token, beside the pair's loss; it keeps the chosen answers likely,"
+        " and is all that is learnt from conversations among the pairs",
         minimum=0,
         stages=("dpo",),
     )

@@ -14,6 +14,10 @@ class PrepareConfig(Config):
         "pt text, sft conversations or preference pairs; auto takes what most records are",
         choices=("auto", "pt", "sft", "preference"),
     )
+    replay: bool = option(
+        False,
+        "preference: take conversations too, as pairs of equal answers, which dpo learns from with sft_weight alone",
+    )
     validation_ratio: float = option(0.01, "share of the text held out for validation", minimum=0, maximum=0.5)
     validation_max_bytes: int = option(2_000_000, "most text to hold out", minimum=0, unit="bytes")
     drop_duplicates: bool = option(True, "drop equal and similar documents; off where repeats are meant as weights")

@@ -49,6 +49,7 @@ class PairBatch:
     lengths: Tensor  # (S,) int64, tokens of each answer
     ends: Tensor  # (S,) int64, place in B·T of each answer's last token
     pairs: Tensor  # (P,) int64, number of each pair in its split
+    differ: Tensor  # (P,) bool, whether the two answers are different: equal ones are an example and no preference
     num_tokens: int  # without what fills the rows up
     reference: Tensor | None = None  # (S,) the reference's log-probability of each answer, where it is known
     mismatched: "PairBatch | None" = None  # each prompt with the answer to another, S = P
@@ -267,9 +268,14 @@ def collate(rows: Sequence[Sequence[Group]], pairs: Tensor, reference: Tensor | 
         lengths=torch.from_numpy(lengths),
         ends=torch.from_numpy(np.concatenate([first + np.array(one.ends) for first, one in places])),
         pairs=pairs,
+        differ=torch.tensor([_differ(group.answers) for row in rows for group in row]),
         num_tokens=sum(one.columns.shape[1] for one in laid),
         reference=reference,
     )
+
+
+def _differ(answers: Sequence[Ids]) -> bool:
+    return not np.array_equal(answers[0], answers[-1]) if len(answers) > 1 else True
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from core.config.prepare_config import PrepareConfig
 from core.data.dedup import Duplicates, choose_validation, find_duplicates
 from core.data.fingerprints import Fingerprints, fingerprints
-from core.data.formats import Chat, Example, Text, UnrecognisedError, recognise
+from core.data.formats import Chat, Example, Preference, Text, UnrecognisedError, recognise
 from core.data.mmap_file import TOKENIZER, MmapFileHandler, ShardWriter
 from core.data.readers import is_readable_name, read_file
 from core.data.records import Record, Report, place_text
@@ -244,6 +244,9 @@ class _Preparation:
         except UnrecognisedError as exc:
             report(record.file, record.row, str(exc))
             return None
+        if self.config.replay and self.report.kind == "preference" and isinstance(example, Chat):
+            *messages, last = example.messages
+            example = Preference(messages, last["content"], last["content"])
         if example.kind != self.report.kind:
             if self.report.kind != "pt" or not isinstance(example, Chat):
                 self.report.num_other_kinds += is_first

@@ -70,8 +70,11 @@ class AnswerProvider(Protocol):
 class Embedder(Protocol):
     """Turns texts into vectors."""
 
-    name: str
-    dimensions: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dimensions(self) -> int: ...
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors (N, D) of N texts, of length 1 each."""

@@ -73,7 +73,7 @@ class RMStrategy(PairStrategy):
             chosen, rejected, margin=config.reward_margin, centring=config.reward_centring
         ).sum()
         longer = batch.lengths[0::2] > batch.lengths[1::2]
-        metrics = {**_compared(chosen, rejected), "chosen_is_longer": Mean(longer.sum(), batch.num_pairs)}
+        metrics = {**_compared(chosen, rejected, batch.differ), "chosen_is_longer": Mean(longer.sum(), batch.num_pairs)}
         return Loss(total, batch.num_pairs, metrics)
 
 
@@ -124,9 +124,9 @@ class DPOStrategy(PairStrategy):
         chosen, rejected = relative[0::2], relative[1::2]
         terms = self._terms(chosen, rejected, lengths)
         if config.sft_weight:
-            terms = terms - config.sft_weight * policy[0::2] / lengths[0::2]
+            terms = terms * batch.differ - config.sft_weight * policy[0::2] / lengths[0::2]
         metrics = {
-            **_compared(config.beta * chosen, config.beta * rejected),
+            **_compared(config.beta * chosen, config.beta * rejected, batch.differ),
             "chosen_logprob": Mean(policy[0::2].sum(), batch.num_pairs),
             "rejected_logprob": Mean(policy[1::2].sum(), batch.num_pairs),
         }
@@ -182,12 +182,12 @@ class DPOStrategy(PairStrategy):
         return (total / count).clamp(min=0)
 
 
-def _compared(chosen: Tensor, rejected: Tensor) -> dict[str, Mean]:
-    """How often and by how much the chosen answers' rewards (P,) are higher."""
-    count = len(chosen)
+def _compared(chosen: Tensor, rejected: Tensor, differ: Tensor) -> dict[str, Mean]:
+    """How often and by how much the chosen answers' rewards (P,) are higher, of pairs whose answers `differ` (P,)."""
+    count = differ.sum()
     return {
-        "accuracy": Mean((chosen > rejected).sum(), count),
-        "margin": Mean((chosen - rejected).sum(), count),
-        "chosen_reward": Mean(chosen.sum(), count),
-        "rejected_reward": Mean(rejected.sum(), count),
+        "accuracy": Mean(((chosen > rejected) & differ).sum(), count),
+        "margin": Mean(((chosen - rejected) * differ).sum(), count),
+        "chosen_reward": Mean((chosen * differ).sum(), count),
+        "rejected_reward": Mean((rejected * differ).sum(), count),
     }

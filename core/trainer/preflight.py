@@ -44,6 +44,8 @@ from core.trainer.trainer import Trainer
 GRADIENTS = "gradients.safetensors"
 # A tensor whose gradient is this much smaller than the whole is measured against the whole: it is rounding alone.
 SMALL = 1e-3
+# A loss that is smaller is nothing by construction, as that of a policy which learns from what it has just drawn.
+SMALL_LOSS = 0.1
 
 Gradients = dict[str, Tensor]
 
@@ -209,7 +211,7 @@ def _compared(expected: Step, found: Step) -> dict[str, Any]:
     error, name = difference(expected.gradients, found.gradients)
     return {
         "losses": [expected.loss, found.loss],
-        "loss_difference": abs(found.loss - expected.loss) / max(abs(expected.loss), 1e-30),
+        "loss_difference": abs(found.loss - expected.loss) / max(abs(expected.loss), SMALL_LOSS),
         "gradient_difference": error,
         "worst_tensor": name,
         "num_batches": [expected.num_batches, found.num_batches],

@@ -113,11 +113,12 @@ def _train(  # noqa: PLR0913 - what train is given
     with ExitStack() as stack:
         stop = stack.enter_context(StopSignal(report))
         writer = stack.enter_context(closing(_open_metrics(run, context))) if ranks.is_first else None
-        callbacks: list[Callback] = [ValidationCallback(writer, report), CheckpointCallback()]
-        if writer:
+        callbacks: list[Callback] = [ValidationCallback(writer, report)]
+        if writer:  # before the checkpoint: whoever goes on from that finds the row of its step
             callbacks.append(MetricsCallback(writer, report))
-            if config.sample_interval:
-                callbacks.append(SamplesCallback(run.samples, report))
+        callbacks.append(CheckpointCallback())
+        if writer and config.sample_interval:
+            callbacks.append(SamplesCallback(run.samples, report))
         Trainer(context, callbacks).run(stop)
     if not context.is_done:
         return run.checkpoint(context.step)

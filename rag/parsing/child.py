@@ -13,16 +13,14 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from core.errors import DocumentError
 from rag.documents import Box, ParsedDocument
 from rag.parsing.confine import confine, limit_cpu
 from rag.parsing.kinds import Source
 from rag.parsing.limits import Limits
 from rag.parsing.ocr import find_tesseract
 from rag.parsing.reader import read_document
+from rag.remarks import RefusedError, Remark
 
-REMEDY = "Open it in its own program, save it anew and add that copy."
-REPORT = "Add a copy in another format, and report this."
 OUR_FAULTS = (AssertionError, ImportError, NameError, PermissionError)
 MAX_WORDS = 120
 
@@ -63,17 +61,21 @@ def _answer(request: dict[str, Any], source: Source) -> tuple[dict[str, Any], by
     """Header and body of the answer to a request, an error among them."""
     try:
         answer = _work(request, source)
-    except DocumentError as exc:
-        return {"message": exc.message, "remedy": exc.remedy}, b""
+    except RefusedError as exc:
+        return _refusal(exc.remark), b""
     except MemoryError:
-        return {"message": "reading it took more memory than is allowed.", "remedy": REMEDY}, b""
+        return _refusal(Remark("no_memory")), b""
     except RecursionError:
-        return {"message": "it is nested too deep to be read.", "remedy": REMEDY}, b""
+        return _refusal(Remark("too_deep")), b""
     except OUR_FAULTS as exc:
-        return {"message": f"a fault of this program keeps it from being read ({_words(exc)}).", "remedy": REPORT}, b""
+        return _refusal(Remark("reader_fault", {"reason": _words(exc)})), b""
     except Exception as exc:  # noqa: BLE001 — the edge: libraries raise whatever a broken file leads them to
-        return {"message": f"it is damaged or not what its name says ({_words(exc)}).", "remedy": REMEDY}, b""
+        return _refusal(Remark("damaged", {"reason": _words(exc)})), b""
     return {"size": len(answer)}, answer
+
+
+def _refusal(remark: Remark) -> dict[str, Any]:
+    return {"remark": remark.to_json()}
 
 
 def _words(exc: Exception) -> str:
@@ -97,7 +99,7 @@ def _fields(document: ParsedDocument) -> dict[str, Any]:
         "pages": [[page.number, page.start, page.end, page.width, page.height] for page in document.pages],
         "lines": [[line.start, line.end, line.page, *_corners(line.box)] for line in document.lines],
         "headings": [[heading.start, heading.end, heading.level] for heading in document.headings],
-        "notes": document.notes,
+        "notes": [note.to_json() for note in document.notes],
     }
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import docx
 import docx.styles.style
 
-from core.errors import DocumentError
 from rag.documents import ParsedDocument
-from rag.parsing.kinds import OTHER_COPY, Source
+from rag.parsing.kinds import Source
 from rag.parsing.text_builder import TextBuilder
+from rag.remarks import RefusedError
 
 W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 MC_FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
@@ -31,7 +31,7 @@ def read(source: Source, kind: str) -> ParsedDocument:
     try:
         document = docx.Document(io.BytesIO(source.content))
     except KeyError as exc:
-        raise DocumentError(f"it is a damaged DOCX: {exc.args[0]}", OTHER_COPY) from exc
+        raise RefusedError("damaged_docx", reason=str(exc.args[0])) from exc
     builder = TextBuilder(source.limits.num_characters)
     body = document.element.body
     if body is not None:

@@ -5,7 +5,7 @@ import re
 
 import charset_normalizer
 
-from core.errors import DocumentError
+from rag.remarks import RefusedError, Remark
 
 BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
@@ -44,7 +44,7 @@ FREQUENT = frozenset(
 )
 
 
-def decode(content: bytes) -> tuple[str, str | None]:
+def decode(content: bytes) -> tuple[str, Remark | None]:
     """The text, and a note when something of it was no text.
 
     By its mark, then what the head of an HTML or XML file declares, then UTF-8, then statistics of the bytes.
@@ -62,9 +62,7 @@ def decode(content: bytes) -> tuple[str, str | None]:
             continue
     guessed = _guess(content)
     if guessed is None:
-        raise DocumentError(
-            "The file is not text in any encoding known here.", "Add a copy saved as UTF-8 text, PDF or DOCX."
-        )
+        raise RefusedError("unknown_encoding")
     return _decode_broken(content, guessed)
 
 
@@ -134,12 +132,9 @@ def _broken_share(content: bytes, encoding: str) -> float:
     return text.count("\ufffd") / max(len(text), 1)
 
 
-def _decode_broken(content: bytes, encoding: str) -> tuple[str, str | None]:
+def _decode_broken(content: bytes, encoding: str) -> tuple[str, Remark | None]:
     text = content.decode(encoding, "replace")
     num_broken = text.count("\ufffd")
     if num_broken > MAX_BROKEN_SHARE * len(text) + 2:
-        raise DocumentError(
-            f"The file looks like {encoding} text, but {num_broken:,} of {len(text):,} characters are broken.",
-            "Add a copy saved as UTF-8.",
-        )
-    return text, f"{num_broken} broken characters" if num_broken else None
+        raise RefusedError("broken_encoding", encoding=encoding, count=num_broken, total=len(text))
+    return text, Remark("note_broken", {"count": num_broken}) if num_broken else None

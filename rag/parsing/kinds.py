@@ -5,9 +5,9 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from core.errors import DocumentError
 from rag.parsing.limits import Limits
 from rag.parsing.ocr import find_tesseract
+from rag.remarks import RefusedError
 
 CODE_SUFFIXES = frozenset(
     (
@@ -85,12 +85,12 @@ BINARY_KINDS = {
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif"})
 SUPPORTED_SUFFIXES = frozenset({*TEXT_KINDS, *BINARY_KINDS})
 OLD_KINDS = {
-    ".doc": ("an old Word file", "DOCX"),
-    ".ppt": ("an old PowerPoint file", "PPTX"),
-    ".wps": ("a WPS file", "DOCX"),
-    ".pages": ("a Pages file", "PDF"),
-    ".key": ("a Keynote file", "PDF"),
-    ".numbers": ("a Numbers file", "XLSX"),
+    ".doc": ("Word 97–2003", "DOCX"),
+    ".ppt": ("PowerPoint 97–2003", "PPTX"),
+    ".wps": ("WPS", "DOCX"),
+    ".pages": ("Pages", "PDF"),
+    ".key": ("Keynote", "PDF"),
+    ".numbers": ("Numbers", "XLSX"),
 }
 OPEN_PACKAGES = {"word/": "docx", "ppt/": "pptx", "xl/": "xlsx"}
 MIME_TYPES = {
@@ -107,9 +107,6 @@ OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 PDF_WITHIN = 1024  # where readers look for a PDF's mark
 MAX_NAME_LENGTH = 80
 DOCTYPE_WITHIN = 4096
-UNPACK = "Unpack it, and add the folder."
-NO_PASSWORD = "Save a copy without a password and add that."  # noqa: S105 — a remedy
-OTHER_COPY = "Add a copy saved as PDF, DOCX or text."
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +151,7 @@ def kind_of(source: Source) -> str:
     """What the bytes are, whatever the name says. Raises: DocumentError for what is not read, with what to do."""
     content, head = source.content, source.content[:PDF_WITHIN]
     if not content.strip():
-        raise DocumentError("it is empty.", "Leave it out.")
+        raise RefusedError("empty")
     if b"%PDF-" in head:
         return "pdf"
     if head.startswith(b"PK\x03\x04"):
@@ -170,21 +167,21 @@ def kind_of(source: Source) -> str:
     if start.startswith((b"<!doctype html", b"<html")) and source.suffix not in TEXT_KINDS:
         return "html"
     if source.suffix in BINARY_KINDS or source.suffix in OLD_KINDS:
-        raise DocumentError(f"it is named {source.suffix}, but holds something else.", OTHER_COPY)
+        raise RefusedError("other_kind", suffix=source.suffix)
     return TEXT_KINDS.get(source.suffix, "txt")
 
 
 def _refuse_others(head: bytes) -> None:
     if head.startswith(ARCHIVES) or head[257:262] == b"ustar":
-        raise DocumentError("it is an archive, and archives are not opened.", UNPACK)
+        raise RefusedError("archive")
     if head.startswith(PROGRAMS):
-        raise DocumentError("it is a program and holds no text.", "Leave it out.")
+        raise RefusedError("program")
     if (
         head.startswith(RECORDINGS)
         or head[4:8] == b"ftyp"
         or (head[:4] == b"RIFF" and head[8:12] in {b"WAVE", b"AVI "})
     ):
-        raise DocumentError("it is sound or film, and holds no text.", "Add its subtitles or a transcript.")
+        raise RefusedError("recording")
 
 
 def _zip_kind(source: Source) -> str:
@@ -195,26 +192,24 @@ def _zip_kind(source: Source) -> str:
             names = {member.filename for member in members}
             kind = _package_kind(archive, names)
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as exc:
-        raise DocumentError(f"it is a damaged file ({exc}).", "Save it anew in its own program and add that.") from exc
+        raise RefusedError("damaged_file", reason=str(exc)) from exc
     if kind is None and source.suffix in OLD_KINDS:
         what, better = OLD_KINDS[source.suffix]
-        raise DocumentError(f"it is {what}, which is not read.", f"Save it as {better} and add that.")
+        raise RefusedError("old_kind", kind=what, better=better)
     if kind is None:
-        raise DocumentError("it is a ZIP archive, and archives are not opened.", UNPACK)
+        raise RefusedError("archive")
     return kind
 
 
 def _check_members(members: list[zipfile.ZipInfo], limits: Limits) -> None:
     """Python's zipfile gives no more of a member than its entry declares, so the declared sizes are the bound."""
     if len(members) > limits.num_members:
-        raise DocumentError(f"it has {len(members):,} parts; at most {limits.num_members:,} are read.", OTHER_COPY)
+        raise RefusedError("too_many_parts", count=len(members), most=limits.num_members)
     total = sum(member.file_size for member in members)
     if total > limits.expanded_bytes:
-        raise DocumentError(
-            f"it unpacks to {total / 1e6:,.0f} MB; at most {limits.expanded_bytes / 1e6:,.0f} MB are read.", OTHER_COPY
-        )
+        raise RefusedError("unpacks_too_large", size_mb=total / 1e6, most_mb=limits.expanded_bytes / 1e6)
     if any(member.flag_bits & 1 for member in members):
-        raise DocumentError("it is protected with a password.", NO_PASSWORD)
+        raise RefusedError("password")
 
 
 def _package_kind(archive: zipfile.ZipFile, names: set[str]) -> str | None:
@@ -237,7 +232,7 @@ def _refuse_doctypes(archive: zipfile.ZipFile, names: set[str]) -> None:
         if name.endswith((".xml", ".rels")):
             with archive.open(name) as member:
                 if b"<!DOCTYPE" in member.read(DOCTYPE_WITHIN).replace(b"\0", b""):
-                    raise DocumentError("it declares entities, which no office program writes.", OTHER_COPY)
+                    raise RefusedError("entities")
 
 
 def _ole_kind(source: Source) -> str:
@@ -246,7 +241,7 @@ def _ole_kind(source: Source) -> str:
     with olefile.OleFileIO(io.BytesIO(source.content)) as compound:
         streams = {"/".join(path) for path in compound.listdir()}
     if "EncryptedPackage" in streams:
-        raise DocumentError("it is protected with a password.", NO_PASSWORD)
+        raise RefusedError("password")
     if "__properties_version1.0" in streams:
         return "msg"
     if streams & {"Workbook", "Book"}:
@@ -254,5 +249,5 @@ def _ole_kind(source: Source) -> str:
     for stream, suffix in (("WordDocument", ".doc"), ("PowerPoint Document", ".ppt")):
         if stream in streams:
             what, better = OLD_KINDS[suffix]
-            raise DocumentError(f"it is {what} ({suffix}), which is not read.", f"Save it as {better} and add that.")
-    raise DocumentError("it is a kind of office file that is not read.", OTHER_COPY)
+            raise RefusedError("old_kind", kind=f"{what} ({suffix})", better=better)
+    raise RefusedError("office_kind")

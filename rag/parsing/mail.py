@@ -12,6 +12,7 @@ from rag.parsing.encodings import decode
 from rag.parsing.kinds import Source
 from rag.parsing.markup import add_html
 from rag.parsing.text_builder import TextBuilder
+from rag.remarks import Remark
 
 SHOWN_HEADERS = ("From", "To", "Cc", "Date")
 
@@ -83,7 +84,8 @@ def _windows_encoding(name: str) -> codecs.CodecInfo | None:
 
 def _note_attachments(builder: TextBuilder, names: list[str]) -> None:
     if names:
-        builder.notes.append(f"attachments are not read: {', '.join(names[:10])}{' …' if len(names) > 10 else ''}")
+        shown = f"{', '.join(names[:10])}{' …' if len(names) > 10 else ''}"
+        builder.notes.append(Remark("note_attachments", {"names": shown}))
 
 
 def _add_rtf(builder: TextBuilder, content: bytes) -> str:

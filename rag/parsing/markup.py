@@ -11,11 +11,11 @@ from typing import Any
 import lxml.etree
 import lxml.html
 
-from core.errors import DocumentError
 from rag.documents import ParsedDocument
 from rag.parsing.encodings import decode
-from rag.parsing.kinds import OTHER_COPY, Source
+from rag.parsing.kinds import Source
 from rag.parsing.text_builder import TextBuilder, clean
+from rag.remarks import RefusedError, Remark
 
 HEADINGS = {f"h{level}": level for level in range(1, 7)}
 INLINE = frozenset(
@@ -219,7 +219,7 @@ def xml_tree(content: bytes) -> Any:
     try:
         return lxml.etree.fromstring(content, parser)
     except (lxml.etree.XMLSyntaxError, ValueError) as exc:
-        raise DocumentError(f"it is damaged XML ({exc}).", OTHER_COPY) from exc
+        raise RefusedError("damaged_xml", reason=str(exc)) from exc
 
 
 def _add_xml(builder: TextBuilder, source: Source) -> str:
@@ -228,8 +228,8 @@ def _add_xml(builder: TextBuilder, source: Source) -> str:
     builder.notes += [note] if note else []
     try:
         root = xml_tree(DECLARATION.sub("", clean(text)).encode())
-    except DocumentError as exc:
-        builder.notes.append(f"{exc.message.removeprefix('it is ').rstrip('.')}; read as a page")
+    except RefusedError as exc:
+        builder.notes.append(Remark("note_xml", exc.remark.values))
         return add_html(builder, DOCTYPE.sub("", text, count=1))
     title, num_titles = "", 0
     short: list[str] = []  # fields of a record, one on each line
@@ -275,7 +275,7 @@ def _add_book(builder: TextBuilder, source: Source) -> str:
     with zipfile.ZipFile(io.BytesIO(source.content)) as archive:
         names = set(archive.namelist())
         if "META-INF/encryption.xml" in names and b"EncryptedData" in archive.read("META-INF/encryption.xml"):
-            builder.notes.append("parts of the book are encrypted")
+            builder.notes.append(Remark("note_book"))
         package_name = _package_name(archive, names)
         package = xml_tree(archive.read(package_name))
         manifest = {item.get("id"): item.get("href") for item in package.iterfind(".//{*}manifest/{*}item")}
@@ -293,5 +293,5 @@ def _package_name(archive: zipfile.ZipFile, names: set[str]) -> str:
     name = found.get("full-path") if found is not None else None
     name = name or next((name for name in sorted(names) if name.endswith(".opf")), "")
     if name not in names:
-        raise DocumentError("it is an EPUB without a list of its chapters.", OTHER_COPY)
+        raise RefusedError("no_chapters")
     return name

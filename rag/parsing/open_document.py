@@ -7,11 +7,11 @@ from typing import Any
 
 import lxml.etree
 
-from core.errors import DocumentError
 from rag.documents import Page, ParsedDocument
-from rag.parsing.kinds import NO_PASSWORD, OTHER_COPY, Source
+from rag.parsing.kinds import Source
 from rag.parsing.markup import xml_tree
 from rag.parsing.text_builder import TextBuilder
+from rag.remarks import RefusedError
 
 TEXT = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}"
 TABLE = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
@@ -28,9 +28,9 @@ def read(source: Source, kind: str) -> ParsedDocument:
     with zipfile.ZipFile(io.BytesIO(source.content)) as archive:
         names = set(archive.namelist())
         if "META-INF/manifest.xml" in names and b"encryption-data" in archive.read("META-INF/manifest.xml"):
-            raise DocumentError("it is protected with a password.", NO_PASSWORD)
+            raise RefusedError("password")
         if "content.xml" not in names:
-            raise DocumentError("it is an OpenDocument file without content.", OTHER_COPY)
+            raise RefusedError("no_content")
         body = xml_tree(archive.read("content.xml")).find(f"{OFFICE}body")
         title = xml_tree(archive.read("meta.xml")).findtext(".//{*}title") if "meta.xml" in names else None
     builder = TextBuilder(source.limits.num_characters)

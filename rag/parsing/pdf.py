@@ -13,13 +13,13 @@ from collections.abc import Iterator, Sequence
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from core.errors import DocumentError
 from rag.documents import Box, Page, ParsedDocument
 from rag.parsing.boxes import around
-from rag.parsing.kinds import NO_PASSWORD, Source
+from rag.parsing.kinds import Source
 from rag.parsing.ocr import Recogniser
 from rag.parsing.page_layout import HYPHENS, LEADER, PageLine, add_page, joined_in_row, mark_headings_by_size
 from rag.parsing.text_builder import TextBuilder, clean
+from rag.remarks import RefusedError, Remark
 
 DEVICE_SCALE = 100  # PDFium gives places on the display as whole numbers
 OCR_SCALE = 300 / 72
@@ -31,7 +31,6 @@ MIN_PICTURE_SHARE = 0.3  # of a page, for a page without text to count as a pict
 MAX_ODD_SHARE = 0.2  # of a page's characters, before its text layer counts as broken
 ODD = re.compile("[\ue000-\uf8ff\ufffd\U000f0000-\U0010ffff]")
 PASSWORD_ERROR = 4
-INSTALL = "Install tesseract with the languages chi_sim and eng, and add it again."
 
 
 def read(source: Source, _: str) -> ParsedDocument:
@@ -39,7 +38,7 @@ def read(source: Source, _: str) -> ParsedDocument:
     document = open_pdf(source)
     num_pages = len(document)
     if num_pages > source.limits.num_pages:
-        raise DocumentError(f"it has {num_pages:,} pages; at most {source.limits.num_pages:,} are read.", "Split it.")
+        raise RefusedError("too_many_pages", count=num_pages, most=source.limits.num_pages)
     builder = TextBuilder(source.limits.num_characters)
     reading = _Reading(source.limits.ocr_s)
     pages, sizes = [], []
@@ -67,12 +66,10 @@ def open_pdf(source: Source) -> pypdfium2.PdfDocument:
         num_pages = len(document)
     except pypdfium2.PdfiumError as exc:
         if pdfium.FPDF_GetLastError() == PASSWORD_ERROR or "password" in str(exc).lower():
-            raise DocumentError("it is protected with a password.", NO_PASSWORD) from exc
-        raise DocumentError(
-            "it is a damaged PDF that cannot be opened.", "Print it to a new PDF in a PDF reader, and add that."
-        ) from exc
+            raise RefusedError("password") from exc
+        raise RefusedError("damaged_pdf") from exc
     if num_pages < 1:
-        raise DocumentError("it is a PDF without pages.", "Leave it out.")
+        raise RefusedError("no_pages")
     return document
 
 
@@ -109,35 +106,28 @@ class _Reading:
         page.close()
         return lines, size
 
-    def notes(self, num_pages: int) -> Iterator[str]:
+    def notes(self, num_pages: int) -> Iterator[Remark]:
         """What the user should know."""
         if self._num_pictures:
-            yield f"image only: {self._num_pictures} of {num_pages} pages"
+            yield Remark("note_images", {"count": self._num_pictures, "total": num_pages})
         if self._num_odd:
-            yield f"broken text layer, of characters that no font names: {self._num_odd} of {num_pages} pages"
+            yield Remark("note_odd_text", {"count": self._num_odd, "total": num_pages})
         if self._num_recognised:
-            yield f"recognised by tesseract: {self._num_recognised} of {num_pages} pages"
+            yield Remark("note_recognised", {"count": self._num_recognised, "total": num_pages})
         elif self._num_pictures or self._num_odd:
-            yield (
-                "tesseract is not installed; with it, pictures of text are read too"
-                if not self._recogniser.program
-                else ("tesseract found no text there")
-            )
+            yield Remark("note_tesseract_nothing" if self._recogniser.program else "note_no_tesseract")
         if self._num_broken:
-            yield f"damaged: {self._num_broken} of {num_pages} pages"
+            yield Remark("note_damaged", {"count": self._num_broken, "total": num_pages})
 
-    def no_text(self, num_pages: int) -> DocumentError:
+    def no_text(self, num_pages: int) -> RefusedError:
         """Why there is none at all."""
         if self._num_broken:
-            return DocumentError(
-                f"it is a damaged PDF: {self._num_broken} of {num_pages} pages cannot be opened.",
-                "Print it to a new PDF in a PDF reader, and add that.",
-            )
+            return RefusedError("broken_pages", count=self._num_broken, total=num_pages)
         if self._num_pictures and not self._recogniser.program:
-            return DocumentError(f"it is images without text ({self._num_pictures} of {num_pages} pages).", INSTALL)
+            return RefusedError("pictures", count=self._num_pictures, total=num_pages)
         if self._num_pictures:
-            return DocumentError("it is images, in which tesseract finds no text.", "Leave it out.")
-        return DocumentError(f"it has no text on {num_pages} pages.", "Leave it out.")
+            return RefusedError("pictures_without_text")
+        return RefusedError("pages_without_text", total=num_pages)
 
     def _recognised(self, page: pypdfium2.PdfPage) -> list[PageLine]:
         scale = fitting_scale(page.get_size(), OCR_SCALE)

@@ -5,12 +5,12 @@ import warnings
 
 from PIL import Image, ImageOps
 
-from core.errors import DocumentError
 from rag.documents import Page, ParsedDocument
 from rag.parsing.kinds import Source
 from rag.parsing.ocr import Recogniser
 from rag.parsing.page_layout import PageLine, add_page
 from rag.parsing.text_builder import TextBuilder, clean
+from rag.remarks import RefusedError, Remark
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF")
 MAX_PIXELS = 60_000_000
@@ -21,15 +21,12 @@ def read(source: Source, kind: str) -> ParsedDocument:
     picture = open_picture(source)
     recogniser = Recogniser(source.limits.ocr_s)
     if not recogniser.is_at_hand:
-        raise DocumentError(
-            "it is a picture, and reading those takes tesseract, which is not installed.",
-            "Install tesseract with the languages chi_sim and eng, and add it again.",
-        )
+        raise RefusedError("no_tesseract")
     builder = TextBuilder(source.limits.num_characters)
     lines = [(" ".join(clean(line.text).split()), line.box) for line in recogniser.lines(picture)]
     add_page(builder, 1, [PageLine(text, box) for text, box in lines if text])
     builder.pages.append(Page(1, 0, builder.length, *map(float, picture.size)))
-    builder.notes.append("recognised by tesseract")
+    builder.notes.append(Remark("note_picture"))
     return builder.build(kind, source.stem)
 
 
@@ -40,5 +37,5 @@ def open_picture(source: Source) -> Image.Image:
         picture = Image.open(io.BytesIO(source.content), formats=FORMATS)
     width, height = picture.size
     if width * height > MAX_PIXELS:
-        raise DocumentError(f"it has {width:,} × {height:,} pixels; at most {MAX_PIXELS:,} are read.", "Scale it down.")
+        raise RefusedError("picture_too_large", width=width, height=height, most=MAX_PIXELS)
     return ImageOps.exif_transpose(picture)

@@ -8,10 +8,10 @@ import pptx
 import pptx.exc
 from pptx.util import Length
 
-from core.errors import DocumentError
 from rag.documents import Page, ParsedDocument
-from rag.parsing.kinds import OTHER_COPY, Source
+from rag.parsing.kinds import Source
 from rag.parsing.text_builder import TextBuilder
+from rag.remarks import RefusedError
 
 CHART = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
 MAX_GROUP_DEPTH = 20
@@ -22,7 +22,7 @@ def read(source: Source, kind: str) -> ParsedDocument:
     try:
         presentation = pptx.Presentation(io.BytesIO(source.content))
     except (KeyError, pptx.exc.PackageNotFoundError) as exc:
-        raise DocumentError(f"it is a damaged PPTX ({exc}).", OTHER_COPY) from exc
+        raise RefusedError("damaged_pptx", reason=str(exc)) from exc
     builder = TextBuilder(source.limits.num_characters)
     width, height = (Length(side or 0).pt for side in (presentation.slide_width, presentation.slide_height))
     for number, slide in enumerate(presentation.slides, 1):

@@ -2,9 +2,9 @@
 
 from importlib import import_module
 
-from core.errors import DocumentError
 from rag.documents import ParsedDocument
 from rag.parsing.kinds import Source, kind_of
+from rag.remarks import RefusedError
 
 READERS = {
     "pdf": "rag.parsing.pdf",
@@ -26,5 +26,5 @@ def read_document(source: Source) -> ParsedDocument:
     kind = kind_of(source)
     document: ParsedDocument = import_module(READERS[kind]).read(source, kind)
     if not document.text.strip():
-        raise DocumentError("it holds no text.", "Leave it out.")
+        raise RefusedError("no_text")
     return document

@@ -9,6 +9,7 @@ from rag.documents import ParsedDocument
 from rag.parsing.encodings import decode
 from rag.parsing.kinds import Source
 from rag.parsing.text_builder import TextBuilder, clean
+from rag.remarks import Remark
 
 CUE_TIME = re.compile(r"^\s*(?:\d+:)?\d{1,2}:\d{2}[.,]\d{1,3}\s+-->")
 CUE_TAG = re.compile(r"</?[a-zA-Z][^<>]{0,100}>|\{\\[^{}]{0,100}\}")
@@ -33,7 +34,7 @@ def _add_json(builder: TextBuilder, text: str, suffix: str) -> None:
     except ValueError as exc:
         values = _json_lines(text)
         if not values:
-            builder.notes.append(f"not valid JSON ({exc}); read as plain text")
+            builder.notes.append(Remark("note_json", {"reason": str(exc)}))
             builder.verbatim(text)
             return
     if suffix == ".ipynb" and isinstance(values[0], dict) and isinstance(values[0].get("cells"), list):

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from core.errors import DocumentError
 from rag.documents import Box
 from rag.parsing.kinds import Source, kind_of
 from rag.parsing.pdf import fitting_scale, open_pdf
 from rag.parsing.pictures import open_picture
+from rag.remarks import RefusedError
 
 MARKER = (255, 213, 0, 90)
 MARKER_EDGE = (214, 138, 0, 255)
@@ -24,7 +24,7 @@ def render(source: Source, number: int, boxes: Sequence[Box], scale: float) -> b
     elif kind == "pdf":
         picture, scale = _rendered(source, number, scale)
     else:
-        raise DocumentError("it has no pages to show.", "Show its text instead.")
+        raise RefusedError("nothing_to_show")
     overlay = Image.new("RGBA", picture.size)
     draw = ImageDraw.Draw(overlay)
     for box in boxes:
@@ -39,7 +39,7 @@ def render(source: Source, number: int, boxes: Sequence[Box], scale: float) -> b
 def _rendered(source: Source, number: int, scale: float) -> tuple[Image.Image, float]:
     document = open_pdf(source)
     if not 1 <= number <= len(document):
-        raise DocumentError(f"it has {len(document)} pages, and no page {number}.", "Choose one of them.")
+        raise RefusedError("no_such_page", total=len(document), page=number)
     page = document[number - 1]
     scale = fitting_scale(page.get_size(), min(max(scale, 0.1), MAX_RENDER_SCALE))
     return page.render(scale=scale).to_pil(), scale

@@ -20,11 +20,11 @@ from typing import IO, Any, Self
 
 import psutil
 
-from core.errors import DocumentError
 from rag.documents import Box, Heading, Line, Page, ParsedDocument
 from rag.parsing.kinds import can_need_ocr, shown
 from rag.parsing.limits import Limits
 from rag.parsing.ocr import find_tesseract
+from rag.remarks import RefusedError, Remark
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES_PER_CHILD = 500  # what a library leaks goes with the child
@@ -33,7 +33,6 @@ WATCH_INTERVAL_S = 0.05
 MAX_HEADER_BYTES = 64 * 1024
 BYTES_PER_CHARACTER = 12  # of an answer: characters in JSON, and their lines
 KEPT_VARIABLES = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "TESSDATA_PREFIX", "LANG", "LC_ALL")
-NEWLY_SAVED = "Open it in its own program, save it anew and add that copy."
 RENDER_CPU_S = 30.0
 
 
@@ -70,7 +69,7 @@ class Parser:
         """End the child. From another thread this ends the work under way."""
         child = self._child
         if child is not None:
-            child.end("The reading was stopped.")
+            child.end(Remark("stopped"))
 
     def _ask(self, request: dict[str, Any], path: Path, size: int, wall_s: float) -> bytes:
         request = {**request, "name": shown(path), "size": size}
@@ -83,9 +82,9 @@ class Parser:
                 return self._child.ask(request, file, wall_s)
             except _ChildFailedError as exc:
                 self._child.end()
-                raise DocumentError(f"{shown(path)}: {exc}", NEWLY_SAVED) from exc
-            except DocumentError as exc:
-                raise DocumentError(f"{shown(path)}: {exc.message}", exc.remedy) from None
+                raise RefusedError(exc.remark.code, file=shown(path), **exc.remark.values) from exc
+            except RefusedError as exc:
+                raise exc.about(shown(path)) from None
             except BaseException:  # Ctrl-C among them: an answer that nobody has read would be that to the next file
                 self._child.end()
                 raise
@@ -94,6 +93,10 @@ class Parser:
 class _ChildFailedError(Exception):
     """The child has ended, or its answer makes no sense."""
 
+    def __init__(self, remark: Remark) -> None:
+        super().__init__(str(remark))
+        self.remark = remark
+
 
 class _Child:
     """One process, and the watch over it."""
@@ -101,7 +104,7 @@ class _Child:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._num_files = 0
-        self._reason: str | None = None
+        self._reason: Remark | None = None
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "rag.parsing.child", json.dumps(asdict(limits))],
             stdin=subprocess.PIPE,
@@ -130,7 +133,7 @@ class _Child:
             is_done.set()
             watch.join()
 
-    def end(self, reason: str | None = None) -> None:
+    def end(self, reason: Remark | None = None) -> None:
         """End the process and all that it has started."""
         self._kill(reason)
         self._process.wait()
@@ -148,13 +151,13 @@ class _Child:
         while num_left:
             part = file.read(min(num_left, COPY_BYTES))
             if not part:
-                self._kill("it was changed while it was read.")
+                self._kill(Remark("changed"))
                 raise ValueError(f"{num_left} bytes are missing")
             num_left -= stdin.write(part)
         stdin.flush()
         header = json.loads(stdout.readline(MAX_HEADER_BYTES))
-        if "message" in header:
-            raise DocumentError(str(header["message"]), str(header["remedy"]))
+        if "remark" in header:
+            raise RefusedError.of(Remark.from_json(header["remark"]))
         size = int(header["size"])
         if not 0 <= size <= self._limits.num_characters * BYTES_PER_CHARACTER:
             raise ValueError(f"an answer of {size} bytes")
@@ -169,13 +172,13 @@ class _Child:
         cpu_deadline_s = _computed_s(self._process.pid) + cpu_s
         while not is_done.wait(WATCH_INTERVAL_S):
             if _resident_bytes(self._process.pid) > self._limits.memory_bytes:
-                self._kill(f"reading it took more than {self._limits.memory_bytes / 2**20:,.0f} MB of memory.")
+                self._kill(Remark("too_much_memory", {"most_mb": self._limits.memory_bytes / 2**20}))
             elif _computed_s(self._process.pid) > cpu_deadline_s:
-                self._kill(f"reading it took more than {cpu_s:.0f} seconds of computing.")
+                self._kill(Remark("too_much_computing", {"seconds": cpu_s}))
             elif time.monotonic() > deadline_s:
-                self._kill(f"reading it took more than {wall_s:.0f} seconds.")
+                self._kill(Remark("too_long", {"seconds": wall_s}))
 
-    def _kill(self, reason: str | None) -> None:
+    def _kill(self, reason: Remark | None) -> None:
         self._reason = self._reason or reason
         with suppress(psutil.Error, OSError):
             if os.name == "posix":
@@ -185,15 +188,15 @@ class _Child:
                 for one in [*process.children(recursive=True), process]:
                     one.kill()
 
-    def _why(self) -> str:
-        """What has ended the child, in a sentence."""
+    def _why(self) -> Remark:
+        """What has ended the child."""
         if self._reason:
             return self._reason
         try:
             status = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            return "the process that reads documents answered with something that makes no sense."
-        return f"the file broke its reader (status {status}): it is damaged, or made to break readers."
+            return Remark("senseless_answer")
+        return Remark("broke_reader", {"status": status})
 
 
 def _check_file(path: Path, limits: Limits) -> int:
@@ -202,14 +205,11 @@ def _check_file(path: Path, limits: Limits) -> int:
         is_file, size = path.is_file(), path.stat().st_size
     except (OSError, ValueError) as exc:
         reason = getattr(exc, "strerror", None) or str(exc)
-        raise DocumentError(f"{shown(path)} cannot be read: {reason}.", "Check the path and your rights.") from exc
+        raise RefusedError("unreadable", file=shown(path), reason=str(reason)) from exc
     if not is_file:
-        raise DocumentError(f"{shown(path)} is no regular file.", "Add files, or a folder of files.")
+        raise RefusedError("no_file", file=shown(path))
     if size > limits.file_bytes:
-        raise DocumentError(
-            f"{shown(path)} is {size / 1e6:,.0f} MB; at most {limits.file_bytes / 1e6:,.0f} MB are read.",
-            "Split it, and add the parts.",
-        )
+        raise RefusedError("file_too_large", file=shown(path), size_mb=size / 1e6, most_mb=limits.file_bytes / 1e6)
     return size
 
 
@@ -219,9 +219,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         with path.open("rb") as file:
             yield file
     except OSError as exc:
-        raise DocumentError(
-            f"{shown(path)} cannot be read: {exc.strerror}.", "Check the path and your rights."
-        ) from exc
+        raise RefusedError("unreadable", file=shown(path), reason=str(exc.strerror)) from exc
 
 
 def _environment() -> dict[str, str]:
@@ -262,5 +260,5 @@ def _document(fields: dict[str, Any]) -> ParsedDocument:
         tuple(Page(*page) for page in fields["pages"]),
         tuple(Line(start, end, page, Box(*box)) for start, end, page, *box in fields["lines"]),
         tuple(Heading(*heading) for heading in fields["headings"]),
-        tuple(map(str, fields["notes"])),
+        tuple(map(Remark.from_json, fields["notes"])),
     )

@@ -7,11 +7,11 @@ import mimetypes
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from core.errors import DocumentError
 from rag.documents import ParsedDocument
 from rag.parsing.encodings import decode
 from rag.parsing.kinds import Source
 from rag.parsing.text_builder import TextBuilder, clean
+from rag.remarks import RefusedError
 
 DELIMITERS = ",;\t|"
 SNIFFED_LINES = 50
@@ -50,7 +50,7 @@ def _csv_rows(text: str) -> Iterator[list[str]]:
     try:
         yield from csv.reader(io.StringIO(text), delimiter=_delimiter(text))
     except csv.Error as exc:
-        raise DocumentError(f"it is no table that can be read ({exc}).", "Save it anew as CSV and add that.") from exc
+        raise RefusedError("damaged_table", reason=str(exc)) from exc
 
 
 def _delimiter(text: str) -> str:
@@ -86,9 +86,7 @@ def _xls_sheets(source: Source) -> Iterator[tuple[str, Iterator[list[str]]]]:
     try:
         book = xlrd.open_workbook(file_contents=source.content, logfile=io.StringIO(), on_demand=True)
     except xlrd.XLRDError as exc:
-        raise DocumentError(
-            f"it is an Excel file that cannot be read ({exc}).", "Save it as XLSX and add that."
-        ) from exc
+        raise RefusedError("damaged_xls", reason=str(exc)) from exc
     for sheet in book.sheets():
         yield (
             sheet.name,

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterable
 
-from core.errors import DocumentError
 from rag.chunking import CELL
 from rag.documents import Heading, Line, Page, ParsedDocument
+from rag.remarks import RefusedError, Remark
 
 # Control characters, halves of surrogate pairs, and marks that show nothing and split words for a search.
 UNWANTED = re.compile(
@@ -20,7 +20,7 @@ class TextBuilder:
 
     def __init__(self, max_characters: int) -> None:
         self.length = 0
-        self.notes: list[str] = []
+        self.notes: list[Remark] = []
         self.pages: list[Page] = []
         self.lines: list[Line] = []
         self._max = max_characters
@@ -89,9 +89,7 @@ class TextBuilder:
     def _count(self, num_characters: int) -> None:
         self.length += num_characters
         if self.length > self._max:
-            raise DocumentError(
-                f"The file holds more than {self._max:,} characters of text.", "Split it, and add the parts."
-            )
+            raise RefusedError("too_much_text", most=self._max)
 
 
 def clean(text: str) -> str:

@@ -5,8 +5,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks.question_sets import SETS, read_set
 from rag.embedding.static import CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, StaticEmbedder
-from recipes.embedder.evaluate import SETS, read
+from recipes.embedder.collect import LEFT_OUT
+from recipes.embedder.evaluate import TASKS
 from recipes.embedder.sources import SOURCES
 
 Scores = Mapping[str, Mapping[str, tuple[float, float]]]
@@ -40,9 +42,10 @@ def measure(folder: Path, qa: Path) -> dict[str, float]:
     started = time.perf_counter()
     embedder = StaticEmbedder(folder)
     figures = {"load ms": 1000 * (time.perf_counter() - started)}
-    english, chinese = read(qa / SETS["squad2"][0]), read(qa / SETS["xquad.zh"][0])
+    english, chinese = read_set(qa / SETS["squad2"]), read_set(qa / SETS["xquad.zh"])
+    asked = [question.text for question in english.answerable()]
     kinds = {
-        f"English questions (of {_mean_length(english.questions)} characters)": english.questions,
+        f"English questions (of {_mean_length(asked)} characters)": asked,
         f"English passages ({_mean_length(english.passages)})": english.passages,
         f"Chinese passages ({_mean_length(chinese.passages)})": chinese.passages,
     }
@@ -87,7 +90,7 @@ def _scores(scores: Scores) -> str:
         f"| set | {' | '.join(columns)} |",
         f"|---|{'---|' * len(columns)}",
     ]
-    for name in SETS:
+    for name in TASKS:
         cells = [f"{found[name][0]:.3f} / {found[name][1]:.3f}" if name in found else "–" for found in columns.values()]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -103,7 +106,7 @@ def _data(counts: Mapping[str, int], has_teacher: bool) -> str:
     )
     return "\n".join(lines) + (
         f"\n\n{teacher}No set for evaluation and no set whose licence forbids commercial use is among them; "
-        f"{counts['left out: shares a passage with the evaluation']:,} documents were left out because they share a "
+        f"{counts.get(LEFT_OUT, 0):,} documents were left out because they share a "
         "passage with a set above. The weights are under CC BY-SA 4.0, the strictest of the sources' licences; "
         "Wikipedia, Tatoeba and the CC BY texts ask for attribution, which this table gives.\n"
     )

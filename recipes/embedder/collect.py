@@ -7,16 +7,19 @@ import gzip
 import json
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.question_sets import read_set
 from rag.text import fold
 from recipes.embedder.sources import ARTICLES, PARALLEL, QUESTIONS
 
 MIN_PARAGRAPH, MAX_PARAGRAPH = {"en": 120, "zh": 40}, {"en": 1000, "zh": 400}
 SHINGLE = {"en": 60, "zh": 20}  # characters without spaces: about twelve English words
+LEFT_OUT = "left out: shares a passage with the evaluation"
 STEP = 10  # of a document's shingles looked up; the evaluation's are all known
 NO_WORD = re.compile(r"\W+")
 SENTENCE_END = re.compile(r"(?<=[。！？；])|(?<=[.!?;])\s+|\n+")
@@ -28,6 +31,40 @@ class Article:
     language: str
     title: str
     paragraphs: list[list[str]]  # each a list of sentences
+
+
+Pairs = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """All that the embedder learns from, folded; `counts` says how much came from each source."""
+
+    articles: list[Article]
+    parallel: Pairs
+    terms: Pairs
+    questions: Pairs
+    counts: dict[str, int]
+
+    def to_bytes(self) -> bytes:
+        """As JSON, packed."""
+        return gzip.compress(json.dumps(asdict(self), ensure_ascii=False).encode(), compresslevel=1)
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> "Corpus":
+        """What `to_bytes` wrote."""
+        fields = json.loads(gzip.decompress(raw))
+        found = [Article(**each) for each in fields["articles"]]
+        names = ("parallel", "terms", "questions")
+        pairs = {name: [(one, other) for one, other in fields[name]] for name in names}
+        return cls(found, counts=fields["counts"], **pairs)
+
+
+def corpus(data: Path, qa: Path) -> Corpus:
+    """Read every source below `data`, but for what the question sets in `qa` quote."""
+    counts: Counter[str] = Counter()
+    found = list(articles(data, heldout_shingles(qa), counts))
+    return Corpus(found, parallel(data, counts), terms(data), questions(data, counts), dict(counts))
 
 
 def rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -82,11 +119,9 @@ def heldout_shingles(qa: Path) -> set[int]:
     """Of all passages in the question sets (SQuAD format) of a folder."""
     found: set[int] = set()
     for path in sorted([*qa.glob("xquad*.json"), *qa.glob("cmrc*.json*"), *qa.glob("squad*.json.gz")]):
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        for document in json.loads(raw)["data"]:
-            for paragraph in document["paragraphs"]:
-                for language in SHINGLE:
-                    found |= shingles(fold(paragraph["context"]), language)
+        for passage in read_set(path).passages:
+            for language in SHINGLE:
+                found |= shingles(fold(passage), language)
     return found
 
 
@@ -99,7 +134,7 @@ def articles(data: Path, heldout: set[int], report: dict[str, int]) -> Iterator[
                 break
             folded = fold(text)
             if not heldout.isdisjoint(shingles(folded, source.language, STEP)):
-                report["left out: shares a passage with the evaluation"] += 1
+                report[LEFT_OUT] += 1
                 continue
             found = article(folded, source.language)
             if found is not None:

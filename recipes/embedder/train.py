@@ -22,6 +22,7 @@ from rag.embedding.static import weigh
 from recipes.embedder.batches import Ids, Sampler
 
 Pairs = list[tuple[Ids, Ids]]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def train(
     pairs: tuple[Pairs, Pairs],
     schedule: Schedule,
     generator: Generator,
-    report: Callable[[str], None],
+    report: Say,
 ) -> int:
     """Train for `minutes`; returns the steps. `pairs` are the parallel rows and the instructions with answers."""
     # Adam's momentum would go on moving a rare token's row for steps after its one gradient.

@@ -10,6 +10,7 @@ import pytest
 from app.answers import INSTRUCTION, MIN_PARAMETERS, DocumentAnswers
 from app.library import Library
 from app.passages import cited_markdown
+from app.scope import Scope
 from core.errors import DataError, ModelError
 from core.inference.generator import GenerationStats, LanguageModel
 from core.inference.token_stream import Piece
@@ -18,6 +19,7 @@ from tests.rag.conftest import HashEmbedder
 LEASE = "The lease of the flat in Hamburg ends on 31 March 2027. The rent is 900 euros a month."
 CAT = "The grey cat of the neighbours sleeps on the warm oven all day. It eats fish."
 ASKED = "When does the lease of the flat in Hamburg end?"
+HOME = Scope(collections=("home",))
 STATS = GenerationStats(1, 0, 1, 0.1, 1.0, 2, 64)
 
 
@@ -101,7 +103,7 @@ def test_a_collection_that_is_not_there_is_named_with_those_that_are(answers: An
 
 
 def test_only_the_chosen_collections_are_searched(answers: Answers) -> None:
-    grounds = answers(None).grounds([user(ASKED)], ["animals"])
+    grounds = answers(None).grounds([user(ASKED)], Scope(collections=("animals",)))
     assert {hit.path.name for hit in grounds.hits} == {"cat.md"}
 
 
@@ -157,7 +159,7 @@ def test_a_follow_up_leaves_all_that_was_read_as_it_was(answers: Answers) -> Non
     documents = answers(model)
     first = [user(ASKED)]
     documents.answer(first, collections=["home"], sampling={})
-    hits = documents.prompt(cast(LanguageModel, model), first, ["home"]).hits
+    hits = documents.prompt(cast(LanguageModel, model), first, HOME).hits
     shown = cited_markdown(model.says, documents.attribute(model.says, hits), "en")
     assert shown != model.says
     documents.answer(
@@ -173,7 +175,7 @@ def test_a_long_conversation_loses_its_oldest_turns_and_finds_their_passages_aga
     model = FakeModel(max_seq_len=110)
     documents = answers(model)
     turns = [user(ASKED), assistant("In March. " * 60), user(ASKED)]
-    prompt = documents.prompt(cast(LanguageModel, model), turns, ["home"])
+    prompt = documents.prompt(cast(LanguageModel, model), turns, HOME)
     assert prompt.num_dropped == 2
     assert len(prompt.messages) == 2
     assert LEASE[:60] in prompt.messages[-1]["content"]
@@ -181,7 +183,7 @@ def test_a_long_conversation_loses_its_oldest_turns_and_finds_their_passages_aga
 
 def test_a_passage_over_the_budget_is_cut(answers: Answers) -> None:
     model = FakeModel(max_seq_len=20)
-    prompt = answers(model).prompt(cast(LanguageModel, model), [user(ASKED)], ["home"])
+    prompt = answers(model).prompt(cast(LanguageModel, model), [user(ASKED)], HOME)
     assert len(model.encode(prompt.messages[-1]["content"])) < 6 + len(ASKED.split()) + 2
 
 

@@ -11,6 +11,7 @@ from app.answers import CitedText, DocumentAnswers, Grounds, Prompt
 from app.assistant import Assistant, Update
 from app.models import ModelHolder, ModelState
 from app.preference_rows import Origin
+from app.scope import Scope
 from app.versions import Version
 from core.errors import GenerationError
 from core.inference.generator import GenerationStats
@@ -27,6 +28,7 @@ STATS = GenerationStats(
     max_seq_len=64,
 )
 LEASE = hit("The lease ends in March.")
+HOME = Scope(collections=("home",))
 QUESTION = [{"role": "user", "content": "Hi"}]
 
 
@@ -57,7 +59,7 @@ class FakeModels:
     choice: None = None
     compiling_s: float | None = None
     num_too_many: int = 0
-    current: Version = Version()
+    current: Version = field(default_factory=Version)
     name: str = "small"
     fingerprint: str = "ab12"
     quantization: str = "int8"
@@ -94,13 +96,13 @@ class FakeDocuments:
     model: FakeModels | None = None
     sentences: tuple[Sentence, ...] = ()
 
-    def grounds(self, messages: Any, collections: Any) -> Grounds:
+    def grounds(self, messages: Any, scope: Any) -> Grounds:
         return self.found
 
     def reader(self) -> FakeModels | None:
         return self.model
 
-    def prompt(self, model: Any, messages: Any, collections: Any) -> Prompt:
+    def prompt(self, model: Any, messages: Any, scope: Any) -> Prompt:
         return Prompt([{"role": "user", "content": "passages, then Hi"}], self.found.hits)
 
     def extract(self, grounds: Grounds) -> CitedText:
@@ -119,7 +121,7 @@ def answer(models: FakeModels, language: str = "en") -> list[Update]:
 
 
 def from_documents(models: FakeModels, documents: FakeDocuments) -> Update:
-    updates = assistant_of(models, documents).answer("tab", QUESTION, {}, language="en", collections=["home"])
+    updates = assistant_of(models, documents).answer("tab", QUESTION, {}, language="en", scope=HOME)
     return list(updates)[-1]
 
 

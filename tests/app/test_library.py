@@ -157,10 +157,14 @@ def test_a_collection_has_a_name(name: str) -> None:
         collection_name(name)
 
 
-def test_an_error_of_the_work_is_a_sentence(library: Library, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_embedder_that_is_gone_is_a_sentence_and_the_documents_are_still_listed(tmp_path: Path) -> None:
     def broken() -> HashEmbedder:
         raise DataError("The embedder is gone.", "Put it back.")
 
     lost = Library(tmp_path / "lost", embedder=broken)
+    lost.add(written(tmp_path / "files", "a.md"), "home")
+    assert lost.wait(timeout_s=60)
+    assert lost.activity.error == "The embedder is gone. Put it back."
+    assert lost.open().documents() == []
     with pytest.raises(DataError, match="The embedder is gone"):
-        lost.open()
+        lost.open().search("lease")

@@ -7,26 +7,30 @@ import pytest
 from app.library import Activity
 from app.library_view import activity_html, documents_html, duration_text, self_test_html, size_text
 from rag.indexing import Progress
+from rag.remarks import Remark
 from rag.rows import DocumentRow
 from rag.self_test import LegFigures, SelfTest
 
 HOSTILE = "<img src=x onerror=alert(1)>"
+SAID = Remark("damaged", {"reason": HOSTILE}, HOSTILE)
 
 
-def row(name: str = "lease.pdf", *, error: str = "", notes: tuple[str, ...] = ()) -> DocumentRow:
+def row(name: str = "lease.pdf", *, error: Remark | None = None, notes: tuple[Remark, ...] = ()) -> DocumentRow:
     return DocumentRow(7, Path("/files") / name, "home", "pdf", "", error, notes, 1500, 0, "", 1, 12)
 
 
 def test_a_row_says_what_became_of_its_file() -> None:
     assert '<tr class="ready">' in documents_html([row()], {7}, "en")
     assert 'value="7" aria-label="lease.pdf" checked' in documents_html([row()], {7}, "en")
-    assert "Encrypted." in documents_html([row(error="Encrypted.")], set(), "en")
-    assert '<tr class="noted">' in documents_html([row(notes=("image only: 1 of 2 pages",))], set(), "zh")
+    assert "protected with a password" in documents_html([row(error=Remark("password"))], set(), "en")
+    noted = documents_html([row(notes=(Remark("note_images", {"count": 1, "total": 2}),))], set(), "zh")
+    assert '<tr class="noted">' in noted
+    assert "只有图片：2 页中的 1 页" in noted
 
 
 def test_names_and_sentences_of_files_are_escaped() -> None:
-    page = documents_html([row(HOSTILE, error=HOSTILE)], set(), "en")
-    ended = activity_html(Activity(failed=(HOSTILE,), error=HOSTILE, counts={"failed": 1}), "en")
+    page = documents_html([row(HOSTILE, error=SAID)], set(), "en")
+    ended = activity_html(Activity(failed=(SAID,), error=HOSTILE, counts={"failed": 1}), "en")
     under_way = activity_html(Activity(is_running=True, progress=Progress(Path(HOSTILE), 1, 2, 0, 2.0, 0.5)), "en")
     assert "<img" not in page + ended + under_way
 
@@ -64,4 +68,5 @@ def test_a_measurement_names_each_way_of_searching_and_what_would_be_better() ->
     assert "The settings fit these documents." in shown
     better = self_test_html(SelfTest(7, figures, 2.0, 0.3), "zh")
     assert "2 倍" in better
+    assert "词语" in self_test_html(SelfTest(7, figures, 0.0, 0.3), "zh").rpartition("</table>")[2]
     assert "too little text" in self_test_html(None, "en")

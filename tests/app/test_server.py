@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import openai
 import pytest
 
+from app.library_embedder import OWN_NAME
 from rag import KnowledgeBase
+from rag.embedding import load_embedder
 from rag.embedding.load import DEFAULT_FOLDER
 
 HAS_EMBEDDER = DEFAULT_FOLDER.is_dir()
@@ -63,9 +66,9 @@ def test_the_openai_client_asks_the_documents(page: tuple[str, str]) -> None:
 
 
 def wait_for_model(client: openai.OpenAI) -> list[str]:
-    """The names of the models, once one is loaded."""
+    """The names of the models beside the embedder, once one is loaded."""
     deadline = time.monotonic() + LOADING_S
-    while not (names := [model.id for model in client.models.list()]) and time.monotonic() < deadline:
+    while not (names := [one.id for one in client.models.list() if one.id != OWN_NAME]) and time.monotonic() < deadline:
         time.sleep(0.2)
     return names
 
@@ -78,6 +81,21 @@ def test_the_openai_client_chats_with_the_model_of_the_page(page: tuple[str, str
         model="starter", messages=[{"role": "user", "content": "Who are you?"}], stream=True, temperature=0
     )
     assert "AstrAI" in "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+
+
+@pytest.mark.skipif(not HAS_EMBEDDER, reason="the embedder's weights are not in the repository")
+def test_the_openai_client_gets_the_vectors_of_the_librarys_embedder(page: tuple[str, str]) -> None:
+    address, key = page
+    texts = ["The ferry leaves in the morning.", "渡轮早上出发。"]
+    with openai.OpenAI(base_url=f"{address}/v1", api_key=key) as client:
+        answer = client.embeddings.create(model=OWN_NAME, input=texts)
+        names = [model.id for model in client.models.list()]
+        with pytest.raises(openai.NotFoundError, match="no model 'text-embedding-3-small'"):
+            client.embeddings.create(model="text-embedding-3-small", input="x")
+    vectors = np.array([one.embedding for one in answer.data], np.float32)
+    np.testing.assert_allclose(vectors, load_embedder().encode_passages(texts), atol=1e-6)
+    assert answer.usage.prompt_tokens > 0
+    assert OWN_NAME in names
 
 
 def test_without_the_key_nothing_below_v1_answers(page: tuple[str, str]) -> None:

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from core.model.transformer import Transformer
 from tests.conftest import CHROMIUM_NAMES, ROOT
 from tests.core.conftest import sentences
 
+APP = ("app", "app", "--no-browser", "--port", "0")
 ANNOUNCEMENT = "AstrAI is at "
 expect.set_options(timeout=20_000)  # on a machine that does other things too
 # With this spread of the words' logits, those of all else, which are zero, are beyond the page's top-p.
@@ -54,8 +55,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., st
     """Starts the program with options and gives the address that it announces."""
     processes: list[subprocess.Popen[str]] = []
 
-    def start_program(*options: str) -> str:
-        command = [sys.executable, "-m", "app", "app", "--no-browser", "--port", "0", *options]
+    def start_program(*options: str, program: Sequence[str] = APP) -> str:
+        command = [sys.executable, "-m", *program, *options]
         environment = os.environ | {"ASTRAI_HOME": str(tmp_path_factory.mktemp("home")), "PYTHONUNBUFFERED": "1"}
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
         processes.append(process)

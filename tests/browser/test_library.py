@@ -1,6 +1,7 @@
 """The library as its user meets it: a file is dropped, a question asked, and the passage is seen in its box."""
 
 import io
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,10 +20,11 @@ pytestmark = [
 COMPOSER = "#composer textarea"
 ANSWER = "#conversation .bot .message-content"
 MARKER = '#conversation a[href^="/library/passage/"]'
-DOCUMENTS = "#documents tbody tr"
+MARKER_LINK = 'a[href^="/library/passage/"]'
 ROW = "table.documents tbody tr"
 DIALOG = "#passage-dialog"
 FACT = "The harbour ferry to Pellworm leaves Nordstrand at half past seven every morning."
+INVENTED = "It carries the Swiss navy of 4,000 captains."
 QUESTION = "When does the ferry to Pellworm leave Nordstrand?"
 OTHERS = (
     "Tickets are sold on board, and dogs travel for free.",
@@ -44,28 +46,45 @@ def timetable() -> bytes:
 
 
 @pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the model says where documents are asked: a sentence that stands there, and one that does not."""
+    path = tmp_path_factory.mktemp("script") / "script.json"
+    said = {"Pellworm": f"{FACT} {INVENTED}", "Lagos": "She baked a cake of nine layers."}
+    path.write_text(json.dumps(said), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
 def address(start: Callable[..., str], browser: Browser) -> tuple[str, list[object]]:
     """A page of its own, whose library this module fills, and the cookies of who has logged in."""
-    url = start()
+    return logged_in(start(), browser)
+
+
+@pytest.fixture(scope="module")
+def scripted_address(start: Callable[..., str], browser: Browser, script: Path) -> tuple[str, list[object]]:
+    """The same with a model that can read, and says what the script tells."""
+    return logged_in(start(str(script), program=["tests.browser.scripted_app"]), browser)
+
+
+def logged_in(url: str, browser: Browser) -> tuple[str, list[object]]:
     context = browser.new_context()
     page = context.new_page()
     page.goto(url)
     page.wait_for_selector(COMPOSER)
-    cookies = list(context.storage_state()["cookies"])
+    cookies: list[object] = list(context.storage_state()["cookies"])
     context.close()
     return url.partition("/login")[0], cookies
 
 
 @pytest.fixture
-def visit(browser: Browser, address: tuple[str, list[object]]) -> Iterator[Callable[..., Page]]:
-    url, cookies = address
+def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
     contexts = []
 
-    def open_one(**options: object) -> Page:
-        context = browser.new_context(storage_state={"cookies": cookies}, **options)  # type: ignore[arg-type]
+    def open_one(address: tuple[str, list[object]], **options: object) -> Page:
+        context = browser.new_context(storage_state={"cookies": address[1]}, **options)  # type: ignore[arg-type]
         contexts.append(context)
         page = context.new_page()
-        page.goto(url)
+        page.goto(address[0])
         page.wait_for_selector(COMPOSER)
         return page
 
@@ -75,9 +94,18 @@ def visit(browser: Browser, address: tuple[str, list[object]]) -> Iterator[Calla
 
 
 @pytest.fixture
-def page(visit: Callable[..., Page]) -> Page:
+def page(visit: Callable[..., Page], address: tuple[str, list[object]]) -> Page:
     """An English page whose library holds the timetable."""
-    page = visit(locale="en-US")
+    return with_timetable(visit(address, locale="en-US"))
+
+
+@pytest.fixture
+def scripted_page(visit: Callable[..., Page], scripted_address: tuple[str, list[object]]) -> Page:
+    """The same with a model that can read."""
+    return with_timetable(visit(scripted_address, locale="en-US"))
+
+
+def with_timetable(page: Page) -> Page:
     open_library(page)
     if page.locator(ROW, has_text="timetable.pdf").count() == 0:
         drop(page, ("timetable.pdf", timetable()))
@@ -200,11 +228,14 @@ def test_names_and_texts_of_documents_stay_text(page: Page) -> None:
 
 
 @pytest.mark.slow
-def test_the_library_speaks_chinese(visit: Callable[..., Page]) -> None:
-    page = visit(locale="zh-CN")
+def test_the_library_speaks_chinese(visit: Callable[..., Page], address: tuple[str, list[object]]) -> None:
+    page = visit(address, locale="zh-CN")
     open_library(page)
     expect(page.locator("#drop-zone")).to_contain_text("把文件或文件夹拖到这里")
     expect(page.get_by_role("tab").nth(1)).to_have_text("资料库")
+    drop(page, ("empty.pdf", b"%PDF-1.7 nothing more"))
+    sentence = page.locator(ROW, has_text="empty.pdf").locator(".sentence")
+    expect(sentence).to_contain_text("请在 PDF 阅读器中打印成新的 PDF 后再添加", timeout=60_000)
     page.click("#language label:has-text('English')")
     expect(page.locator("#drop-zone")).to_contain_text("Drop files or folders here")
 
@@ -233,3 +264,87 @@ def test_the_search_is_measured_on_the_users_own_documents(page: Page) -> None:
     expect(rows).to_have_count(3, timeout=60_000)
     expect(rows.last).to_contain_text("%")
     expect(page.locator("#figures")).to_contain_text("questions made from your documents")
+
+
+@pytest.mark.slow
+def test_what_a_model_writes_is_cited_in_its_box_and_what_it_invents_is_marked(scripted_page: Page) -> None:
+    page = scripted_page
+    ask_documents(page, QUESTION)
+    answer = page.locator(ANSWER).first
+    expect(answer).to_contain_text(INVENTED)
+    expect(answer.locator(MARKER_LINK)).to_have_count(1)
+    text = answer.inner_text()
+    assert text.index(FACT) < text.index("no source")
+    assert text.rstrip().endswith("no source")
+    expect(page.locator("#status")).to_contain_text("1 of 2 sentences have a source")
+    answer.locator(MARKER_LINK).click()
+    image = picture_of(page)
+    assert has_box(image, baseline=600)
+    assert not has_box(image, baseline=660)
+    page.keyboard.press("Escape")
+    answer.locator("a", has_text="no source").click()
+    expect(page.locator(DIALOG)).not_to_be_visible()
+
+
+@pytest.mark.slow
+def test_a_refusal_offers_the_models_own_answer_which_says_so(scripted_page: Page) -> None:
+    page = scripted_page
+    ask_documents(page, "What did Grandma Moses bake for the mayor of Lagos?")
+    expect(page.locator(ANSWER).first).to_contain_text("Not in your documents")
+    page.get_by_role("button", name="Answer without documents").click()
+    answer = page.locator(ANSWER).first
+    expect(answer).to_contain_text("She baked a cake of nine layers.")
+    expect(answer).to_contain_text("By the model alone")
+    expect(page.locator("#conversation")).not_to_contain_text("Not in your documents")
+
+
+@pytest.mark.slow
+def test_the_choice_of_collections_outlives_a_reload_and_narrows_to_kinds(scripted_page: Page) -> None:
+    page = scripted_page
+    drop(page, ("winter.md", b"# Winter\n\nIn winter the mail boat to Pellworm leaves at noon.\n"))
+    expect(page.locator(ROW, has_text="winter.md").locator(".state")).to_have_text("ready", timeout=60_000)
+    ask_documents(page, "How many documents do I have?")
+    expect(page.locator(ANSWER).first).to_contain_text("The library has 2 files")
+    page.reload()
+    expect(page.locator("#collections .token")).to_contain_text("default")
+    pick(page, "#chat-scope", 0, "md")
+    page.fill(COMPOSER, "How many documents do I have?")
+    page.press(COMPOSER, "Enter")
+    expect(page.locator(ANSWER).nth(1)).to_contain_text("The library has 1 file")
+
+
+@pytest.mark.slow
+def test_a_search_and_the_table_are_narrowed_by_kind_and_date(scripted_page: Page) -> None:
+    page = scripted_page
+    drop(page, ("winter.md", b"# Winter\n\nIn winter the mail boat to Pellworm leaves at noon.\n"))
+    expect(page.locator(ROW, has_text="winter.md").locator(".state")).to_have_text("ready", timeout=60_000)
+    page.fill("#query textarea, #query input", "Pellworm")
+    page.keyboard.press("Enter")
+    expect(page.locator("#results li").first).to_be_visible()
+    pick(page, "#library-scope", 0, "pdf")
+    expect(page.locator(ROW)).to_have_count(1)
+    expect(page.locator("#results")).not_to_contain_text("winter.md")
+    field = page.locator("#library-scope input").nth(2)
+    field.fill("2999-01-01")
+    field.press("Enter")
+    expect(page.locator(ROW)).to_have_count(0)
+    field.fill("the day before")
+    field.press("Enter")
+    expect(page.locator("#documents")).to_contain_text("'the day before' is no date")
+
+
+@pytest.mark.slow
+def test_an_embedder_that_is_none_is_a_sentence_and_the_own_one_stays(page: Page, tmp_path: Path) -> None:
+    page.click("#embedding button")
+    page.fill("#embedder textarea, #embedder input", str(tmp_path))
+    page.click("#use-embedder")
+    expect(page.locator("#activity .error")).to_contain_text("has no safetensors file", timeout=60_000)
+    expect(page.locator("#embedder-now")).to_contain_text("astrai-embedder")
+    page.click("#use-own-embedder")
+    expect(page.locator("#activity")).to_contain_text("now uses astrai-embedder", timeout=60_000)
+
+
+def pick(page: Page, row: str, number: int, name: str) -> None:
+    """Choose in one of the pickers that narrow a search."""
+    page.locator(f"{row} input").nth(number).click()
+    page.get_by_role("option", name=name, exact=True).click()

@@ -275,9 +275,10 @@ def test_files_that_prepare_reads_are_scored_alike_in_every_form(model: Path, ru
 
 def test_half_of_a_surrogate_pair_counts_as_a_character(model: Path, run: Run, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"text": "a\\ud800"}')
-    status, out, _ = run("eval", tmp_path / "rows.jsonl", "--model", model, "--json")
+    status, out, _ = run("eval", tmp_path / "rows.jsonl", "--model", model, "--json", "--output", tmp_path / "r.json")
     assert status == 0
     assert json.loads(out.splitlines()[-1])["results"][0]["num_bytes"] == 2
+    assert json.loads((tmp_path / "r.json").read_text()) == json.loads(out.splitlines()[-1])
 
 
 def test_a_run_that_cannot_begin_leaves_nothing(complaint: Complaint, text_data: Path, tmp_path: Path) -> None:

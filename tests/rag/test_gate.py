@@ -1,7 +1,10 @@
 """Whether the library holds an answer."""
 
+from pathlib import Path
+
 from rag import KnowledgeBase
-from rag.gate import Gate, Signs, null_queries
+from rag.gate import Gate, Signs, null_cosine, null_queries
+from rag.hits import Hit, Leg
 from tests.rag.conftest import Write
 
 
@@ -21,7 +24,33 @@ def test_meaningless_questions_are_always_the_same() -> None:
 
 def test_what_speaks_for_an_answer_makes_it_likelier() -> None:
     gate = Gate()
-    weak, strong = Signs(0.2, -1.0, is_foreign=False), Signs(2.5, 3.0, is_foreign=False)
-    assert gate.probability(weak) < gate.threshold < gate.probability(strong)
-    far, near = Signs(0.2, -3.0, is_foreign=True), Signs(0.2, 3.0, is_foreign=True)
-    assert gate.probability(far) < gate.threshold < gate.probability(near)
+    for is_han in (False, True):
+        assert not gate.passes(Signs(0.2, 0.5, 0.8, is_han, is_foreign=False))
+        assert gate.passes(Signs(2.5, 1.5, 0.8, is_han, is_foreign=False))
+        assert gate.passes(Signs(1.5, 1.5, 0.5, is_han, is_foreign=False))  # in a small library less will do
+        assert not gate.passes(Signs(0.2, 0.5, 0.8, is_han, is_foreign=True))
+        assert gate.passes(Signs(0.2, 1.0, 0.8, is_han, is_foreign=True))
+
+
+def test_a_library_of_one_note_answers_its_questions(tmp_path: Path, write: Write) -> None:
+    with KnowledgeBase(tmp_path / "library") as kb:
+        kb.add([write("lease.txt", "The lease of the flat ends on 30 June 2027. The rent is 900 euros a month.")])
+        kb.add([write("会议.txt", "会议定于星期三下午三点在北京举行，由王明主持。")])
+        for query in ("When does the lease end?", "How much is the rent?", "会议什么时候举行？", "谁主持会议？"):
+            assert kb.answerable(query, kb.search(query))
+        for query in ("Who won the football championship of Portugal?", "长江有多长？"):
+            assert not kb.answerable(query, kb.search(query))
+
+
+def test_signs_by_hand() -> None:
+    def hit(text: str, score: float, cosine: float, deviations: float) -> Hit:
+        place = (Path("a.txt"), "default", "a", "txt", 1, 1, 1, None, 0, len(text), text, ())
+        return Hit(*place, score, 0.5, deviations, {"dense": Leg(1, cosine)})
+
+    hits = [hit("A zebra eats.", 2.0, 0.3, 1.0), hit("An otter.", 1.0, 0.6, 2.0)]
+    assert Signs.of("zebra?", hits, null_cosine=0.3, rarity=0.6) == Signs(2.0, 2.0, 0.6, is_han=False, is_foreign=False)
+    assert Signs.of("斑马吃什么", hits, null_cosine=0.3, rarity=0.6) == Signs(
+        2.0, 2.0, 0.6, is_han=True, is_foreign=True
+    )
+    assert null_cosine([0.1, 0.2, 0.9]) == 0.2
+    assert null_cosine([]) == 0.0

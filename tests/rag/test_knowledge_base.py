@@ -105,7 +105,7 @@ def test_a_file_that_cannot_be_read_is_one_line_and_the_rest_goes_on(kb: Knowled
     assert all(result.sentence for result in report.failed)
     failed = next(document for document in kb.documents() if document.error)
     assert failed.path == bad
-    assert kb.add([bad]).failed[0].sentence == failed.error
+    assert kb.add([bad]).failed[0].sentence == str(failed.error)
 
 
 def test_a_watched_folder_is_followed(kb: KnowledgeBase, write: Write) -> None:

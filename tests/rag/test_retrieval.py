@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from core.errors import DataError, SetupError
 from rag import KnowledgeBase, database
@@ -45,6 +47,41 @@ def test_neighbours_become_one_hit_whose_text_is_the_document_s(kb: KnowledgeBas
 def test_passages_of_the_same_words_are_shown_once(kb: KnowledgeBase, write: Write) -> None:
     kb.add([write("a.txt", f"Zebra. {FILLER}"), write("b.txt", f"Zebra! {FILLER}"), write("c.txt", "A zebra runs.")])
     assert len(kb.search("zebra")) == 2
+
+
+LEASE = (
+    "The tenant {pays} the landlord rent on the first working day of each month, by transfer to the account that "
+    "the landlord names. The rent is {rent} euros. The landlord keeps the roof, the walls and the heating "
+    "in good order, and the tenant tells him of any damage as soon as it is seen. Pets need the landlord's consent."
+)
+
+
+def test_drafts_of_one_text_are_one_hit_that_names_the_others(kb: KnowledgeBase, write: Write) -> None:
+    lease = LEASE.format(pays="pays", rent=900)
+    drafts = {
+        "a.txt": lease,
+        "b.txt": lease.replace("as soon as", "when"),
+        "c.txt": lease + " He thanks you.",
+        "copy.txt": lease,
+    }
+    kb.add([write(name, text) for name, text in drafts.items()])
+    kb.add([write("other.txt", "Rent is dear in the town. " + FILLER)])
+    hits = kb.search("When does the tenant pay the landlord rent?")
+    assert [hit.path.name for hit in hits[1:]] == ["other.txt"]
+    assert {hits[0].path.name, *(place.path.name for place in hits[0].also)} == {*drafts}
+    for place in hits[0].also:
+        assert kb.text(place.document_id)[place.start : place.end].startswith("The tenant pays")
+
+
+def test_a_draft_that_says_something_else_stays(kb: KnowledgeBase, write: Write) -> None:
+    drafts = {f"{rent}.txt": LEASE.format(pays="pays", rent=rent) for rent in (900, 950, 980, 990)}
+    kb.add([write(name, text) for name, text in drafts.items()])
+    hits = kb.search("How much rent does the tenant pay?")
+    assert len(hits) == 2
+    assert {place.path.name for hit in hits for place in hit.also} | {hit.path.name for hit in hits} == {*drafts}
+    kb.add([write("not.txt", LEASE.format(pays="does not pay", rent=900))], "denied")
+    kb.add([write("yes.txt", LEASE.format(pays="pays", rent=900))], "denied")
+    assert len(kb.search("How much rent does the tenant pay?", collections=["denied"])) == 2
 
 
 def test_a_follow_up_uses_the_question_before_it(kb: KnowledgeBase, write: Write) -> None:
@@ -94,7 +131,33 @@ def test_the_self_test_measures_each_way_of_searching(kb: KnowledgeBase, write: 
     assert found is not None
     assert set(found.figures) == {"keyword", "dense", "hybrid"}
     assert found.figures["hybrid"].recall_at_5 > 0.5
+    times_ms = [leg.ms for leg in found.figures.values()]
+    assert all(times_ms)
+    assert found.figures["hybrid"].ms == max(times_ms)
     assert found.advice
+
+
+def test_the_self_test_says_when_another_weight_of_the_vectors_is_better(tmp_path: Path, write: Write) -> None:
+    class Misleading(HashEmbedder):
+        """Puts every question near the longest text."""
+
+        def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            angles = np.array([len(text) / 1000 for text in texts], np.float32)
+            return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+        def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            return np.tile(np.array([0, 1], np.float32), (len(texts), 1))
+
+    with KnowledgeBase(tmp_path / "library", Misleading(dim=2)) as kb:
+        places = ("dawn", "noon", "dusk", "night", "lunch", "tea", "supper", "midday", "rest", "play")
+        for i, place in enumerate(places):
+            more = "It rained a lot, and we talked on. " * i
+            kb.add([write(f"{i}.txt", f"We met at {place} near the river with the young. {more}")])
+        found = kb.self_test()
+    assert found is not None
+    assert found.better_factor == 0
+    assert found.better_mrr > found.figures["hybrid"].mrr
+    assert "Vectors weighing 0 times as much would be better here" in found.advice
 
 
 def test_a_library_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """How text is split for keyword search."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.text import fold, terms
+from rag.text import _stem, fold, terms
 
 
 @pytest.mark.parametrize(
@@ -36,3 +39,18 @@ def test_any_text_has_terms_that_a_database_takes(text: str) -> None:
         assert '"' not in term
         term.encode()
     assert isinstance(fold(text), str)
+
+
+def test_threads_that_stem_at_once_do_not_mix_their_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    stems = ("relat", "nation", "happi", "general", "operat", "habit", "anim", "colour", "writ", "connect")
+    ends = ("ional", "ization", "ness", "fully", "ing", "ed", "s", "ation", "able", "es", "ings", "ly", "ity", "ement")
+    text = " ".join(stem + end for stem in stems for end in ends)
+    expected = terms(text)
+    monkeypatch.setattr("rag.text._stem", _stem.__wrapped__)  # each call stems anew
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert all(found == expected for found in pool.map(terms, [text] * 60))
+    finally:
+        sys.setswitchinterval(before)

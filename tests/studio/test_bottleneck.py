@@ -48,7 +48,7 @@ def test_only_the_last_rows_of_steps_count() -> None:
 
 
 def stalled(run_options: Options, folder: Path, **changes: object) -> LimitKind:
-    train(TrainConfig.from_dict(run_options(max_steps=6, output=str(folder), **changes)))
+    train(TrainConfig.from_dict(run_options(max_steps=5, output=str(folder), **changes)))
     found = what_limits(read_metrics(folder / "metrics.jsonl")[2:])
     assert found is not None
     return found.kind
@@ -60,11 +60,11 @@ def test_a_stall_in_the_data_and_one_beside_the_steps_are_told_apart_in_a_run(
     batch, after_step = PackedDataset.batch, ValidationCallback.after_step
 
     def slow_batch(self: PackedDataset, places: Any) -> Any:
-        time.sleep(0.1)
+        time.sleep(0.3)
         return batch(self, places)
 
     def slow_after_step(self: ValidationCallback, context: Any, result: Any) -> None:
-        time.sleep(0.3)
+        time.sleep(0.5)
         after_step(self, context, result)
 
     with monkeypatch.context() as patch:

@@ -69,7 +69,10 @@ def test_equal_and_similar_rows_are_found_across_files(tmp_path: Path) -> None:
     jsonl(tmp_path / "b.jsonl", [{"text": long.upper()}, {"text": f"{long} and one word more"}])
     report = look_at([tmp_path])
     assert (report.num_exact_duplicates, report.num_near_duplicates) == (1, 1)
-    assert report.duplicate_examples == (("b.jsonl, line 2", "a.jsonl, line 1"),)
+    assert report.duplicate_examples == (
+        ("b.jsonl, line 1", "a.jsonl, line 1"),
+        ("b.jsonl, line 2", "a.jsonl, line 1"),
+    )
 
 
 def test_mixed_files_suit_every_stage_and_the_kind_is_that_of_prepare(tmp_path: Path) -> None:
@@ -100,14 +103,14 @@ def test_ten_gigabytes_of_nothing_take_no_longer_than_allowed(tmp_path: Path) ->
         file.truncate(10 << 30)
     start = time.monotonic()
     report = look_at([path], max_seconds=1.0)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 8
     assert (report.num_bytes, report.is_sampled) == (10 << 30, True)
 
 
 def test_a_bomb_is_refused_and_a_stop_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "MAX_FREE_UNPACKED_BYTES", 1 << 20)
     with gzip.open(tmp_path / "bomb.jsonl.gz", "wb") as file:
-        file.write(b'{"text": "the first row of many"}\n' + b"\n" * (3 << 20))
+        file.write(b'{"text": "the first row of many"}\n' + b"x" * (3 << 20))
     report = look_at([tmp_path])
     assert (report.num_rows, report.num_bad) == (2, 1)
     assert "unpacks to more than" in report.bad_rows[0].reason
@@ -141,5 +144,4 @@ def test_real_files_are_recognised(place: str, kind: str, stages: tuple[str, ...
 @pytest.mark.shared
 @pytest.mark.parametrize("folder", ["rag/hostile", "sft/hostile"])
 def test_hostile_files_end_in_reports(folder: str) -> None:
-    report = look_at([SHARED_DATA / folder], max_seconds=2.0)
-    assert report.bad_rows
+    assert look_at([SHARED_DATA / folder]).bad_rows

@@ -15,9 +15,10 @@ from safetensors.torch import save_file
 from core.config.train_config import TrainConfig
 from core.data.tokenizer import Tokenizer
 from core.trainer import train
-from studio import preflight, proof, resume_proof
+from studio import JobState, JobStore, preflight, proof, resume_proof, start_program
 from studio.proofs import prove
 from tests.core.conftest import pairs, sentences, write_chats, write_pairs, write_texts
+from tests.studio.conftest import wait_for
 from tests.studio.forked_programs import ForkedPrograms
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,6 +175,16 @@ def test_packing_is_not_tested_where_no_row_holds_two_documents(prover: Prover, 
 
 
 @pytest.mark.slow
+def test_a_loss_that_is_nothing_by_construction_is_compared(prover: Prover, configs: Configs, tmp_path: Path) -> None:
+    pairs = {**configs["dpo"].to_dict(), "global_batch_size": 4}
+    rewarded = train(TrainConfig.from_dict({**pairs, "stage": "rm", "output": str(tmp_path / "rm"), "max_steps": 1}))
+    rollouts = {"stage": "grpo", "reward_model": str(rewarded), "max_new_tokens": 8, "num_generations": 3}
+    result = prover("preflight", TrainConfig.from_dict({**pairs, **rollouts}))
+    assert failed(result) == set()
+    assert figures(result, "packing") == {"reason": "not_in_this_stage"}
+
+
+@pytest.mark.slow
 def test_a_reference_that_is_not_the_base_is_found(prover: Prover, configs: Configs) -> None:
     assert failed(prover("preflight", configs["dpo"], bug="reference_is_another_model")) == {"first_loss"}
 
@@ -221,6 +232,17 @@ def test_a_proof_is_a_program(configs: Configs, tmp_path: Path, kind: str) -> No
     assert [row["step"] for row in rows] == list(range(1, rows[0]["num_steps"] + 1))
     assert last == {"verdict": json.loads((tmp_path / "proof/result.json").read_text())["verdict"]}
     assert last["verdict"]["holds"] is True
+
+
+@pytest.mark.slow
+def test_a_proof_is_a_job_of_the_studio(store: JobStore, configs: Configs, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(configs["pt"].to_dict()))
+    job = start_program(store, "preflight", "studio.proofs", ("preflight", str(path), "--output", "{run}"))
+    done = wait_for(lambda: (now := store.job(job.id)).state.is_ended and now, timeout_s=300)
+    assert done.state is JobState.FINISHED, store.log_tail(job.id)
+    assert (done.step, done.num_steps) == (6, 6)
+    assert json.loads((job.folder / "result.json").read_text())["verdict"]["holds"] is True
 
 
 def test_a_config_that_is_none_is_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_a_killed_keeper_is_followed_by_another_and_its_jobs_run_on(store: JobSt
     for keeper in wait_for(lambda: keepers(store)):
         keeper.kill()
     assert wait_for(lambda: not _is_held(store.keeper_lock))
-    assert store.job(first.id).state is JobState.RUNNING
+    assert store.job(first.id).state.is_live
     kill(store, first.id)
     assert store.job(second.id).state is JobState.QUEUED
     attend(JobStore(store.root))  # a page is opened

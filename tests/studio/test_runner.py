@@ -10,13 +10,15 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from unittest.mock import patch
 
 import psutil
 import pytest
 
 from core.errors import AssistantError, ConfigError, TrainingError
-from studio import Job, JobState, JobStore, attend, identity, kill, resume, start, start_program, stop
+from core.parallel.priority import BACKGROUND, LOWEST
+from studio import Job, JobState, JobStore, attend, identity, kill, resume, runner, start, start_program, stop
 from studio.child import MAX_LOG_BYTES
 from studio.job_folder import JobFolder
 from studio.processes import processes_of
@@ -88,7 +90,7 @@ def test_kill_ends_every_process_and_frees_their_ports(store: JobStore, begin: B
 
 def test_a_run_whose_supervisor_is_killed_goes_on_and_gets_another(store: JobStore, begin: Begin) -> None:
     job = begin(**LONG)
-    wait_for_step(store, job.id, 2)
+    wait_for_state(store, job.id, JobState.RUNNING)
     first, child = supervisor_of(job), child_of(job)
     first.kill()
     wait_for(lambda: not first.is_running() or first.status() == psutil.STATUS_ZOMBIE)
@@ -220,7 +222,7 @@ def test_a_hundred_megabytes_on_stderr_do_not_stay_on_the_disk(store: JobStore, 
 
 def test_a_jump_of_the_clock_changes_no_state(store: JobStore, begin: Begin) -> None:
     job = begin(**LONG)
-    wait_for_step(store, job.id, 2)
+    wait_for_state(store, job.id, JobState.RUNNING)
     real = time.time
     for jump in (-10 * 365 * 86400.0, 10 * 365 * 86400.0):
         with patch.object(time, "time", lambda jump=jump: real() + jump):
@@ -250,6 +252,17 @@ def test_a_program_is_a_job_too(store: JobStore) -> None:
     assert resume(store, slow.id).attempt == 2
 
 
+def test_a_job_gives_way_to_other_programs(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(BACKGROUND)
+    job = start_program(store, "evaluate", "tests.studio.program", ["{run}/result.json", "sleep"])
+    wait_for(lambda: (attempt := JobFolder(job.folder).read_attempt()) and attempt.child)
+    for process in (supervisor_of(job), child_of(job)):
+        assert process.nice() == LOWEST
+        group = Path(f"/proc/{process.pid}/autogroup")
+        assert not group.exists() or group.read_text().split()[-1] == str(LOWEST)
+    kill(store, job.id)
+
+
 def test_a_run_that_cannot_be_is_refused_before_it_has_a_folder(store: JobStore, config: Callable[..., object]) -> None:
     with pytest.raises(ConfigError, match="nproc is 0"):
         start(store, config(), nproc=0)  # type: ignore[arg-type]
@@ -269,6 +282,19 @@ def test_what_is_left_of_an_attempt_ends_before_the_next(store: JobStore, begin:
     resume(store, job.id)
     assert not rank.is_running() or rank.status() == psutil.STATUS_ZOMBIE
     assert wait_for_state(store, job.id, JobState.FINISHED).attempt == 2
+
+
+def test_a_supervisor_that_cannot_start_is_a_failure_and_no_endless_start(store: JobStore, begin: Begin) -> None:
+    with patch.object(runner.sys, "executable", "/no such python"):
+        failed = begin()
+    assert failed.state is JobState.FAILED
+    assert failed.failure is not None
+    assert "could not be started" in failed.failure.sentence
+    with patch.object(runner.sys, "executable", "/bin/false"):
+        failed = resume(store, failed.id)
+    assert (failed.state, failed.attempt) == (JobState.FAILED, 2)
+    resume(store, failed.id)
+    assert wait_for_state(store, failed.id, JobState.FINISHED).attempt == 3
 
 
 def test_a_starter_that_dies_leaves_a_run_that_can_be_resumed(store: JobStore, begin: Begin) -> None:

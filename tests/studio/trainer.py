@@ -29,7 +29,8 @@ def main() -> int:
     run = Path(sys.argv[1]).parent
     options = json.loads((run / "job/job.json").read_text())["metadata"]
     num_steps, done = options.get("num_steps", 5), saved_step(run)
-    print_row({"num_parameters": 1, "first_step": done, "num_steps": num_steps, "left_out": []})
+    plan = {"num_parameters": 1, "device": "cpu", "rows_per_step": 1, "row_tokens": 1, "left_out": []}
+    print_row({**plan, "first_step": done, "num_steps": num_steps})
     if options.get("with_rank"):
         subprocess.Popen([sys.executable, "-c", RANK, str(run / "port")], start_new_session=True)
     if options.get("is_deaf"):
@@ -41,10 +42,11 @@ def main() -> int:
         misbehave(options, step)
         with (run / "metrics.jsonl").open("a") as file:
             file.write(json.dumps({"attempt": attempt, "step": step}) + "\n")
-        print_row({"step": step, "num_steps": num_steps, "eta_s": 1.0})
+        print_row({"step": step, "num_steps": num_steps, "loss": 1.0, "tokens_per_s": 1.0, "eta_s": 1.0})
         if stop.exists() and not options.get("is_deaf"):
             return end(run, step, options)
     (run / "model").mkdir(exist_ok=True)
+    (run / "model/config.json").write_text("{}")
     print_row({"result": str(run / "model")})
     return 0
 

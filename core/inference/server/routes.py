@@ -284,7 +284,8 @@ def _choose(asked: GenerationRequest, model: "LanguageModel") -> str:
 
 def _no_model(name: str | None, loaded: Sequence[str]) -> RequestError:
     known = ", ".join(map(repr, loaded)) or "none"
+    what = "the one that is loaded is" if len(loaded) < 2 else "those that are loaded are"
     return RequestError(
-        f"There is no model {name!r} here; the one that is loaded is {known}.",
+        f"There is no model {name!r} here; {what} {known}.",
         status=404, param="model", code="model_not_found",
     )  # fmt: skip

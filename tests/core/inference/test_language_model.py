@@ -1,5 +1,6 @@
 """What a loaded model keeps beside its weights: prefixes on disk and adapters."""
 
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -18,6 +19,7 @@ from core.inference.runner import BLOCK_TOKENS
 from core.model.checkpoint import save_model
 from core.model.peft_format import linear_shapes
 from core.model.transformer import Transformer
+from core.model.weights import weights_hash
 from tests.core.model.test_lora import write_adapter
 
 SYSTEM = [{"role": "system", "content": "the quick brown fox jumps over a lazy dog and sleeps under an old tree " * 2}]
@@ -135,3 +137,64 @@ def test_answers_of_two_adapters_and_none_at_once_equal_each_alone(
         model.chat(CHAT, adapter="bard")
     with pytest.raises(ModelError, match="There is an adapter 'poet' already"):
         model.load_adapter("poet", tmp_path / "poet")
+    model.close()
+
+
+def test_an_adapter_that_took_another_ones_name_answers_as_itself(
+    model: LanguageModel, folder: Path, tmp_path: Path
+) -> None:
+    places = [adapter_folder(model, tmp_path / str(seed), seed) for seed in (1, 2)]
+    fresh = core.load(folder, adapters={"one": places[0], "two": places[1]})
+    expected = [fresh.chat(CHAT, adapter=name, **GREEDY).read() for name in fresh.adapters]
+    answers = []
+    for place in places:
+        model.load_adapter("poet", place)
+        stream = model.chat(CHAT, adapter="poet", **GREEDY)
+        model.unload_adapter("poet")  # an answer that has begun is finished
+        answers.append(stream.read())
+        assert stream.stats.reused_tokens == 0
+    assert answers == expected
+    assert answers[0] != answers[1]
+    assert model.adapters == []
+    with pytest.raises(ModelError, match=r"There is no adapter 'poet'\. Loaded are: none"):
+        model.unload_adapter("poet")
+    with pytest.raises(ModelError, match="'' is no name for an adapter"):
+        model.load_adapter("", places[0])
+    for one in (model, fresh):
+        one.close()
+
+
+def name_base(adapter: Path, path: str, base_hash: str | None = None) -> Path:
+    """Write an adapter's base into its settings."""
+    settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    settings["base_model_name_or_path"] = path
+    settings["astrai"] = {"base_weights_hash": base_hash}
+    (adapter / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return adapter
+
+
+def test_an_adapter_of_another_base_is_refused_wherever_that_lies(
+    model: LanguageModel, folder: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    other = save_tiny(tokenizer, tmp_path / "other", seed=9)
+    first = adapter_folder(model, tmp_path / "first", 1)
+    model.load_adapter("moved, known by its hash", name_base(first, "/gone", weights_hash(folder)))
+    model.load_adapter("a copy", name_base(first, str(shutil.copytree(folder, tmp_path / "copy"))))
+    model.load_adapter("base not here, nothing known", name_base(first, "someone/base"))
+    name_base(first, str(folder), weights_hash(folder))
+    second = name_base(adapter_folder(model, tmp_path / "second", 2), "../first", weights_hash(first))
+    model.load_adapter("of an adapter", second)
+    answers = [core.load(second).chat(CHAT, **GREEDY), model.chat(CHAT, adapter="of an adapter", **GREEDY)]
+    assert answers[0].read() == answers[1].read() != model.chat(CHAT, **GREEDY).read()
+    with pytest.raises(ModelError, match=r"first was trained on .*other, and the model is .* are others"):
+        model.load_adapter("other", name_base(first, str(other)))
+    with pytest.raises(ModelError, match=r"weights hash to [0-9a-f]{12}…; those of .* hash to [0-9a-f]{12}…"):
+        model.load_adapter("other", name_base(first, "/gone", weights_hash(other)))
+    with pytest.raises(ModelError, match="first is an adapter of itself"):
+        model.load_adapter("circle", name_base(first, "."))
+    with pytest.raises(ModelError, match="first is an adapter of itself"):
+        core.load(first)
+    with pytest.raises(ModelError, match=r"holds no adapter\. Choose a folder with adapter_config\.json"):
+        model.load_adapter("model", folder)
+    assert len(model.adapters) == 4
+    model.close()

@@ -25,7 +25,7 @@ def left(folder: Path, rank: int, cause: Cause, monkeypatch: pytest.MonkeyPatch)
 def test_an_own_error_comes_before_the_signals_that_follow_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = left(tmp_path, 1, own_cause(1, DataError("Row 3 is bad.", "Mend it.")), monkeypatch)
     error = ChildFailedError("job", {0: failure(0, -9), 1: failure(1, 1, file)})
-    assert cause_of_failure(error) == "Rank 1: Row 3 is bad. Mend it."
+    assert cause_of_failure(error) == Cause("Rank 1: Row 3 is bad.", is_root=True, kind="data", remedy="Mend it.")
 
 
 def test_a_signal_from_outside_comes_before_what_the_others_saw(
@@ -33,19 +33,22 @@ def test_a_signal_from_outside_comes_before_what_the_others_saw(
 ) -> None:
     file = left(tmp_path, 0, Cause("Rank 1 ended without a word.", is_root=False), monkeypatch)
     error = ChildFailedError("job", {0: failure(0, 13, file), 1: failure(1, -9), 2: failure(2, -15)})
-    assert cause_of_failure(error) == (
+    cause = cause_of_failure(error)
+    assert cause.kind == "killed"
+    assert str(cause) == (
         "Rank 1 (process 101) was killed by SIGKILL. If its machine was short of memory, lower micro_batch_size."
     )
 
 
 def test_what_was_seen_of_another_machine_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = left(tmp_path, 0, Cause("Rank 1 lost the connection.", is_root=False), monkeypatch)
-    assert cause_of_failure(ChildFailedError("job", {0: failure(0, 13, file)})) == "Rank 1 lost the connection."
+    cause = cause_of_failure(ChildFailedError("job", {0: failure(0, 13, file)}))
+    assert cause == Cause("Rank 1 lost the connection.", is_root=False)
 
 
 def test_a_silent_end_is_told_by_its_exit_code() -> None:
     error = ChildFailedError("job", {3: failure(3, 7)})
-    assert cause_of_failure(error) == "Rank 3 (process 103) ended with exit code 7 and left no cause."
+    assert str(cause_of_failure(error)) == "Rank 3 (process 103) ended with exit code 7 and left no cause."
 
 
 def test_a_process_keeps_its_first_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,4 +73,4 @@ def test_a_launcher_that_failed_itself_finds_what_its_ranks_left(
         (tmp_path / str(rank)).mkdir()
         monkeypatch.setenv(ERROR_FILE, str(tmp_path / str(rank) / "error.json"))
         record_cause(cause)
-    assert first_cause(tmp_path) == "first"
+    assert first_cause(tmp_path) == Cause("first", is_root=True)

@@ -63,7 +63,7 @@ def test_the_error_of_a_rank_is_the_cause_for_all(pair: tuple[Watchdog, Watchdog
     meet(first, second)
     told = second.explain(TrainingError("The disk is full.", "Free some space."))
     assert first._look() == told
-    assert told == Cause("Rank 1: The disk is full. Free some space.", is_root=True)
+    assert told == Cause("Rank 1: The disk is full.", is_root=True, remedy="Free some space.")
     assert first.explain(RuntimeError("[/gloo/pair.cc] Connection closed by peer")) == told
 
 
@@ -85,7 +85,8 @@ def test_a_process_that_is_gone_is_named_at_once(
     while not Process(here.host, here.space, sleeper.pid).is_gone:
         time.sleep(0.01)
     cause = first._look()
-    assert cause == Cause(f"Rank 1 (process {sleeper.pid} on {here.host}) ended without a word.", is_root=False)
+    sentence = f"Rank 1 (process {sleeper.pid} on {here.host}) ended without a word."
+    assert cause == Cause(sentence, is_root=False, kind="peer_lost")
 
 
 def test_a_rank_that_has_said_it_is_done_may_go(

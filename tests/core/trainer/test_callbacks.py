@@ -138,6 +138,8 @@ def test_metrics_hold_efficiency_memory_and_the_wait_for_data(run_options: Optio
     assert 0 < row["efficiency"] < 1
     assert 1e7 < row["memory_bytes"] < 1e11
     assert 0 <= row["data_wait"] < 1
+    assert 0 < row["optimizer"] < 1
+    assert 0 <= row["beside_steps"] < 1
 
 
 def test_memory_that_runs_out_is_told_with_a_remedy(run_options: Options, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from core.config.model_config import PRESETS
 from core.config.prepare_config import PrepareConfig
 from core.config.train_config import TrainConfig
+from core.data.mmap_file import MmapFileHandler
 from core.data.pairs import PairBatch
 from core.data.prepare import prepare
 from core.data.tokenizer import Tokenizer
@@ -32,6 +33,7 @@ from core.trainer.run_folder import read_metrics
 from core.trainer.tally import Tally
 from core.trainer.train_context import TrainContext
 from core.trainer.trainer import Trainer
+from tests.core.conftest import pairs, write_pairs
 
 Options = Callable[..., dict[str, Any]]
 
@@ -175,6 +177,8 @@ EFFECTS = [
     *(({}, {"loss": loss}) for loss in ("hinge", "ipo", "simpo", "orpo", "kto")),
     ({"label_smoothing": 0.2}, {"loss": "robust"}),
     ({}, {"beta": 0.5}),
+    ({}, {"sft_weight": 0.5}),
+    ({"loss": "simpo"}, {"sft_weight": 0.5}),
     ({}, {"label_smoothing": 0.2}),
     ({"loss": "robust"}, {"label_smoothing": 0.2}),
     ({"loss": "simpo"}, {"simpo_margin": 1.5}),
@@ -304,3 +308,37 @@ def test_pairs_as_the_app_writes_them_are_a_data_set(
     assert (report.kind, report.num_problems) == ("preference", 0)
     folder = train(TrainConfig.from_dict(options("dpo", data=str(tmp_path / "data"), max_seq_len=128, max_steps=2)))
     assert (folder / "config.json").exists()
+
+
+def test_equal_answers_are_an_example_and_no_preference(options: Options, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """Their loss is that of SFT alone, and they are in no figure of pairs."""
+    examples = [dataclasses.replace(pair, rejected=pair.chosen) for pair in pairs(6, seed=5)]
+    write_pairs(tmp_path / "same", tokenizer, examples)
+    context = context_of(options("dpo", data=str(tmp_path / "same"), sft_weight=2.0), double=True)
+    nudge(context)
+    batch = Trainer(context, [])._micro_batches(0)[0]
+    with torch.no_grad():
+        loss = context.strategy.loss(context, batch)
+        per_token = answer_logprobs(context.policy, batch)[0::2] / batch.lengths[0::2]
+    assert not batch.differ.any()
+    assert float(loss.total) == pytest.approx(-2.0 * float(per_token.sum()), rel=1e-9)
+    assert {name: float(mean.weight) for name, mean in loss.metrics.items()}["accuracy"] == 0
+
+
+def test_conversations_are_taken_among_the_pairs_where_that_is_asked_for(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    said = {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "The brown fox."}]}
+    pair = {"prompt": "Who sleeps?", "chosen": "The dog.", "rejected": "The river."}
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, [pair, said])), encoding="utf-8")
+    counts = [
+        prepare(
+            [tmp_path / "rows.jsonl"],
+            tmp_path / f"replay {replay}",
+            tokenizer,
+            PrepareConfig(kind="preference", replay=replay, validation_ratio=0, workers=1),
+        ).num_other_kinds
+        for replay in (False, True)
+    ]
+    assert counts == [1, 0]
+    handler = MmapFileHandler(tmp_path / "replay True")
+    assert handler.num_documents("train") == 4
+    assert handler.tokens("train", 2).tolist() == handler.tokens("train", 3).tolist()

@@ -33,7 +33,7 @@ Options = Callable[..., dict[str, object]]
 # A run whose process kills itself: a checkpoint is due after step 3, and steps 4 and 5 are lost.
 KILLED_BETWEEN_STEPS = """
 def show(row):
-    if row.get("step") == 2:
+    if row.get("step") == 3:
         time.sleep(1.1)
     if row.get("step") == 5:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -41,7 +41,7 @@ def show(row):
 # The second checkpoint dies between its weights and its manifest.
 KILLED_WHILE_SAVING = """
 def show(row):
-    if row.get("step") in (2, 4):
+    if row.get("step") in (3, 4):
         time.sleep(1.1)
     if row.get("step") == 4:
         run_folder.write_json = lambda path, value: os.kill(os.getpid(), signal.SIGKILL)
@@ -49,7 +49,7 @@ def show(row):
 # A resumed run that dies: its checkpoint is due after step 5, and step 6 is lost.
 KILLED_AFTER_RESUMING = """
 def show(row):
-    if row.get("step") == 4:
+    if row.get("step") == 5:
         time.sleep(1.1)
     if row.get("step") == 6:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -119,7 +119,7 @@ def test_pages_that_are_pictures_are_counted(read: Read, monkeypatch: pytest.Mon
     monkeypatch.setenv("PATH", "")
     pages = [PdfPage(BODY), PdfPage(has_picture=True), PdfPage(), PdfPage(has_picture=True)]
     document = read("a.pdf", make_pdf(*pages))
-    assert document.notes[0] == "image only: 2 of 4 pages"
+    assert str(document.notes[0]) == "image only: 2 of 4 pages"
     assert [(page.number, page.end > page.start) for page in document.pages] == [
         (1, True),
         (2, False),

@@ -105,14 +105,14 @@ def test_a_text_of_too_many_characters_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_too_large_is_not_opened(note: Path) -> None:
-    with pytest.raises(DocumentError, match=r"note\.txt is 0 MB; at most 0 MB are read"):
+    with pytest.raises(DocumentError, match=r"note\.txt: it is 0 MB; at most 0 MB are read"):
         parse(note, limits=Limits(file_bytes=3))
 
 
 def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(DocumentError, match="is no regular file"):
         parse(tmp_path)
-    with pytest.raises(DocumentError, match=r"gone\.txt cannot be read: No such file"):
+    with pytest.raises(DocumentError, match=r"gone\.txt: it cannot be read: No such file"):
         parse(tmp_path / "gone.txt")
 
 
@@ -220,7 +220,7 @@ def test_a_scan_is_read_by_tesseract_and_its_boxes_are_on_the_page(
     path.write_bytes(make_pdf(PdfPage(has_picture=True)))
     document = parse(path)
     assert document.text == "Scanned words\n\n扫描文字"
-    assert document.notes == ("image only: 1 of 1 pages", "recognised by tesseract: 1 of 1 pages")
+    assert list(map(str, document.notes)) == ["image only: 1 of 1 pages", "recognised by tesseract: 1 of 1 pages"]
     first = document.lines[0].box
     assert (first.left, first.top, first.right) == (
         pytest.approx(24, abs=0.5),

@@ -21,7 +21,10 @@ pytestmark = [pytest.mark.shared, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 logger = logging.getLogger(__name__)
 DOCUMENTS, HOSTILE = SHARED_DATA / "rag" / "documents", SHARED_DATA / "rag" / "hostile"
-REFUSED_DOCUMENTS = {"docling-legacy_sample.doc": "old Word file", "docling-legacy_sample.ppt": "old PowerPoint file"}
+REFUSED_DOCUMENTS = {
+    "docling-legacy_sample.doc": "Word 97–2003 file",
+    "docling-legacy_sample.ppt": "PowerPoint 97–2003 file",
+}
 NEED_OCR = {
     "docling-ocr_test_rotated_180.pdf": "images without text (1 of 1 pages)",
     "mid-MEDRPT-2024-PAT-3847_medical_report_scan.pdf": "images without text (3 of 3 pages)",
@@ -72,7 +75,8 @@ def outcomes(folder: Path, parser: Parser) -> Iterator[Outcome]:
         except DocumentError as exc:
             document, sentence = None, str(exc)
         outcome = Outcome(path, time.monotonic() - started, document, sentence)
-        found = f"{document.kind}, {len(document.text):,} characters {document.notes or ''}" if document else sentence
+        notes = " · ".join(map(str, document.notes)) if document else ""
+        found = f"{document.kind}, {len(document.text):,} characters {notes}" if document else sentence
         logger.info("%7.2f s  %-60.60s  %s", outcome.seconds, path.relative_to(folder), found)
         yield outcome
 

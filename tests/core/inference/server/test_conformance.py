@@ -327,3 +327,20 @@ def test_every_answer_has_the_form_of_the_document() -> None:
     assert events[-2:] == ["data: [DONE]", ""]
     for event in events[:-2]:
         ChatCompletionChunk.model_validate_json(event.removeprefix("data: "), strict=True)
+
+
+def test_adapters_are_models() -> None:
+    model = FakeModel("yes")
+    model.adapters = ("poet", "a: b")
+    with client_of(model) as client:
+        assert [card.id for card in client.models.list()] == ["fake", "fake:poet", "fake:a: b"]
+        assert client.models.retrieve("fake:poet").id == "fake:poet"
+        for name in ("fake:poet", "fake:a: b", "fake"):
+            assert client.chat.completions.create(model=name, messages=MESSAGES).model == name
+            assert client.completions.create(model=name, prompt="a").model == name
+        client.completions.create(model="fake", prompt="a", extra_body={"adapter": "poet"})
+        with pytest.raises(openai.BadRequestError, match="model is 'fake:poet' and adapter 'a: b'; leave one out"):
+            client.completions.create(model="fake:poet", prompt="a", extra_body={"adapter": "a: b"})
+        with pytest.raises(openai.NotFoundError, match=r"no model 'fake:bard' .*'fake', 'fake:poet', 'fake:a: b'"):
+            client.completions.create(model="fake:bard", prompt="a")
+    assert [asked.get("adapter") for asked in model.asked] == ["poet", "poet", "a: b", "a: b", None, None, "poet"]

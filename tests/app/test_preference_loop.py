@@ -1,0 +1,129 @@
+"""The whole loop on a tiny model, by real processes: corrections in chat, DPO, the new version, votes, the way back."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import gradio as gr
+import pytest
+
+from app.ab_test import LEFT, RIGHT, BlindTest
+from app.answers import DocumentAnswers
+from app.assistant import Assistant, Update
+from app.chat_record import ChatRecord
+from app.improvement import Improvement
+from app.library import Library
+from app.models import ModelChoice, ModelHolder, ModelState
+from app.paths import preferences_dir, studio_dir
+from app.preference_rows import Answer, Origin, Review, Source
+from app.preferences import Preferences
+from app.services import Services
+from app.studio import Studio
+from app.tabs.feedback import Feedback
+from core.config.model_config import PRESETS
+from core.data.formats import Preference
+from core.data.tokenizer import Tokenizer
+from core.evaluation import preference_margin
+from core.model.checkpoint import save_model
+from core.model.transformer import Transformer
+from core.trainer.run_folder import read_metrics
+from studio import Job, JobState, JobStore
+from tests.core.conftest import pairs, tokenizer
+from tests.studio.conftest import foreground, processes_under
+
+__all__ = ["foreground", "tokenizer"]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+NUM_CORRECTED, NUM_HELD_OUT, NUM_VOTES = 40, 10, 3
+RUN_S = 600.0
+
+
+@pytest.fixture
+def tiny_base(tokenizer: Tokenizer, tmp_path: Path) -> Path:
+    """A model whose weights are large enough to tell answers apart."""
+    model = Transformer(replace(PRESETS["tiny"], vocab_size=tokenizer.vocab_size, initializer_range=0.1))
+    model.init_weights(seed=1)
+    save_model(model, tmp_path / "tiny", tokenizer=tokenizer)
+    return tmp_path / "tiny"
+
+
+@pytest.fixture
+def models(tiny_base: Path) -> Iterator[ModelHolder]:
+    holder = ModelHolder()
+    holder.select(ModelChoice("tiny", tiny_base))
+    while holder.state is ModelState.LOADING:
+        holder.wait(timeout_s=1)
+    yield holder
+    holder.model().close()
+    for process in processes_under(studio_dir()):
+        process.kill()
+
+
+def collect(preferences: Preferences, examples: list[Preference]) -> None:
+    """The user rewrites an answer of the model's in English by one in Chinese, in chat, and keeps that as a pair."""
+    feedback = Feedback(
+        cast(Services, SimpleNamespace(preferences=preferences)), gr.Chatbot(), gr.BrowserState([]), secret="s"
+    )
+    for example in examples:
+        record = ChatRecord({})
+        record.say(example.messages, Answer(example.rejected, Origin("tiny")))
+        history = [*example.messages, {"role": "assistant", "content": example.rejected}]
+        edit = gr.EditData(None, {"index": 1, "previous_value": example.rejected, "value": example.chosen})
+        shown = feedback.edit(history, record.to_json(), "en", edit)
+        like = gr.LikeData(None, {"index": 1, "value": ["?"], "liked": True})
+        feedback.rate(shown[feedback.saved_chat], shown[feedback.record], "en", like)
+    preferences.review([pair.id for pair in preferences.pairs()], Review.KEPT)
+
+
+def finished(store: JobStore, job: Job) -> Job:
+    until = time.monotonic() + RUN_S
+    while not (now := store.job(job.id)).state.is_ended and time.monotonic() < until:
+        time.sleep(0.2)
+    assert now.state is JobState.FINISHED, f"{now.state} {now.failure} {store.log_tail(job.id)}"
+    return now
+
+
+def test_corrections_become_a_version_that_prefers_them_wins_votes_and_is_rolled_back(models: ModelHolder) -> None:
+    preferences, studio = Preferences(preferences_dir()), Studio(studio_dir())
+    improvement, blind_test = Improvement(models, preferences, studio), BlindTest(models, preferences, studio)
+    examples = pairs(NUM_CORRECTED + NUM_HELD_OUT, seed=5)
+    collect(preferences, examples[:NUM_CORRECTED])
+    assert preferences.counts().num_accepted == NUM_CORRECTED
+    assert improvement.readiness("dpo").num_missing == 0
+    assert blind_test.contest() is None
+
+    job = finished(studio.store, improvement.improve())
+    validation = [row for row in read_metrics(job.folder / "metrics.jsonl") if "validation_margin" in row][-1]
+    assert validation["validation_accuracy"] >= 0.8  # of the held-out share of the user's pairs
+
+    contest = blind_test.contest()
+    assert contest is not None
+    assert contest.new.name == job.id
+    blind_test.adopt(contest)
+    assert models.version().name == job.id
+    served = preference_margin(models.model(), examples[NUM_CORRECTED:], adapter=job.id)
+    assert (served.accuracy >= 0.8, served.margin > 0.1) == (True, True), served
+
+    question, sampling = examples[-1].messages, dict[str, float]({"max_new_tokens": 16, "temperature": 1.0})
+    for _ in range(NUM_VOTES):
+        *_, trial = blind_test.ask(question, sampling)
+        assert trial.is_whole
+        tally = blind_test.vote(trial, LEFT if trial.new_is_left else RIGHT)
+    assert (tally.num_new, tally.num_votes, tally.is_telling) == (NUM_VOTES, NUM_VOTES, False)
+    assert preferences.counts().by_source[Source.AB] >= 1
+
+    answered_by = {update.origin.version for update in _chat(models, question, sampling) if update.origin}
+    assert answered_by == {job.id}
+    blind_test.roll_back(contest)
+    assert models.version().name == ""
+    assert {update.origin.version for update in _chat(models, question, sampling) if update.origin} == {""}
+    assert not blind_test.can_roll_back(contest)
+    preferences.close()
+
+
+def _chat(models: ModelHolder, question: list[dict[str, str]], sampling: dict[str, float]) -> list[Update]:
+    documents = DocumentAnswers(Library(preferences_dir()), models.model)
+    return list(Assistant(models, documents).answer("tab", question, sampling, language="en"))

@@ -1,0 +1,103 @@
+"""The program with a model that says what a script tells: `python -m tests.browser.scripted_app SCRIPT.json`.
+
+The script maps words of a question to the whole answer. All else is the program as it is: library, page, server.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from app import server
+from app.answers import MIN_PARAMETERS, DocumentAnswers
+from app.assistant import Assistant
+from app.library import Library
+from app.models import ModelChoice, ModelHolder, ModelState
+from app.paths import library_dir
+from app.services import Services
+from app.variables import set_defaults
+from core.inference.token_stream import GenerationStats
+
+UNSCRIPTED = "I have no words for that."
+
+
+@dataclass
+class ScriptedStream:
+    """An answer, word by word."""
+
+    answer: str
+    text: str = ""
+    finish_reason: str | None = None
+    stats: GenerationStats = field(default_factory=lambda: GenerationStats(9, 0, 9, 0.1, 30.0, 18, 4096))
+
+    def __iter__(self) -> Iterator[str]:
+        for word in self.answer.split(" "):
+            piece = f" {word}" if self.text else word
+            self.text += piece
+            yield piece
+        self.finish_reason = "stop"
+
+    def cancel(self) -> None:
+        self.finish_reason = "cancelled"
+
+
+@dataclass
+class ScriptedModel:
+    """A model as large as one that can read; a token is a word."""
+
+    script: Mapping[str, str]
+    name: str = "scripted"
+    quantization: str = "none"
+    num_parameters: int = MIN_PARAMETERS
+    max_seq_len: int = 4096
+
+    @property
+    def tokenizer(self) -> "ScriptedModel":
+        return self
+
+    def encode(self, text: str) -> list[str]:
+        return text.split()
+
+    def fitting(self, messages: Sequence[Any]) -> list[Any]:
+        return list(messages)
+
+    def chat(self, messages: Sequence[Mapping[str, str]], **_: Any) -> ScriptedStream:
+        question = messages[-1]["content"].rpartition("\n\n")[2]
+        return ScriptedStream(next((said for words, said in self.script.items() if words in question), UNSCRIPTED))
+
+
+class ScriptedModels:
+    """A holder whose one model is loaded."""
+
+    state, compiling_s = ModelState.READY, None
+    choice = ModelChoice("scripted", Path("scripted"))
+
+    def __init__(self, script: Mapping[str, str]) -> None:
+        self._model = ScriptedModel(script)
+
+    def choices(self) -> list[ModelChoice]:
+        return [self.choice]
+
+    def select(self, choice: ModelChoice) -> None:
+        """There is one model."""
+
+    def wait(self, timeout_s: float) -> bool:
+        return True
+
+    def model(self) -> ScriptedModel:
+        return self._model
+
+
+def scripted_services(_: Path | None) -> Services:
+    script = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    models, library = cast(ModelHolder, ScriptedModels(script)), Library(library_dir())
+    documents = DocumentAnswers(library, models.model)
+    return Services(models=models, library=library, documents=documents, assistant=Assistant(models, documents))
+
+
+if __name__ == "__main__":
+    set_defaults()
+    setattr(server, "build_services", scripted_services)  # noqa: B010 - mypy knows no such assignment
+    raise SystemExit(server.serve_page(port=0, opens_browser=False, model=None))
