@@ -69,7 +69,6 @@ CHINESE_HELP: dict[str, str] = {
     "kto_chosen_weight": "kto：较好回答的权重",
     "kto_rejected_weight": "kto：较差回答的权重",
     "cache_reference": "训练前一次算好参考模型的对数概率，存放在数据旁",
-    "sft_weight": "较好回答本身也作为微调目标时的权重；0 为不学",
     "reward_margin": "较好的回答须高出多少分",
     "reward_centring": "让分数保持在零附近的项的权重；常用 0.01",
     "reward_model": "奖励模型的训练或模型文件夹",
