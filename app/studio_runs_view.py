@@ -280,6 +280,8 @@ def _figures_text(figures: Mapping[str, Any]) -> str:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_short, value[:8]))
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

@@ -178,7 +178,8 @@ const astraiStudio = (() => {
         astraiCharts.follow(box, kept);
       });
       fill(find(".chart-table"), names.length ? tableOf(lines, words) : "");
-      find(".no-metrics").hidden = names.length > 0;
+      const isTraining = find(`li[data-run="${CSS.escape(open)}"] .compare`);
+      find(".no-metrics").hidden = names.length > 0 || !isTraining;
     };
 
     const showCharts = async (isForced = false) => {
