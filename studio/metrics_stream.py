@@ -224,12 +224,12 @@ class _Table:
     def extend(self, rows: list[tuple[Row, int]]) -> None:
         """Append rows and the bytes at which they stand in their file."""
         before = len(self)
-        for array, values in (
+        for array, numbers in (
             (self._attempts, [row["attempt"] for row, _ in rows]),
             (self._steps, [row["step"] for row, _ in rows]),
             (self._places, [place for _, place in rows]),
         ):
-            array.extend(np.array(values, dtype=np.int64))
+            array.extend(np.array(numbers, dtype=np.int64))
         new = dict.fromkeys(name for row, _ in rows for name in row if name not in KEYS)
         for name in {**self.columns, **new}:
             values = _numbers([row.get(name) for row, _ in rows])

@@ -2,8 +2,8 @@
 
 A model that was trained here notes its stage, where its parent lay and the hash of the parent's weights. A parent that
 was moved is found by that hash, and one that was replaced by another model is not taken for it. Hashing reads every
-byte, so hashes are kept beside the jobs, and a call makes as many as it has time for; until a hash is known the path is
-believed.
+byte, so hashes are kept beside the jobs, and a call makes as many as it has time for, none of models of more than
+HASHED_AT_ONCE_BYTES; where a hash is not known the path is believed.
 """
 
 import json
@@ -151,7 +151,7 @@ def _linked(
         place = find_model(base).resolve()
     except (AssistantError, OSError):
         place = None
-    if place in found and place != key and (not wanted or hashes.of(place) in (wanted, None)):
+    if place is not None and place in found and place != key and (not wanted or hashes.of(place) in (wanted, None)):
         return replace(node, parent=found[place].path)
     for other in found if wanted else ():
         if other != key and hashes.of(other) == wanted:
@@ -181,12 +181,12 @@ class _Hashes:
         """The hash of a model's weights; None while nobody had the time to make it, or where they cannot be read."""
         try:
             files = [path] if path.is_file() else [path / ADAPTER_CONFIG] if is_adapter(path) else weight_files(path)
-            state = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+            sizes = [file.stat().st_size for file in files]
+            state = [[file.name, size, file.stat().st_mtime_ns] for file, size in zip(files, sizes, strict=True)]
             known = self._known.get(str(path))
             if isinstance(known, dict) and known.get("files") == state:
                 return str(known.get("hash"))
-            size = sum(entry[1] for entry in state)
-            if time.monotonic() >= self._deadline or size > HASHED_AT_ONCE_BYTES:
+            if time.monotonic() >= self._deadline or sum(sizes) > HASHED_AT_ONCE_BYTES:
                 return None
             self._known[str(path)] = {"files": state, "hash": weights_hash(path)}
         except (AssistantError, OSError):

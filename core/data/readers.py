@@ -11,7 +11,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from io import BytesIO, TextIOWrapper
 from itertools import chain, islice
@@ -69,7 +69,7 @@ def is_readable_name(name: str) -> bool:
     return lower.endswith(ARCHIVE_SUFFIXES) or lower.removesuffix(".gz").endswith(SUFFIXES)
 
 
-def read_file(file: InputFile, report: Report, advance: Advance) -> Iterator[Record]:
+def read_file(file: InputFile, report: Report, advance: Advance) -> Generator[Record, None, None]:
     """Records of one file.
 
     `report(file, row, problem)` is told of all that is left out (row 0 is the whole file),
