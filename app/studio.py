@@ -7,6 +7,7 @@ they are only started, asked to stop and looked at.
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RUNS, UPLOADS = "runs", "uploads"
+ATTEND_EVERY_S = 30.0
 LOG_BYTES = 20_000
 SAMPLE_BYTES = 40_000
 MAX_NOTE_CHARS, MAX_NAME_CHARS = 4000, 80
@@ -41,6 +43,7 @@ class Studio:
         self.metrics, self.answers = MetricsReader(), CheckpointAnswers()
         self._opening = threading.Lock()
         self._store: JobStore | None = None
+        self._attended_at = -ATTEND_EVERY_S
 
     @property
     def store(self) -> "JobStore":
@@ -50,7 +53,19 @@ class Studio:
                 from studio import JobStore
 
                 self._store = JobStore(self.folder)
-            return self._store
+        self._attend(self._store)
+        return self._store
+
+    def _attend(self, store: "JobStore") -> None:
+        """Now and then see that what should run does, in a thread, for it may start processes."""
+        from studio import attend
+
+        now = time.monotonic()
+        with self._opening:
+            if now - self._attended_at < ATTEND_EVERY_S:
+                return
+            self._attended_at = now
+        threading.Thread(target=_safely, args=(attend, store), name="studio attends", daemon=True).start()
 
     # What is there
 
@@ -69,7 +84,9 @@ class Studio:
 
     def result(self, job: "Job") -> dict[str, Any]:
         """What a program found."""
-        return _object(job.folder / "result.json")
+        from studio.model_registry import result_of
+
+        return result_of(job.folder) if job.spec.kind != "train" and job.state == "finished" else {}
 
     def limit(self, job: "Job", rows: list[dict[str, Any]]) -> "Limit | None":
         """What limits the speed of a run that goes on."""
@@ -180,6 +197,13 @@ class Studio:
     def forget(self, batch: str) -> None:
         """Delete the copies of a drop."""
         shutil.rmtree(self.dropped(batch), ignore_errors=True)
+
+
+def _safely(work: "Callable[[JobStore], None]", store: "JobStore") -> None:
+    try:
+        work(store)
+    except (AssistantError, OSError):
+        logger.exception("attending to the studio")
 
 
 def _name(text: str) -> str:

@@ -28,6 +28,7 @@ STAGE_OF_KIND = {"pt": "pt", "sft": "sft", "preference": "dpo"}
 NOT_SET = "-"  # in the place of folders that the run gets when it is started
 MAX_PROCESSES = 64
 # Fields that have their own place on the page, or that the run itself sets.
+FRESH_ONLY = ("preset", "model")
 OWN_PLACES = ("data", "output", "base", "reward_model")
 
 
@@ -61,7 +62,8 @@ def form_of(draft: Draft) -> "list[FormField]":
     """The fields of all settings, without those that have their own place."""
     from studio.form import fields
 
-    return [one for one in fields(draft.stage) if one.name not in OWN_PLACES]
+    hidden = (*OWN_PLACES, *(FRESH_ONLY if draft.base else ()))
+    return [one for one in fields(draft.stage) if one.name not in hidden]
 
 
 def preset_values(draft: Draft, report: "DataReport | None") -> dict[str, Any]:

@@ -19,6 +19,7 @@ MAX_NEW_BYTES = 1 << 19  # of rows that are sent one by one; beyond that the ser
 MAX_OPEN = 24  # runs whose series are kept in memory
 MAX_POINTS = 1000
 TAIL_BYTES = 1 << 16
+NO_CHART = ("time", "tokens", "eta_s")  # of which nobody wants a chart
 Row = dict[str, Any]
 
 
@@ -47,7 +48,7 @@ class MetricsReader:
             if len(self._streams) > MAX_OPEN:
                 self._streams.popitem(last=False)
             stream.poll()
-            found = {name: stream.series(name, MAX_POINTS) for name in stream.names()}
+            found = {name: stream.series(name, MAX_POINTS) for name in stream.names() if name not in NO_CHART}
             series = {name: [one.steps.tolist(), one.values.tolist()] for name, one in found.items()}
             offset = 0 if stream.is_behind else stream.offset
             return {"offset": offset, "series": series, "attempt": stream.latest.get("attempt", 0)}

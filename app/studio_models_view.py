@@ -40,7 +40,7 @@ def _node_html(node: "ModelNode", language: str) -> str:
     about = [t("model_parameters", language, count=short_count(node.num_parameters))] if node.num_parameters else []
     about += [t("model_adapter", language)] if node.is_adapter else []
     about += [t("model_starter", language)] if node.path == starter_dir() else []
-    if node.missing_parent:
+    if node.missing_parent and node.path != starter_dir():
         about.append(t("model_missing_parent", language, path=html.escape(node.missing_parent)))
     stage = (
         f'<span class="badge stage {node.stage}">{t(f"stage_{node.stage}", language)}</span>'

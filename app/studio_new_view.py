@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MAX_FILES, MAX_BAD, MAX_PREVIEWS = 8, 8, 3
 PREVIEW_CHARS = 400
+MIN_SHOWN_LIMIT, MAX_SHOWN_LIMIT = 1e-4, 1e6  # beyond them a limit only says that there is one
 KINDS = ("pt", "sft", "preference")
 ROLES = ("system", "user", "assistant", "chosen", "rejected", "tool", "text")
 
@@ -209,9 +210,10 @@ UNITS = ("tokens", "rows", "steps", "s")
 
 def _limits(field: "FormField") -> str:
     low, high = field.minimum, field.maximum
-    if low is not None and high is not None:
+    if low is not None and high is not None and high < MAX_SHOWN_LIMIT:
         return f" <i>{low:g} … {high:g}</i>"
-    return f" <i>≥ {low:g}</i>" if low is not None and field.kind in ("int", "float") else ""
+    is_telling = low is not None and field.kind in ("int", "float")
+    return f" <i>≥ {0 if 0 < low < MIN_SHOWN_LIMIT else low:g}</i>" if is_telling and low is not None else ""
 
 
 def problems_html(problems: Sequence[str], language: str) -> str:

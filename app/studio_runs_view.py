@@ -102,7 +102,8 @@ def progress_text(job: "Job", language: str) -> str:
         parts.append(t("time_left", language, time=duration_text(job.eta_s)))
     if job.state not in ACTIVE and job.seconds is not None:
         parts.append(duration_text(job.seconds))
-    parts.append(time.strftime("%m-%d %H:%M", time.localtime(job.spec.created)))
+    if job.state not in ACTIVE:
+        parts.append(time.strftime("%m-%d %H:%M", time.localtime(job.spec.created)))
     return " · ".join(parts)
 
 
@@ -148,7 +149,7 @@ def _failure_html(job: "Job", language: str) -> str:
     if failure is None:
         return f'<p class="failure">{t("run_lost", language)}</p>'
     return (
-        f'<div class="failure"><p><b>{t("failure_" + failure.kind, language)}</b> {html.escape(failure.sentence)}</p>'
+        f'<div class="failure"><p><b>{t(f"failure_{failure.kind}", language)}</b> {html.escape(failure.sentence)}</p>'
         f"<p>{t('try_next', language)} {html.escape(failure.remedy)}</p></div>"
     )
 
@@ -170,7 +171,7 @@ def facts_html(row: Mapping[str, Any], job: "Job", limit: "Limit | None", langua
 FIGURES: dict[str, Any] = {
     "loss": lambda value: f"{value:.3f}",
     "tokens_per_s": lambda value: f"{value:,.0f}",
-    "tokens": lambda value: short_count(int(value)),
+    "tokens": lambda value: short_count(int(value)) if value >= 1e6 else f"{value:,.0f}",
     "memory_bytes": lambda value: size_text(int(value)),
     "efficiency": lambda value: f"{value:.0%}",
     "data_wait": lambda value: f"{value:.0%}",

@@ -76,6 +76,11 @@ class MetricsStream:
                 self._begin(0)
             return 0
 
+    @property
+    def offset(self) -> int:
+        """The byte up to which all rows are known."""
+        return self._offset
+
     def names(self) -> list[str]:
         """Metrics that have a value so far, in the order in which they came."""
         return [*self._table.columns, *(name for name in self._sample.columns if name not in self._table.columns)]

@@ -200,12 +200,12 @@ def _evaluations(jobs: Sequence[Job]) -> Iterator[tuple[Path, dict[str, Any]]]:
     for job in jobs:
         of = job.spec.metadata.get("of")
         if job.spec.kind == "evaluate" and isinstance(of, str) and of:
-            result = _result(job.folder)
+            result = result_of(job.folder)
             if result:
                 yield Path(of).resolve(), {**result, "time": job.ended, "job_id": job.id}
 
 
-def _result(folder: Path) -> dict[str, Any]:
+def result_of(folder: Path) -> dict[str, Any]:
     """What `eval` found: its file, or the JSON on the last line of what it printed."""
     try:
         if (folder / RESULT).exists():

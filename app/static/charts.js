@@ -16,9 +16,9 @@ const astraiCharts = (() => {
 
   // About four round numbers within a range.
   const ticks = (low, high) => {
-    const rough = (high - low) / 4;
+    const rough = (high - low) / 5;
     const power = 10 ** Math.floor(Math.log10(rough));
-    const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough);
+    const step = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((size) => size >= rough);
     const found = [];
     for (let value = Math.ceil(low / step) * step; value <= high + step * 1e-6; value += step) found.push(value);
     return found;

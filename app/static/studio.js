@@ -282,6 +282,19 @@ const astraiStudio = (() => {
       trigger("input", { edits });
     };
     element.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(changed, 400); });
+
+    // What is wrong stands in a list; the fields that it names are marked.
+    const mark = () => {
+      const words = new Set((document.querySelector("#new-problems")?.textContent ?? "").match(/[a-z_]+(\.[a-z_]+)?/g) ?? []);
+      element.querySelectorAll("[data-field]").forEach((field) => {
+        const name = field.dataset.field;
+        field.closest(".setting").classList.toggle("wrong", words.has(name) || words.has(name.replace("schedule.", "")));
+      });
+    };
+    const watched = document.querySelector("#new-problems");
+    for (const place of [element, watched]) {
+      if (place) new MutationObserver(mark).observe(place, { childList: true, subtree: true });
+    }
   };
 
   // Buttons inside HTML: their data-act and what else they carry go to the page.
