@@ -53,7 +53,7 @@ class MetricsStream:
     def _begin(self, file_id: int) -> None:
         """Forget everything: the file is a new one."""
         self._file_id = file_id
-        self.offset = self._sampled_to = 0  # bytes that are read without a gap, and up to where the sample goes
+        self._offset = self._sampled_to = 0  # bytes that are read without a gap, and up to where the sample goes
         self._num_read = 0
         self._first_steps: dict[int, int] = {}
         self._table, self._sample = _Table(), _Table()
@@ -68,18 +68,18 @@ class MetricsStream:
         try:
             with self._path.open("rb") as file:
                 status = os.fstat(file.fileno())
-                if status.st_ino != self._file_id or status.st_size < self.offset:
+                if status.st_ino != self._file_id or status.st_size < self._offset:
                     self._begin(status.st_ino)
                 return self._read(file, status.st_size, time.monotonic() + budget_s)
         except FileNotFoundError:
-            if self.offset:
+            if self._offset:
                 self._begin(0)
             return 0
 
     @property
     def offset(self) -> int:
         """The byte up to which all rows are known."""
-        return self.offset
+        return self._offset
 
     def names(self) -> list[str]:
         """Metrics that have a value so far, in the order in which they came."""
@@ -94,24 +94,24 @@ class MetricsStream:
 
     def _read(self, file: IO[bytes], size: int, deadline: float) -> int:
         before = self._num_read
-        if size - self.offset > FAR_BYTES:
+        if size - self._offset > FAR_BYTES:
             self._read_sample(file, size)
         self.is_behind = False
-        while self.offset < size and self._read_on(file):
+        while self._offset < size and self._read_on(file):
             if time.monotonic() >= deadline:
-                self.is_behind = self.offset < size
+                self.is_behind = self._offset < size
                 break
-        self._sample.drop_before(self.offset if self.is_behind else size)
+        self._sample.drop_before(self._offset if self.is_behind else size)
         return self._num_read - before
 
     def _read_on(self, file: IO[bytes]) -> bool:
         """Take the whole lines of the next chunk; false where there is only the beginning of one."""
-        chunk = _read_at(file, self.offset, CHUNK_BYTES)
+        chunk = _read_at(file, self._offset, CHUNK_BYTES)
         end = chunk.rfind(b"\n") + 1
         if not end and len(chunk) == CHUNK_BYTES:
             end = CHUNK_BYTES  # no row is that long: what follows in the line is as little a row
-        self._add(self._table, self.offset, chunk[:end])
-        self.offset += end
+        self._add(self._table, self._offset, chunk[:end])
+        self._offset += end
         return end > 0
 
     def _read_sample(self, file: IO[bytes], size: int) -> None:
@@ -119,7 +119,7 @@ class MetricsStream:
         if self._sampled_to == 0 or size - self._sampled_to > FAR_BYTES:
             self._sample = _Table()
             tail = size - CHUNK_BYTES
-            places = np.linspace(self.offset, tail, SAMPLE_PLACES, endpoint=False).astype(int).tolist()
+            places = np.linspace(self._offset, tail, SAMPLE_PLACES, endpoint=False).astype(int).tolist()
             for place in places:
                 self._add_sample(place, _read_at(file, place, SAMPLE_BYTES), is_cut=place > 0)
             self._sampled_to = self._add_sample(tail, _read_at(file, tail, CHUNK_BYTES), is_cut=True)
