@@ -18,16 +18,17 @@ from app.models import ModelChoice
 from app.paths import models_dir, starter_dir
 from app.studio_metrics import MetricsReader, last_rows
 from core.errors import AssistantError, ModelError, TrainingError
-from core.files import read_json_object
+from core.files import read_json_object, write_json
 
 if TYPE_CHECKING:
+    from core.config.train_config import TrainConfig
     from studio import Job, JobStore
     from studio.bottleneck import Limit
     from studio.model_registry import ModelNode
 
 logger = logging.getLogger(__name__)
 
-RUNS, UPLOADS = "runs", "uploads"
+RUNS, UPLOADS, DRAFTS = "runs", "uploads", "drafts"
 ATTEND_EVERY_S = 30.0
 LOG_BYTES = 20_000
 SAMPLE_BYTES = 40_000
@@ -150,16 +151,28 @@ class Studio:
             "down": lambda: self._move(run, 1),
         }
         if act in PROOFS:
-            return self.prove(self.job(run).folder / "config.json", act, self.job(run).name, of=run)
+            return self.prove(act, self.job(run))
         if act == "resume":
             return resume(self.store, run)
         if act in simple:
             simple[act]()
         return None
 
-    def prove(self, config: Path, kind: str, name: str, *, of: str = "") -> "Job":
-        """Start the proof of a run's config."""
-        return self.program(kind, "studio.proofs", (PROOFS[kind], str(config), "--output", "{run}"), name=name, of=of)
+    def prove(self, kind: str, job: "Job") -> "Job":
+        """Start a proof on a copy of a run."""
+        nproc = ("--nproc", str(job.spec.nproc)) if kind == "prove_resume" else ()
+        arguments = (PROOFS[kind], str(job.folder / "config.json"), "--output", "{run}", *nproc)
+        return self.program(kind, "studio.proofs", arguments, name=job.name, of=job.id)
+
+    def preflight(self, config: "TrainConfig", prepare: dict[str, Any] | None, name: str) -> "Job":
+        """Start the check of a run that was not started yet, on the beginnings of its files."""
+        folder = self.folder / DRAFTS / self.store.new_id("preflight")
+        write_json(folder / "config.json", config.to_dict())
+        arguments = ["preflight", str(folder / "config.json"), "--output", "{run}"]
+        if prepare is not None:
+            write_json(folder / "prepare.json", {**prepare, "base": config.base})
+            arguments += ["--prepare", str(folder / "prepare.json")]
+        return self.program("preflight", "studio.proofs", tuple(arguments), name=name)
 
     def evaluate(self, node: "ModelNode", files: list[str]) -> "Job":
         """Start the evaluation of a model on files: a reward model judges the pairs in them."""

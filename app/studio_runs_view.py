@@ -10,7 +10,7 @@ from app.format import short_count
 from app.i18n import t
 from app.library_view import duration_text, size_text
 from app.studio_parts import act_button, folded
-from app.studio_texts import METRICS
+from app.studio_texts import CHECKS, METRICS, REASONS
 
 if TYPE_CHECKING:
     from studio import Job
@@ -266,16 +266,17 @@ def proofs_html(jobs: "Sequence[Job]", results: Mapping[str, Mapping[str, Any]],
 def _check_html(check: Mapping[str, Any], language: str) -> str:
     passed = check.get("passed")
     sign, word = ("✓", "passed") if passed else ("–", "skipped") if passed is None else ("✗", "failed")
-    figures = check.get("figures")
-    values = (
-        ", ".join(f"{name} {_short(value)}" for name, value in figures.items()) if isinstance(figures, dict) else ""
-    )
+    given = check.get("figures")
+    figures = given if isinstance(given, dict) else {}
+    reason = figures.get("reason")
+    values = t(f"reason_{reason}", language) if reason in REASONS else _figures_text(figures)
     name = str(check.get("name", ""))
-    title = t(f"check_{name}", language) if f"check_{name}" in CHECK_KEYS else name
+    title = t(f"check_{name}", language) if name in CHECKS else name
     return f'<li class="{word}"><b>{sign} {html.escape(title)}</b> <span>{html.escape(values)}</span></li>'
 
 
-CHECK_KEYS: frozenset[str] = frozenset()
+def _figures_text(figures: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_short(value)}" for name, value in figures.items())
 
 
 def _short(value: object) -> str:

@@ -7,6 +7,12 @@ METRICS = (
     "bits_per_byte", "beside_steps", "optimizer",
 )  # fmt: skip
 
+CHECKS = (
+    "killed", "repeatable", "data_order", "random_numbers", "metrics", "weights", "optimizer", "random_states",
+    "finite", "first_loss", "micro_batches", "gradient_checkpointing", "packing", "ranks", "cost", "ran",
+)  # fmt: skip
+REASONS = ("nothing_is_packed", "not_in_this_stage", "no_memory")
+
 STUDIO_TEXTS: dict[str, dict[str, str]] = {
     "tab_studio": {"en": "Studio", "zh": "训练工坊"},
     "tab_new": {"en": "New run", "zh": "新训练"},
@@ -223,6 +229,26 @@ STUDIO_TEXTS: dict[str, dict[str, str]] = {
     "proofs": {"en": "Proofs and evaluations", "zh": "验证与评测"},
     "proof_holds": {"en": "It holds.", "zh": "验证通过。"},
     "proof_fails": {"en": "It does not hold.", "zh": "验证未通过。"},
+    # Checks of proofs
+    "check_killed": {"en": "A copy was killed", "zh": "副本被强制结束"},
+    "check_repeatable": {"en": "Two copies are equal", "zh": "两个副本完全一致"},
+    "check_data_order": {"en": "Order of the rows", "zh": "数据顺序"},
+    "check_random_numbers": {"en": "Random numbers", "zh": "随机数"},
+    "check_metrics": {"en": "Metrics", "zh": "指标"},
+    "check_weights": {"en": "Weights, to the last bit", "zh": "权重逐位相同"},
+    "check_optimizer": {"en": "Optimiser, to the last bit", "zh": "优化器逐位相同"},
+    "check_random_states": {"en": "Random states", "zh": "随机状态"},
+    "check_finite": {"en": "Real steps stay finite", "zh": "实际训练步数值有限"},
+    "check_first_loss": {"en": "The first loss is what it should be", "zh": "初始损失符合预期"},
+    "check_micro_batches": {"en": "Batch 8 × 1 = 1 × 8", "zh": "批次 8×1 等于 1×8"},
+    "check_gradient_checkpointing": {"en": "With gradient checkpointing the same", "zh": "使用梯度检查点结果一致"},
+    "check_packing": {"en": "Packed = separate", "zh": "打包与分开结果一致"},
+    "check_ranks": {"en": "Two processes = one", "zh": "两个进程等于一个"},
+    "check_cost": {"en": "Memory and time", "zh": "内存与时间"},
+    "check_ran": {"en": "The program ran", "zh": "程序运行"},
+    "reason_nothing_is_packed": {"en": "nothing is packed here", "zh": "此处没有打包"},
+    "reason_not_in_this_stage": {"en": "not in this stage", "zh": "此阶段不适用"},
+    "reason_no_memory": {"en": "not enough memory to try", "zh": "内存不足，未测试"},
     "metric_loss": {"en": "Loss", "zh": "损失"},
     "metric_learning_rate": {"en": "Learning rate", "zh": "学习率"},
     "metric_tokens_per_s": {"en": "Tokens/s", "zh": "词元/秒"},

@@ -11,16 +11,18 @@ import secrets
 import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from core.config.train_config import TrainConfig
-from core.files import write_json
+from core.files import read_json_object, write_json
 from core.parallel.program import print_row, run_to_end
 from studio.preflight import preflight
 from studio.proof import Check, ProgramError, Report
 from studio.resume_proof import prove_resume
+from studio.sample_data import sample
 
 
 def prove(kind: str, config: TrainConfig, folder: Path, *, seed: int, nproc: int, report: Report) -> dict[str, Any]:
@@ -56,6 +58,7 @@ def main() -> int:
     parser.add_argument("config", type=Path)
     parser.add_argument("--output", type=Path, required=True, help="folder for result.json")
     parser.add_argument("--seed", type=int, help="resume: draws the step at which the copy is killed")
+    parser.add_argument("--prepare", type=Path, help="JSON of files whose beginnings are the data of the copies")
     parser.add_argument("--nproc", type=int, default=1, help="resume: processes of the run")
     arguments = parser.parse_args()
     seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed
@@ -63,10 +66,20 @@ def main() -> int:
 
     def work() -> None:
         config = TrainConfig.from_json(arguments.config)
+        if arguments.prepare:
+            config = replace(config, data=str(_sampled(arguments.prepare, arguments.output)))
         result = prove(arguments.kind, config, arguments.output, seed=seed, nproc=arguments.nproc, report=print_row)
         print_row({"verdict": result["verdict"]})
 
     return run_to_end(work)
+
+
+def _sampled(request: Path, folder: Path) -> Path:
+    """Prepare the beginnings of the files that are named, anew; where the data is."""
+    for name in ("files", "data"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    sample(read_json_object(request), folder)
+    return folder / "data"
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

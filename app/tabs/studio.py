@@ -40,6 +40,7 @@ class StudioTab:
         begins = {
             new.start: (partial(new.begin, queued=False), new.inputs),
             new.queue: (partial(new.begin, queued=True), new.inputs),
+            new.check: (new.begin_check, new.inputs),
             liked.improve: (partial(liked.begin, what="improve"), liked.inputs),
             liked.train_reward: (partial(liked.begin, what="reward"), liked.inputs),
             liked.reinforce: (partial(liked.begin, what="reinforce"), liked.inputs),

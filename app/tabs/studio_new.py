@@ -1,6 +1,7 @@
 """A new run: data in, what it is, the model, how thorough, what it will take, start."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from app.studio_new_view import (
     tokens_html,
 )
 from core.errors import AssistantError, ConfigError
+from core.model.folder import find_model
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 MAX_PATH_CHARS = 4096
@@ -79,7 +81,9 @@ class NewRunPanel:
                 with gr.Row(elem_classes="starting"):
                     self.start = gr.Button(size="sm", min_width=130, variant="primary", elem_id="start-run")
                     self.queue = gr.Button(size="sm", min_width=110, elem_id="start-queued")
-                self.measure = gr.Button(size="sm", elem_id="estimate")
+                with gr.Row(elem_classes="starting"):
+                    self.measure = gr.Button(size="sm", min_width=150, elem_id="estimate")
+                    self.check = gr.Button(size="sm", min_width=110, elem_id="preflight")
                 self.problems = gr.HTML("", elem_id="new-problems")
                 self.estimate = gr.HTML("", elem_id="estimate-found")
         with gr.Accordion(open=False, elem_id="all-settings") as self.settings:
@@ -209,6 +213,19 @@ class NewRunPanel:
         gr.Info(to_html(t("queued" if queued else "started", language, name=name)))
         return job.id
 
+    def begin_check(self, form: Form) -> str:
+        """Start the pre-flight of the run as it would be started; its id, or nothing where it could not be."""
+        language, draft = form[self.language], self._draft(form)
+        if not draft.has_data:
+            gr.Warning(t("no_data_yet", language))
+            return ""
+        name = draft.name or default_name(t(f"stage_{draft.stage}", language), draft, form[self.report])
+        try:
+            return self.studio.preflight(config_of(draft, form[self.report]), preparation(draft), name).id
+        except AssistantError as exc:
+            gr.Warning(to_html(str(exc)))
+            return ""
+
     def show_tokens(self, form: Form) -> str:
         """The tokens of a row of the preview, or of a text."""
         from core.data.tokenizer import Tokenizer
@@ -232,6 +249,7 @@ class NewRunPanel:
         try:
             job = self.studio.job(run)
             draft = duplicate(self.studio.config(job), job.spec.prepare, job.name, job.spec.nproc)
+            draft = replace(draft, base=str(find_model(draft.base)) if draft.base else "")
         except AssistantError as exc:
             gr.Warning(to_html(str(exc)))
             return {}
@@ -316,6 +334,7 @@ class NewRunPanel:
             self.nproc: gr.update(label=t("nproc", language)),
             self.measure: gr.update(value=t("estimate", language)),
             self.queue: gr.update(value=t("start_queued", language)),
+            self.check: gr.update(value=t("act_preflight", language)),
             self.start: gr.update(value=t("start_now", language)),
             self.settings: gr.update(label=t("all_settings", language)),
             self.inspector: gr.update(label=t("token_inspector", language)),
@@ -327,6 +346,4 @@ class NewRunPanel:
 
 def tokenizer_of(base: str) -> Path:
     """The folder whose tokenizer a run uses: the model's, or of a fresh one the starter's."""
-    from core.model.folder import find_model
-
     return find_model(base) if base else starter_dir()
