@@ -5,6 +5,7 @@ page's "Improve" starts: a detached job that prepares the pairs and trains. Then
 adapter unmerged over the same quantised weights, its margin on held-out pairs, both versions answering at once.
 """
 
+import os
 import random
 import tempfile
 import time
@@ -36,7 +37,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> dict[str, Any]:
     from core.evaluation import preference_margin
+    from core.parallel.priority import BACKGROUND
 
+    os.environ[BACKGROUND] = "0"  # a job that gives way to everything tells nothing of its own speed
     examples = _examples(arguments.pairs + arguments.held_out + arguments.replay, arguments.words)
     learnt = examples[: arguments.pairs]
     held_out = examples[arguments.pairs : arguments.pairs + arguments.held_out]
@@ -109,11 +112,15 @@ def _improve(
 
 def _ended(store: "JobStore", job: "Job") -> "Job":
     from core.errors import TrainingError
-    from studio import JobState
+    from studio import JobState, kill
 
-    while not job.state.is_ended:
-        time.sleep(0.5)
-        job = store.job(job.id)
+    try:
+        while not job.state.is_ended:
+            time.sleep(0.5)
+            job = store.job(job.id)
+    finally:
+        if not job.state.is_ended:  # nobody waits for it any more
+            kill(store, job.id)
     if job.state is not JobState.FINISHED:
         raise TrainingError(f"The run ended as {job.state}: {job.failure}.", store.log_tail(job.id, 2000))
     return job

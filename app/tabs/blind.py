@@ -59,6 +59,7 @@ class BlindPanel:
         """Stream both answers; then a vote is asked for."""
         text = to_text(question)
         if not text.strip():
+            yield {self.trial: gr.skip()}  # without any update everything would be emptied
             return
         values = dict(zip(("temperature", "top_p", "max_new_tokens"), sampling, strict=False))
         values["max_new_tokens"] = int(values["max_new_tokens"])

@@ -230,7 +230,8 @@ class ChatTab:
         """Stream the answer to the last question. `form` holds the value of each input component."""
         history = to_messages(form[self.chatbot])
         if not history or history[-1]["role"] != "user":
-            return  # nothing was asked
+            yield {self.status: gr.skip()}  # nothing was asked; without any update everything would be emptied
+            return
         sampling = {
             "temperature": form[self.temperature],
             "top_p": form[self.top_p],

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import psutil
+import pytest
 
 from studio import Job, JobState, JobStore, attend, kill, stop
 from studio.runner import _is_held
@@ -31,6 +32,7 @@ def test_one_process_drains_the_queue_in_its_order_and_ends(store: JobStore, beg
     assert store.queue() == []
 
 
+@pytest.mark.slow
 def test_a_killed_keeper_is_followed_by_another_and_its_jobs_run_on(store: JobStore, begin: Begin) -> None:
     first = begin(queued=True, num_steps=10_000, step_s=0.02)
     wait_for_step(store, first.id, 1)

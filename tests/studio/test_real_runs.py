@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from core.config.train_config import TrainConfig
-from core.trainer.metrics import latest_rows
+from core.data.metric_rows import latest_rows
 from core.trainer.run_folder import RunFolder, read_metrics
 from studio import Job, JobState, JobStore, kill, resume, start, stop
 from studio.processes import processes_of

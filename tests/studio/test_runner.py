@@ -104,6 +104,7 @@ def test_a_run_whose_supervisor_is_killed_goes_on_and_gets_another(store: JobSto
     assert stopped.step == len(steps_of(job))
 
 
+@pytest.mark.slow
 def test_stop_and_kill_reach_a_run_without_supervisor(store: JobStore, begin: Begin) -> None:
     for end in (stop, kill):
         job = begin(**LONG)
@@ -167,6 +168,7 @@ time.sleep(600)
     assert steps_of(stopped) == [(1, step) for step in range(1, stopped.step + 1)]
 
 
+@pytest.mark.slow
 def test_of_many_who_resume_one_wins_and_the_others_get_a_sentence(store: JobStore, begin: Begin) -> None:
     job = begin(**LONG)
     wait_for_step(store, job.id, 1)
@@ -213,6 +215,7 @@ def test_a_failed_run_says_why_and_what_to_try(
     assert job.failure.remedy
 
 
+@pytest.mark.slow
 def test_a_hundred_megabytes_on_stderr_do_not_stay_on_the_disk(store: JobStore, begin: Begin) -> None:
     job = begin(num_steps=100, stderr_mb=100)
     wait_for_state(store, job.id, JobState.FINISHED)
@@ -236,6 +239,7 @@ def test_a_jump_of_the_clock_changes_no_state(store: JobStore, begin: Begin) -> 
     assert 0 < seconds < 60
 
 
+@pytest.mark.slow
 def test_a_program_is_a_job_too(store: JobStore) -> None:
     written = start_program(store, "export", "tests.studio.program", ["{run}/result.json", "done"], name="Export")
     done = wait_for_state(store, written.id, JobState.FINISHED)
@@ -252,6 +256,7 @@ def test_a_program_is_a_job_too(store: JobStore) -> None:
     assert resume(store, slow.id).attempt == 2
 
 
+@pytest.mark.slow
 def test_a_job_gives_way_to_other_programs(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(BACKGROUND)
     job = start_program(store, "evaluate", "tests.studio.program", ["{run}/result.json", "sleep"])
@@ -271,6 +276,7 @@ def test_a_run_that_cannot_be_is_refused_before_it_has_a_folder(store: JobStore,
     assert store.jobs() == []
 
 
+@pytest.mark.slow
 def test_what_is_left_of_an_attempt_ends_before_the_next(store: JobStore, begin: Begin) -> None:
     job = begin(with_rank=True, num_steps=30, step_s=0.05)
     wait_for_step(store, job.id, 1)

@@ -51,6 +51,7 @@ def test_a_job_that_does_not_hear_is_ended_after_the_patience(store: JobStore, s
     assert not folder.stop.exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_being_written_is_never_cut_off(store: JobStore, supervise: Supervise) -> None:
     folder, thread = supervise(patience_s=1.0, num_steps=10_000, step_s=0.02, save_parts=8, save_s=0.5)
     wait_for_step(store, "run", 2)

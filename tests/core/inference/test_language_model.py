@@ -19,7 +19,7 @@ from core.inference.runner import BLOCK_TOKENS
 from core.model.checkpoint import save_model
 from core.model.peft_format import linear_shapes
 from core.model.transformer import Transformer
-from core.model.weights import weights_hash
+from core.model.weight_files import weights_hash
 from tests.core.model.test_lora import write_adapter
 
 SYSTEM = [{"role": "system", "content": "the quick brown fox jumps over a lazy dog and sleeps under an old tree " * 2}]
