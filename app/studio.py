@@ -128,10 +128,11 @@ class Studio:
 
     def choice(self, run: str, path: str) -> ModelChoice:
         """What the chat is to open: the model of a run, or a model by its path. Raises: AssistantError."""
-        if run:
-            job = self.job(run)
+        node = None if run else self.model(path)
+        if run_id := run or (node.job_id if node else None):
+            job = self.job(run_id)
             return ModelChoice(job.name, job.folder)
-        node = self.model(path)
+        assert node is not None
         return ModelChoice(node.name, node.path)
 
     # What changes something

@@ -48,7 +48,7 @@ def _node_html(node: "ModelNode", language: str) -> str:
         else ""
     )
     path = html.escape(str(node.path))
-    buttons = "".join(act_button(act, t(key, language), data={"path": node.path}) for act, key in _acts(node).items())
+    buttons = "".join(act_button(act, t(key, language), data={"model": node.path}) for act, key in _acts(node).items())
     evaluations = "".join(_evaluation_html(one) for one in node.evaluations[:MAX_EVALUATIONS])
     return (
         f'<div class="node" title="{path}"><div class="title">{stage}<b>{html.escape(node.name)}</b>'

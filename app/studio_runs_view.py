@@ -137,6 +137,8 @@ def _acts(job: "Job") -> list[str]:
     if is_training:
         acts += ["chat"] if job.state == "finished" or (job.folder / "checkpoints").is_dir() else []
         acts += ["duplicate", "prove_resume", "preflight"]
+    elif job.state == "finished" and (job.folder / "model" / "config.json").exists():
+        acts.append("chat")
     return [*acts, "delete"]
 
 

@@ -83,7 +83,7 @@ class Page:
 
     def chat_with(self, language: str, event: gr.EventData) -> Iterator[Updates]:
         """Open a model that the studio shows in the chat."""
-        run, path = str(getattr(event, "run", "")), str(getattr(event, "path", ""))
+        run, path = str(getattr(event, "run", "")), str(getattr(event, "model", ""))
         try:
             choice = self.services.studio.choice(run, path)
         except AssistantError as exc:

@@ -67,7 +67,7 @@ class StudioTab:
 
     def train_further(self, form: Form, event: gr.EventData) -> Updates:
         """Choose a model for the new run."""
-        return {self.panels: gr.update(selected="new"), **self.new.start_from(str(getattr(event, "path", "")), form)}
+        return {self.panels: gr.update(selected="new"), **self.new.start_from(str(getattr(event, "model", "")), form)}
 
     def texts(self, language: str) -> Updates:
         """What each component with text shows in a language."""

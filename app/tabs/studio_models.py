@@ -37,7 +37,7 @@ class ModelsPanel:
 
     def act(self, files: str, language: str, event: gr.EventData) -> None:
         """Start what a button of a model says."""
-        act, path = str(getattr(event, "act", "")), str(getattr(event, "path", ""))
+        act, path = str(getattr(event, "act", "")), str(getattr(event, "model", ""))
         try:
             node = self.studio.model(path)
             if act == "evaluate":

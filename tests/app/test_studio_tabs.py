@@ -148,8 +148,8 @@ def test_the_panel_opens_with_the_models_there_are(panel: NewRunPanel, form: For
 def test_a_model_without_files_to_evaluate_on_is_told_so(tmp_path: Path, told: list[str]) -> None:
     models = built(lambda language: ModelsPanel(Studio(tmp_path / "studio"), language))
     assert "starter" in models.show("en")
-    models.act("", "en", SimpleNamespace(act="evaluate", path=STARTER))  # type: ignore[arg-type]
-    models.act("", "en", SimpleNamespace(act="export", path="/etc/passwd"))  # type: ignore[arg-type]
+    models.act("", "en", SimpleNamespace(act="evaluate", model=STARTER))  # type: ignore[arg-type]
+    models.act("", "en", SimpleNamespace(act="export", model="/etc/passwd"))  # type: ignore[arg-type]
     assert told[0] == "Give the path of files to evaluate on first."
     assert "none of the models" in told[1]
 
