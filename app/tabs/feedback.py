@@ -66,6 +66,8 @@ class Feedback:
             return self.shown(messages, record)
         if messages[index]["role"] == "user":
             return self.shown([*messages[:index], {"role": "user", "content": text}], record)
+        # The browser has put the new text in already.
+        messages[index] = {**messages[index], "content": to_text(event.previous_value)}
         said = record.at(messages, index)
         if said is None:
             gr.Info(t("not_rated", language))

@@ -19,7 +19,7 @@ def answered(page: Page, text: str) -> None:
     """Ask for a short answer and wait for its end."""
     page.click("#sampling button")
     page.get_by_label(re.compile("number input")).nth(2).fill("16")
-    page.get_by_label(re.compile("^(Seed|种子)")).fill("1")
+    page.locator("#sampling [data-testid='textbox']").fill("1")
     page.click("#sampling button")
     ask(page, text)
     expect(page.locator("#status")).to_have_text(re.compile("context|上下文"), timeout=60_000)

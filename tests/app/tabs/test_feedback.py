@@ -41,8 +41,8 @@ def like(index: int, liked: bool | str) -> gr.LikeData:
     return gr.LikeData(None, {"index": index, "value": ["?"], "liked": liked})
 
 
-def edit(index: int, text: str) -> gr.EditData:
-    return gr.EditData(None, {"index": index, "previous_value": "?", "value": text})
+def edit(index: int, text: str, before: str = "") -> gr.EditData:
+    return gr.EditData(None, {"index": index, "previous_value": before, "value": text})
 
 
 @pytest.mark.parametrize(("liked", "rating", "thumb"), [(True, 1, LIKE), (False, -1, DISLIKE), ("", 0, None)])
@@ -65,7 +65,8 @@ def test_what_the_model_did_not_say_by_itself_is_not_rated(feedback: Feedback, r
 
 
 def test_an_edited_answer_is_the_chosen_one_and_a_version(feedback: Feedback, record: dict[str, Any]) -> None:
-    shown = feedback.edit(said(SECOND), record, "en", edit(1, "I am AstrAI."))
+    edited = said(Answer("I am AstrAI."))  # the browser shows it before the event comes
+    shown = feedback.edit(edited, record, "en", edit(1, "I am AstrAI.", SECOND.text))
     (pair,) = feedback.preferences.pairs()
     assert (pair.chosen.text, pair.rejected, pair.source) == ("I am AstrAI.", SECOND, Source.EDIT)
     assert shown[feedback.saved_chat] == said(Answer("I am AstrAI."))
