@@ -12,6 +12,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.paths import starter_dir
+from app.preference_rows import Answer
+from app.preferences import Preferences
 from core.data.metric_rows import latest_rows
 from studio import JobState, JobStore, kill
 from tests.browser.conftest import ANNOUNCEMENT
@@ -210,3 +212,47 @@ def test_a_run_outlives_its_server_and_is_stopped_resumed_and_talked_to(
     page.press(COMPOSER, "Enter")
     expect(page.locator(ANSWER).first).not_to_be_empty(timeout=120_000)
     expect(page.locator("#model input")).to_have_value("Fine-tuning · chats")
+
+
+def test_a_model_is_evaluated_exported_and_opened_from_the_tree(program: Program, tmp_path: Path) -> None:
+    held_out = tmp_path / "held-out.jsonl"
+    held_out.write_bytes(own_file())
+    page = program.open()
+    open_studio(page, "Models")
+    node = page.locator(".node", has_text="starter")
+    node.locator("[data-act=evaluate]").click()
+    expect(page.locator(".toast-body")).to_contain_text("Give the path of files to evaluate on first.")
+    page.fill("#evaluation-files textarea, #evaluation-files input", str(held_out))
+    node.locator("[data-act=evaluate]").click()
+    page.get_by_role("tab", name="Runs").click()
+    badge(page, "finished")
+    expect(page.locator("[data-slot=result]")).to_contain_text("bits_per_byte")
+    page.get_by_role("tab", name="Models").click()
+    expect(node.locator(".evaluation")).to_contain_text("bits/byte")
+    node.locator("[data-act=train]").click()
+    expect(page.locator("#base input")).to_have_value("starter")
+    page.get_by_role("tab", name="Models").click()
+    node.locator("[data-act=chat]").click()
+    expect(page.locator(COMPOSER)).to_be_visible()
+
+
+def test_pairs_are_reviewed_and_what_is_wrong_is_a_sentence(program: Program) -> None:
+    preferences = Preferences(program.home / "preferences")
+    preferences.correct([{"role": "user", "content": "Who <b>are</b> you?"}], Answer("Nobody."), "Your assistant.")
+    preferences.close()
+    page = program.open(locale="zh-CN")
+    page.get_by_role("tab", name="训练工坊").click()
+    page.get_by_role("tab", name="偏好").click()
+    pair = page.locator(".pairs li")
+    expect(pair).to_contain_text("Who <b>are</b> you?")
+    pair.locator("summary").click()
+    pair.locator("textarea[name=chosen]").fill("I am your assistant.")
+    pair.locator("[data-act=edit]").click()
+    expect(page.locator("#pair-counts")).to_contain_text("共 1 对，其中 1 对已接受")
+    page.get_by_role("tab", name="新训练").click()
+    page.click("#start-run")
+    expect(page.locator(".toast-body")).to_contain_text("请先拖入或选择训练数据。")
+    page.click("#all-settings > button")
+    page.fill("#set-max_steps", "many")
+    expect(page.locator("#new-problems li")).to_contain_text("max_steps is 'many'")
+    expect(page.locator(".setting.wrong label")).to_have_text("max_steps (步)")
