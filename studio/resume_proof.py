@@ -20,7 +20,9 @@ from studio.proof import Check, ProgramError, Report, copy_of, last_line, must_r
 NUM_STEPS = 12
 REHEARSAL = "core.trainer.rehearsal"
 # Of the metrics, those that hang on the clock or the machine.
-UNREPEATABLE = ("attempt", "time", "tokens_per_s", "data_wait", "efficiency", "memory_bytes", "eta_s")
+UNREPEATABLE = (
+    "attempt", "time", "tokens_per_s", "data_wait", "beside_steps", "optimizer", "efficiency", "memory_bytes", "eta_s",
+)  # fmt: skip
 RNG_PREFIX = "rng_state."
 OPTIMIZER_FILES = "optimizer"
 

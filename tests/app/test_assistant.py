@@ -165,7 +165,7 @@ def test_the_last_update_holds_the_whole_answer_and_its_figures() -> None:
     updates = answer(models)
     status = "40 tokens/s · first after 0.25 s · 13 of 64 tokens of context"
     assert updates[-1] == Update("Hello!", status, origin=Origin("small", "ab12", "int8", "", {"temperature": 0.5}))
-    assert models.asked == {"messages": QUESTION, "temperature": 0.5}
+    assert models.asked == {"messages": QUESTION, "adapter": None, "temperature": 0.5}
 
 
 @pytest.mark.parametrize(
