@@ -22,7 +22,7 @@ class StudioTab:
 
     def __init__(self, services: Services, language: gr.Radio) -> None:
         self.studio, self.language = services.studio, language
-        self.started = gr.State("")
+        self.started = gr.Textbox(visible="hidden")  # a state would stay with the server, and the script needs it
         with gr.Tabs(elem_id="studio-panels") as self.panels:
             with gr.Tab(id="new", elem_id="new-panel") as self.new_tab:
                 self.new = NewRunPanel(self.studio, language)

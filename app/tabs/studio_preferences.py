@@ -41,7 +41,7 @@ class PreferencesPanel:
         self._wire()
 
     def _build(self) -> None:
-        self.page, self.answers, self.started = gr.State(0), gr.State([]), gr.State("")
+        self.page, self.answers = gr.State(0), gr.State([])
         with gr.Row(elem_classes="new-run"):
             with gr.Column(min_width=320, scale=3):
                 self.counts = gr.HTML("", elem_id="pair-counts")
