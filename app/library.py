@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 from app.dropped_files import copy_dropped, place_of
 from app.library_embedder import EmbedderSetting, LazyEmbedder, ServedEmbedder, embedder_name, to_choice
 from core.errors import AssistantError, DataError, ModelError
+from core.parallel.priority import lower_thread
 
 if TYPE_CHECKING:
     from rag import KnowledgeBase
@@ -249,6 +250,7 @@ class Library:
             self._changing.notify_all()
 
     def _run(self) -> None:
+        lower_thread()  # the chat goes on meanwhile
         while True:
             task = self._next()
             if task is not None:

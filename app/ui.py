@@ -71,13 +71,13 @@ class Page:
         language, chat = self.header.language, self.chat
         outputs = [*self.texts(ENGLISH), chat.status, self.saved_language]
         switched = language.input(self.switch_language, language, outputs, queue=False, **PRIVATE)
-        switched.then(chat.blind.show, language, chat.blind.outputs, queue=False, **PRIVATE)
+        switched.then(chat.blind.show, language, chat.blind.outputs, **PRIVATE)
         asked = [chat.collections, language]
-        self.chat_tab.select(chat.list_collections, asked, chat.asked_outputs, queue=False, **PRIVATE)
-        self.chat_tab.select(chat.blind.show, language, chat.blind.outputs, queue=False, **PRIVATE)
+        self.chat_tab.select(chat.list_collections, asked, chat.asked_outputs, **PRIVATE)
+        self.chat_tab.select(chat.blind.show, language, chat.blind.outputs, **PRIVATE)
         self.library_tab.select(self.library.show, self.library.inputs, self.library.outputs, queue=False, **PRIVATE)
         new = self.studio.new
-        self.studio_tab.select(new.show, new.inputs, new.shown, queue=False, **PRIVATE)
+        self.studio_tab.select(new.show, new.inputs, new.shown, **PRIVATE)
         for board in (self.studio.runs.board, self.studio.models.tree):
             board.select(self.chat_with, language, [self.tabs, chat.model, chat.status, chat.chatbot], **PRIVATE)
 

@@ -32,7 +32,7 @@ LAYERS = (
 TOP_FILES = ("__init__",)
 MAY_IMPORT = {
     "core": {"core"},
-    "rag": {"rag", "core.database", "core.errors", "core.files"},
+    "rag": {"rag", "core.database", "core.errors", "core.files", "core.parallel.priority"},
     "studio": {
         "studio",
         "core.errors",

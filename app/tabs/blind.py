@@ -41,9 +41,9 @@ class BlindPanel:
         for trigger in (self.ask.click, self.question.submit):
             trigger(self.compare, concurrency_limit=2, **asked, **options)
         for side, button in self.votes.items():
-            button.click(self._voting(side), [self.trial, language], self.outputs, queue=False, **options)
-        self.adopt.click(self.use_new, language, self.outputs, queue=False, **options)
-        self.back.click(self.roll_back, language, self.outputs, queue=False, **options)
+            button.click(self._voting(side), [self.trial, language], self.outputs, **options)
+        self.adopt.click(self.use_new, language, self.outputs, **options)
+        self.back.click(self.roll_back, language, self.outputs, **options)
 
     @property
     def answering(self) -> list[Any]:

@@ -31,11 +31,11 @@ class Feedback:
     def wire(self, language: Any, options: dict[str, Any], ask_again: dict[str, Any]) -> None:
         """`ask_again` answers the conversation when a question was edited."""
         seen = [self.chatbot, self.record, language]
-        self.chatbot.like(self.rate, seen, self.chatbot, queue=False, **options)
-        self.chatbot.edit(self.edit, seen, self.outputs, queue=False, **options).success(**ask_again)
-        self.previous.click(self.show_previous, seen, self.outputs, queue=False, **options)
-        self.next.click(self.show_next, seen, self.outputs, queue=False, **options)
-        self.better.click(self.pick, seen, queue=False, **options)
+        self.chatbot.like(self.rate, seen, self.chatbot, **options)
+        self.chatbot.edit(self.edit, seen, self.outputs, **options).success(**ask_again)
+        self.previous.click(self.show_previous, seen, self.outputs, **options)
+        self.next.click(self.show_next, seen, self.outputs, **options)
+        self.better.click(self.pick, seen, **options)
 
     @property
     def outputs(self) -> list[Any]:

@@ -53,7 +53,7 @@ class StudioTab:
         outputs = list(dict.fromkeys([self.panels, *new.draft, *new.shown, new.data]))
         self.runs.board.copy(self.duplicate, new.inputs, outputs, **PRIVATE)
         self.models.tree.copy(self.train_further, new.inputs, [self.panels, *new.shown], **PRIVATE)
-        self.new_tab.select(new.show, new.inputs, new.shown, queue=False, **PRIVATE)
+        self.new_tab.select(new.show, new.inputs, new.shown, **PRIVATE)
         self.models_tab.select(self.models.show, self.language, self.models.tree, queue=False, **PRIVATE)
 
     # Handlers: plain values in and out.

@@ -21,7 +21,7 @@ class RunsPanel:
     def __init__(self, studio: Studio, language: gr.Radio) -> None:
         self.studio, self.language = studio, language
         self.board = gr.HTML("", elem_id="runs-board", js_on_load="astraiStudio.runs(element, trigger)")
-        self.board.input(self.act, language, queue=False, **PRIVATE)
+        self.board.input(self.act, language, **PRIVATE)
 
     # Handlers: plain values in and out.
 

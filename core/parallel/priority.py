@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,6 +30,18 @@ def lower_priority() -> None:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     lower_session(os.getpid())
     _write("oom_score_adj", os.getpid(), OOM_SCORE)
+
+
+def lower_thread() -> None:
+    """Let every other thread go first, where a thread has a priority of its own; the processes it starts inherit it."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
+
+
+def is_lowered() -> bool:
+    """Whether the calling thread gives way to others."""
+    return sys.platform == "linux" and os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) > 0
 
 
 def asks_for_background(default: str) -> bool:

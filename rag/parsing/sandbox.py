@@ -20,6 +20,7 @@ from typing import IO, Any, Self
 
 import psutil
 
+from core.parallel.priority import is_lowered, lower_session
 from rag.documents import Box, Heading, Line, Page, ParsedDocument
 from rag.parsing.kinds import can_need_ocr, shown
 from rag.parsing.limits import Limits
@@ -114,6 +115,8 @@ class _Child:
             env=_environment(),
             start_new_session=True,
         )
+        if is_lowered():
+            lower_session(self._process.pid)
 
     def is_spent(self) -> bool:
         """Whether another child should do the next file."""

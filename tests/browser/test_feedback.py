@@ -37,7 +37,7 @@ NAMES = {
 def test_a_thumb_a_correction_and_the_versions_are_kept(open_page: Open, locale: str) -> None:
     names = NAMES[locale]
     page = open_page(locale=locale, viewport={"width": 1100, "height": 900})
-    answered(page, "Say something")
+    answered(page, f"Say something, {locale}")  # a thumb of the other language would be there already
     said = page.inner_text(ANSWER)
     page.click(f"#conversation [title='{names['like']}']")
     page.reload()

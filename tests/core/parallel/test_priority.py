@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
 import pytest
 
-from core.parallel.priority import BACKGROUND, LOWEST, OOM_SCORE, asks_for_background
+from core.parallel.priority import BACKGROUND, LOWEST, OOM_SCORE, asks_for_background, is_lowered, lower_thread
 from tests.conftest import ROOT
 
 PROGRAM = """
@@ -44,3 +45,18 @@ def test_the_environment_says_who_gives_way(monkeypatch: pytest.MonkeyPatch) -> 
     assert not asks_for_background("1")
     monkeypatch.setenv(BACKGROUND, "1")
     assert asks_for_background("0")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own here")
+def test_one_thread_gives_way_and_the_others_do_not() -> None:
+    seen: list[bool] = []
+
+    def work() -> None:
+        lower_thread()
+        seen.append(is_lowered())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [True]
+    assert not is_lowered()
