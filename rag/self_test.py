@@ -118,7 +118,7 @@ def make_probes(chunks: Sequence[ChunkRow], idf: Callable[[str], float]) -> list
 def _with_gaps(sentence: str, idf: Callable[[str], float]) -> str:
     """The terms of a sentence without its rarest."""
     found = terms(sentence)
-    masked = set(sorted(set(found), key=idf)[-max(int(len(found) * MASKED_SHARE), 1) :])
+    masked = set(sorted(dict.fromkeys(found), key=idf)[-max(int(len(found) * MASKED_SHARE), 1) :])
     return " ".join(term for term in found if term not in masked)
 
 

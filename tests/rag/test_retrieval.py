@@ -1,6 +1,7 @@
 """How passages are chosen, put in order and joined."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from core.errors import DataError, SetupError
-from rag import KnowledgeBase, database
+from rag import KnowledgeBase, database, fusion
 from rag.keywords import Vocabulary
 from rag.store import Store
 from tests.rag.conftest import HashEmbedder, Write
@@ -137,7 +138,11 @@ def test_the_self_test_measures_each_way_of_searching(kb: KnowledgeBase, write: 
     assert found.advice
 
 
-def test_the_self_test_says_when_another_weight_of_the_vectors_is_better(tmp_path: Path, write: Write) -> None:
+def test_the_self_test_says_when_another_weight_of_the_vectors_is_better(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fusion, "LATIN", replace(fusion.LATIN, similarity=5.0))  # they weigh far too much
+
     class Misleading(HashEmbedder):
         """Puts every question near the longest text."""
 
@@ -151,7 +156,7 @@ def test_the_self_test_says_when_another_weight_of_the_vectors_is_better(tmp_pat
     with KnowledgeBase(tmp_path / "library", Misleading(dim=2)) as kb:
         places = ("dawn", "noon", "dusk", "night", "lunch", "tea", "supper", "midday", "rest", "play")
         for i, place in enumerate(places):
-            more = "It rained a lot, and we talked on. " * i
+            more = "It rained a lot. " * 2 * i
             kb.add([write(f"{i}.txt", f"We met at {place} near the river with the young. {more}")])
         found = kb.self_test()
     assert found is not None

@@ -23,6 +23,7 @@ from tests.studio.forked_programs import ForkedPrograms
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("pt", "sft", "dpo")
+MOSTLY_LONG = [pytest.param(stage, marks=[pytest.mark.long] if stage != "pt" else []) for stage in STAGES]
 RESUME_BUGS = {
     "random_state_not_saved": {"random_numbers", "random_states"},
     "random_state_not_restored": {"random_numbers", "random_states"},
@@ -134,7 +135,7 @@ def test_a_run_of_another_stage_is_proven_to_resume(prover: Prover, configs: Con
     assert [check["passed"] for check in result["checks"]] == [True] * 8
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", MOSTLY_LONG)
 @pytest.mark.parametrize("bug", RESUME_BUGS)
 @pytest.mark.slow
 def test_a_resume_with_a_bug_is_not_proven(prover: Prover, configs: Configs, stage: str, bug: str) -> None:
@@ -159,7 +160,7 @@ def test_a_preflight_holds(prover: Prover, configs: Configs, stage: str) -> None
     assert [row["step"] for row in prover.rows] == list(range(1, prover.rows[-1]["num_steps"] + 1))
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", MOSTLY_LONG)
 @pytest.mark.parametrize("bug", PREFLIGHT_BUGS)
 @pytest.mark.slow
 def test_a_preflight_finds_a_bug(prover: Prover, configs: Configs, stage: str, bug: str) -> None:

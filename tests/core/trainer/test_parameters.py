@@ -161,7 +161,7 @@ def test_the_result_opens_as_base_and_adapter(adapter_options: Options, adapter:
     only_base = core.load(str(config.base), quantization=quantization)
     sampling = {"temperature": 0, "max_new_tokens": 24}
     nats = [window_nats(model, list(range(3, 40)), 1) for model in (with_adapter, merged_model, only_base)]
-    assert abs(nats[0] - nats[1]) < 0.1 * abs(nats[2] - nats[1])
+    assert abs(nats[0] - nats[1]) < 0.25 * abs(nats[2] - nats[1])
     assert with_adapter.generate(prompt, **sampling) != only_base.generate(prompt, **sampling)
     for model in (with_adapter, merged_model, only_base):
         model.close()
