@@ -59,7 +59,7 @@ class ChatRecord:
     def at(self, history: Sequence[dict[str, Any]], index: int) -> Said | None:
         """The answer of the message at `index`; None where no model alone said it."""
         said = self._said.get(question_place(history, index))
-        return said if said and history[index].get("content") == said.answer.text else None
+        return said if said and _words(history[index].get("content")) == _words(said.answer.text) else None
 
     def last(self, history: Sequence[dict[str, Any]]) -> Said | None:
         return self.at(history, len(history) - 1) if history else None
@@ -98,6 +98,11 @@ def question_place(history: Sequence[dict[str, Any]], index: int) -> int:
 def asked(history: Sequence[dict[str, Any]], index: int) -> list[dict[str, str]]:
     """The conversation that the answer at `index` was given to."""
     return without_notices(history[: question_place(history, index) + 1])
+
+
+def _words(text: Any) -> list[str]:
+    """What a text says: the chatbot takes spaces from its ends and its lines' beginnings."""
+    return text.split() if isinstance(text, str) else []
 
 
 def _said(row: Any) -> Said | None:

@@ -70,3 +70,9 @@ def test_the_conversation_of_an_answer_ends_with_its_question() -> None:
     history = [*HISTORY, OTHER, {"role": "assistant", "content": "x"}]
     assert asked(history, 3) == history[:3]
     assert question_place([{"role": "assistant", "content": "x"}], 0) == -1
+
+
+def test_spaces_that_the_chatbot_takes_away_do_not_matter() -> None:
+    record = ChatRecord({})
+    record.say([QUESTION], Answer(" r r\n  r "))
+    assert record.at([QUESTION, {"role": "assistant", "content": "r r\nr"}], 1) is not None

@@ -8,15 +8,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from app import server
-from app.answers import MIN_PARAMETERS, DocumentAnswers
-from app.assistant import Assistant
-from app.library import Library
-from app.models import ModelChoice, ModelHolder, ModelState
-from app.paths import library_dir
-from app.services import Services
+from app import server, services
+from app.answers import MIN_PARAMETERS
+from app.models import ModelChoice, ModelHolder
 from app.variables import set_defaults
 from core.inference.token_stream import GenerationStats
 
@@ -52,6 +48,8 @@ class ScriptedModel:
     quantization: str = "none"
     num_parameters: int = MIN_PARAMETERS
     max_seq_len: int = 4096
+    fingerprint: str = "scripted"
+    adapters: tuple[str, ...] = ()
 
     @property
     def tokenizer(self) -> "ScriptedModel":
@@ -59,6 +57,9 @@ class ScriptedModel:
 
     def encode(self, text: str) -> list[str]:
         return text.split()
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def fitting(self, messages: Sequence[Any]) -> list[Any]:
         return list(messages)
@@ -68,36 +69,17 @@ class ScriptedModel:
         return ScriptedStream(next((said for words, said in self.script.items() if words in question), UNSCRIPTED))
 
 
-class ScriptedModels:
-    """A holder whose one model is loaded."""
-
-    state, compiling_s = ModelState.READY, None
-    choice = ModelChoice("scripted", Path("scripted"))
-
-    def __init__(self, script: Mapping[str, str]) -> None:
-        self._model = ScriptedModel(script)
+class ScriptedModels(ModelHolder):
+    """A holder of one model, which is there at once."""
 
     def choices(self) -> list[ModelChoice]:
-        return [self.choice]
+        return [ModelChoice("scripted", Path("scripted"))]
 
-    def select(self, choice: ModelChoice) -> None:
-        """There is one model."""
-
-    def wait(self, timeout_s: float) -> bool:
-        return True
-
-    def model(self) -> ScriptedModel:
-        return self._model
-
-
-def scripted_services(_: Path | None) -> Services:
-    script = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    models, library = cast(ModelHolder, ScriptedModels(script)), Library(library_dir())
-    documents = DocumentAnswers(library, models.model)
-    return Services(models=models, library=library, documents=documents, assistant=Assistant(models, documents))
+    def _open(self, choice: ModelChoice) -> tuple[Any, None]:
+        return ScriptedModel(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))), None
 
 
 if __name__ == "__main__":
     set_defaults()
-    setattr(server, "build_services", scripted_services)  # noqa: B010 - mypy knows no such assignment
+    setattr(services, "ModelHolder", ScriptedModels)  # noqa: B010 - mypy knows no such assignment
     raise SystemExit(server.serve_page(port=0, opens_browser=False, model=None))

@@ -29,7 +29,7 @@ def answered(page: Page, text: str) -> None:
 
 NAMES = {
     "en-US": {"like": "Like", "edit": "Edit", "submit": "Submit", "retry": "Retry", "kept": "Kept: your wording"},
-    "zh-CN": {"like": "赞", "edit": "编辑", "submit": "提交", "retry": "重试", "kept": "您的改写优于"},
+    "zh-CN": {"like": "赞", "edit": "编辑", "submit": "发送", "retry": "重试", "kept": "您的改写优于"},
 }
 
 
@@ -43,6 +43,7 @@ def test_a_thumb_a_correction_and_the_versions_are_kept(open_page: Open, locale:
     page.reload()
     page.wait_for_selector("#composer textarea")
     expect(page.locator(ANSWER)).to_have_text(said)
+    expect(page.locator("#status")).to_have_text(re.compile("ready|就绪"))  # what the browser kept is there by then
     page.locator(f"#conversation [title='{names['edit']}']").last.click()
     page.locator("#conversation textarea").fill("It reads better so.")
     page.click(f"#conversation [title='{names['submit']}']")

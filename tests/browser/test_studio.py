@@ -175,7 +175,7 @@ def test_a_newcomer_starts_a_run_with_one_click_after_dropping_a_file(program: P
     ("name", "read"),
     [
         pytest.param("chats.jsonl", own_file, id="own"),
-        pytest.param("chats.json", SHARED_FILE.read_bytes, id="shared", marks=pytest.mark.shared),
+        pytest.param("chats.json", SHARED_FILE.read_bytes, id="shared", marks=[pytest.mark.shared, pytest.mark.long]),
     ],
 )
 def test_a_run_outlives_its_server_and_is_stopped_resumed_and_talked_to(

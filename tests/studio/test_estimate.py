@@ -70,6 +70,7 @@ def stage_options(stage: str, run_options: Options, pair_data: Path, tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("stage", ["pt", "dpo"])
 def test_a_step_takes_what_was_estimated(
@@ -88,6 +89,7 @@ def test_a_step_takes_what_was_estimated(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(500)
 @pytest.mark.parametrize("stage", ["pt", "dpo"])
 def test_a_run_takes_the_memory_that_was_estimated(

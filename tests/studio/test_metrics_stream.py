@@ -136,6 +136,7 @@ def test_a_long_file_is_shown_at_once_and_read_on_while_it_grows(tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_two_hundred_runs_open_in_a_second_and_tick_in_a_tenth(tmp_path: Path) -> None:
     """199 runs of 2,000 rows and one of a million, by processor time, which other programs do not stretch."""

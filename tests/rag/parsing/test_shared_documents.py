@@ -22,8 +22,8 @@ pytestmark = [pytest.mark.shared, pytest.mark.slow, pytest.mark.timeout(1200)]
 logger = logging.getLogger(__name__)
 DOCUMENTS, HOSTILE = SHARED_DATA / "rag" / "documents", SHARED_DATA / "rag" / "hostile"
 REFUSED_DOCUMENTS = {
-    "docling-legacy_sample.doc": "Word 97–2003 file",
-    "docling-legacy_sample.ppt": "PowerPoint 97–2003 file",
+    "docling-legacy_sample.doc": "Word 97–2003 (.doc) file",
+    "docling-legacy_sample.ppt": "PowerPoint 97–2003 (.ppt) file",
 }
 NEED_OCR = {
     "docling-ocr_test_rotated_180.pdf": "images without text (1 of 1 pages)",
