@@ -305,6 +305,7 @@ def test_the_choice_of_collections_outlives_a_reload_and_narrows_to_kinds(script
     expect(page.locator(ROW, has_text="winter.md").locator(".state")).to_have_text("ready", timeout=60_000)
     ask_documents(page, "How many documents do I have?")
     expect(page.locator(ANSWER).first).to_contain_text("The library has 2 files")
+    page.wait_for_timeout(1000)  # the browser keeps the conversation a moment after it is shown
     page.reload()
     expect(page.locator("#collections .token")).to_contain_text("default")
     pick(page, "#chat-scope", 0, "md")

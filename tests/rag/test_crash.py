@@ -93,6 +93,7 @@ def check(library: Path, said: list[list[str]]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_death_before_any_statement_leaves_the_old_state_or_the_new(tmp_path: Path) -> None:
     files = tmp_path / "files"

@@ -25,6 +25,7 @@ def options(text_data: Path, tmp_path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore")  # torch's compiler looks at what it warns of
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler is on the PATH")

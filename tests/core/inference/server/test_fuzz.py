@@ -54,6 +54,7 @@ def test_no_request_breaks_the_server_or_its_document(case: schemathesis.Case, a
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @SCHEMA.parametrize()
 @MANY
