@@ -80,6 +80,11 @@ class Database:
                 connection.rollback()
                 self._idle.append(connection)
 
+    @property
+    def is_writer(self) -> bool:
+        """Whether this program holds the file's lock."""
+        return self._writer is not None
+
     def close(self) -> None:
         """Close every connection, and let others write."""
         with self._writing:

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple
 from pathlib import Path
 
-from rag.database import Database
+from core.database import Database
 from rag.documents import Chunk, ParsedDocument
 from rag.remarks import Remark
 from rag.rows import Change, Embedded, FileState, Vectors
+from rag.schema import FILE, LIBRARY
 from rag.store_reader import LACKING, StoreReader, in_parts
 from rag.text import terms
 
@@ -24,7 +25,7 @@ class Store(StoreReader):
     """The documents of one library."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(Database(folder))
+        super().__init__(Database(folder / FILE, LIBRARY))
 
     def close(self) -> None:
         self.database.close()

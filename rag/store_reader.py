@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rag.database import Database
+from core.database import Database
 from rag.documents import Box, Line, Page
 from rag.remarks import Remark
 from rag.rows import ChunkRow, DocumentRow, Filter, Ids, Vectors, marks

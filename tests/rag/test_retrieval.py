@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from core.errors import DataError, SetupError
-from rag import KnowledgeBase, database, fusion
+from rag import KnowledgeBase, fusion, schema
 from rag.keywords import Vocabulary
 from rag.store import Store
 from tests.rag.conftest import HashEmbedder, Write
@@ -177,7 +177,7 @@ def test_a_library_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
-    (tmp_path / database.FILE).write_bytes(b"no database at all" * 100)
+    (tmp_path / schema.FILE).write_bytes(b"no database at all" * 100)
     with pytest.raises(DataError, match="is damaged"):
         Store(tmp_path)
 

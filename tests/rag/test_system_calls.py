@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 
 from rag import KnowledgeBase
-from rag.database import FILE, LOCK
 from rag.rows import DocumentRow
+from rag.schema import FILE, LOCK
 from rag.store_reader import passage
 from rag.vector_index import FILE as CACHE
 from rag.vector_index import VectorIndex

@@ -28,6 +28,12 @@ Begin = Callable[..., Job]
 LONG = {"num_steps": 100_000, "step_s": 0.02}
 
 
+def kill_and_wait(process: psutil.Process) -> None:
+    """Kill a process and wait until it is gone: a signal is only on its way when `kill` returns."""
+    process.kill()
+    wait_for(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+
+
 def steps_of(job: Job) -> list[tuple[int, int]]:
     rows = [json.loads(line) for line in (job.folder / "metrics.jsonl").read_text().splitlines()]
     return [(row["attempt"], row["step"]) for row in rows]
@@ -92,8 +98,7 @@ def test_a_run_whose_supervisor_is_killed_goes_on_and_gets_another(store: JobSto
     job = begin(**LONG)
     wait_for_state(store, job.id, JobState.RUNNING)
     first, child = supervisor_of(job), child_of(job)
-    first.kill()
-    wait_for(lambda: not first.is_running() or first.status() == psutil.STATUS_ZOMBIE)
+    kill_and_wait(first)
     assert store.job(job.id).state is JobState.RUNNING
     attend(store)
     assert supervisor_of(job).pid != first.pid
@@ -109,7 +114,7 @@ def test_stop_and_kill_reach_a_run_without_supervisor(store: JobStore, begin: Be
     for end in (stop, kill):
         job = begin(**LONG)
         wait_for_step(store, job.id, 1)
-        supervisor_of(job).kill()
+        kill_and_wait(supervisor_of(job))
         end(store, job.id)
         wait_for_state(store, job.id, JobState.STOPPED)
         assert processes_of(job.folder) == []
