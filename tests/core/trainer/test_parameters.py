@@ -226,12 +226,10 @@ def test_a_cached_reference_holds_for_one_form_of_the_base(adapter_options: Opti
     assert losses == pytest.approx({"none": math.log(2), "int4": math.log(2)}, abs=1e-6)
 
 
-def test_a_quantised_base_is_trained_through_adapters_alone(
+def test_adapters_are_trained_beside_a_quantised_base_as_it_is(
     adapter_options: Options, base: Path, tmp_path: Path
 ) -> None:
     quantised = str(quantize(base, tmp_path / "int4", scheme=INT4))
-    with pytest.raises(ModelError, match=r"is quantised, which cannot be trained.*adapter lora"):
-        build_context(read_config(adapter_options(base=quantised, adapter="none", lora_rank=16)), resume=False)
     with pytest.raises(ModelError, match="is int4 already, and base_quantization is int8"):
         build_context(read_config(adapter_options(base=quantised, base_quantization="int8")), resume=False)
     model = build_context(read_config(adapter_options(base=quantised)), resume=False).model
