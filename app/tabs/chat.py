@@ -335,4 +335,10 @@ class ChatTab:
         except AssistantError as exc:
             return str(exc) if self.services.models.choice else t("no_model", language, folder=models_dir())
         count = short_count(model.num_parameters)
-        return t("ready", language, name=model.name, parameters=count, quantization=model.quantization)
+        return t(
+            "ready",
+            language,
+            name=choice.name if choice else model.name,
+            parameters=count,
+            quantization=model.quantization,
+        )
