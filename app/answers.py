@@ -81,8 +81,13 @@ class DocumentAnswers:
         known = kb.collections()
         unknown = [name for name in scope.collections if name not in known]
         if unknown:
-            names = ", ".join(map(repr, known)) or "none"
-            raise DataError(f"There is no collection {unknown[0]!r}; there are: {names}.", "Choose one of these.")
+            names = ", ".join(map(repr, known)) or "-"
+            raise DataError(
+                "There is no collection {name!r}; there are: {names}.",
+                "Choose one of these.",
+                name=unknown[0],
+                names=names,
+            )
         questions = _questions(messages)
         if not questions:
             raise DataError("Nothing was asked of the documents.", "End the conversation with a question.")

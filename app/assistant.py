@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from app.answers import NUM_NEAREST, DocumentAnswers, Grounds
+from app.error_texts import error_text
 from app.i18n import t
 from app.models import ModelHolder, ModelState
 from app.passages import (
@@ -81,7 +82,7 @@ class Assistant:
                 heading = f"*{t('alone', language)}*\n\n" if is_alone else ""
                 yield from self._from_model(tab, messages, sampling, language, heading)
         except AssistantError as exc:
-            yield Update(str(exc), "", is_error=True)
+            yield Update(error_text(exc, language), "", is_error=True)
         except Exception:
             logger.exception("answering")
             yield Update(t("unexpected", language), "", is_error=True)

@@ -20,7 +20,7 @@ def place_of(folder: Path, batch: str, name: str) -> Path:
     parts = PurePosixPath(name.replace("\\", "/")).parts
     is_safe = parts and all(part not in ("..", "/") and part.isprintable() and ":" not in part for part in parts)
     if not BATCH.fullmatch(batch) or not is_safe or any(len(part.encode()) > 255 for part in parts):
-        raise DataError(f"{name[:80]!r} is no name for a file.", "Rename it and drop it again.")
+        raise DataError("{name!r} is no name for a file.", "Rename it and drop it again.", name=name[:80])
     return folder / batch / Path(*parts)
 
 
@@ -37,5 +37,7 @@ def copy_dropped(content: IO[bytes], path: Path) -> str:
             file.write(block)
     if size > MAX_COPIED_BYTES:
         path.unlink()
-        raise DataError(f"{path.name} has over {MAX_COPIED_BYTES:,} bytes.", "Give its folder by its path.")
+        raise DataError(
+            "{name} has over {most:,} bytes.", "Give its folder by its path.", name=path.name, most=MAX_COPIED_BYTES
+        )
     return digest.hexdigest()

@@ -11,6 +11,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from app import dropped_files
+from app.error_texts import error_text
+from app.i18n import asked_language
 from core.errors import AssistantError
 
 SPOOLED_BYTES = 1 << 20
@@ -27,7 +29,7 @@ async def receive_dropped(request: Request, folder: Path, keep: Callable[[IO[byt
             content.seek(0)
             is_new = await run_in_threadpool(keep, content)
     except AssistantError as exc:
-        return JSONResponse({"error": str(exc)}, 400)
+        return JSONResponse({"error": error_text(exc, asked_language(request))}, 400)
     except ClientDisconnect:
         return Response(status_code=400)
     return JSONResponse({"is_new": is_new})

@@ -72,7 +72,7 @@ class Activity:
     failed: "tuple[Remark, ...]" = ()
     was_stopped: bool = False
     elapsed_s: float = 0.0
-    error: str = ""
+    error: AssistantError | None = None
 
 
 @dataclass(slots=True)
@@ -147,7 +147,7 @@ class Library:
         """Begin to add files and folders. Raises: DataError for a path that is not there or a bad name."""
         missing = [path for path in paths if not path.exists()]
         if missing:
-            raise DataError(f"{missing[0]} is not there.", "Give the whole path of a file or a folder.")
+            raise DataError("{path} is not there.", "Give the whole path of a file or a folder.", path=missing[0])
         kb, name = self.open(), collection_name(collection)
         self._start(Task(lambda **options: kb.add(paths, name, **options)))
 
@@ -277,10 +277,11 @@ class Library:
         try:
             report = task.work(on_progress=self._note, should_stop=self._stops.is_set)
         except AssistantError as exc:
-            self._end(Activity(is_running=True, error=str(exc)))
+            self._end(Activity(is_running=True, error=exc))
         except Exception:
             logger.exception("indexing")
-            self._end(Activity(is_running=True, error="An error in this program ended the work. See the log file."))
+            ended = AssistantError("An error in this program ended the work.", "See the log file, and report this.")
+            self._end(Activity(is_running=True, error=ended))
         else:
             if report and (not task.is_quiet or set(report.counts) - {"unchanged", "failed"}):
                 self._end(_activity_of(report))
@@ -350,5 +351,7 @@ def collection_name(name: str) -> str:
     """The name as it is kept. Raises: DataError for an empty or a very long one."""
     kept = " ".join(name.split())
     if not kept or len(kept) > MAX_NAME_CHARS or not kept.isprintable():
-        raise DataError(f"{name[:80]!r} is no name for a collection.", f"Give 1 to {MAX_NAME_CHARS} characters.")
+        raise DataError(
+            "{name!r} is no name for a collection.", "Give 1 to {most} characters.", name=name[:80], most=MAX_NAME_CHARS
+        )
     return kept

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
 from app.dropped_routes import receive_dropped
+from app.error_texts import error_html, error_text
 from app.i18n import asked_language, t
 from app.library import COPIES, Library
 from app.passages import context_html
@@ -33,16 +34,16 @@ def library_routes(library: Library) -> APIRouter:
         try:
             return HTMLResponse(_passage(library, document_id, start, end, language))
         except AssistantError as exc:
-            return HTMLResponse(f'<p class="error">{html.escape(str(exc))}</p>', 404)
+            return HTMLResponse(error_html(exc, language), 404)
 
     @router.get("/page/{document_id}/{start}/{end}/{page}.png")
-    def page_image(document_id: int, start: int, end: int, page: int) -> Response:
+    def page_image(document_id: int, start: int, end: int, page: int, request: Request) -> Response:
         """A page of a PDF with the passage boxed."""
         try:
             boxes = [box for number, box in _boxes(library, document_id, start, end) if number == page]
             image = library.open().page_image(document_id, page, boxes)
         except AssistantError as exc:
-            return Response(str(exc), 404, media_type="text/plain")
+            return Response(error_text(exc, asked_language(request)), 404, media_type="text/plain")
         return Response(image, media_type="image/png", headers={"cache-control": "private, max-age=600"})
 
     @router.post("/files/{batch}")
@@ -75,7 +76,7 @@ def _passage(library: Library, document_id: int, start: int, end: int, language:
     document = _document(library, document_id)
     text = library.open().text(document_id)
     if not 0 <= start < end <= len(text):
-        raise DataError(f"{document.path.name} changed since this was written.", "Ask again.")
+        raise DataError("{name} changed since this was written.", "Ask again.", name=document.path.name)
     boxes = _boxes(library, document_id, start, end)
     pages = list(dict.fromkeys(page for page, _ in boxes))[:MAX_PAGES]
     top = min((box.top for page, box in boxes if page in pages[:1]), default=0.0)

@@ -4,6 +4,7 @@ import html
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from app.error_texts import error_html
 from app.i18n import t
 from app.library import Activity, VectorProgress
 from app.remarks import remark_text
@@ -83,7 +84,7 @@ def activity_html(activity: Activity, language: str) -> str:
     if activity.was_stopped and not activity.counts:
         parts.append(f"<p>{t('embedder_kept', language)}</p>")
     if activity.error:
-        parts.append(f'<p class="error">{html.escape(activity.error)}</p>')
+        parts.append(error_html(activity.error, language))
     failed = "".join(f"<li>{html.escape(remark_text(remark, language))}</li>" for remark in activity.failed)
     if failed:
         parts.append(f'<details class="error"><summary>{t("failures", language)}</summary><ul>{failed}</ul></details>')

@@ -70,11 +70,15 @@ class ModelHolder:
         return ModelState.LOADING if self._model is None else ModelState.READY
 
     def choices(self) -> list[ModelChoice]:
-        """Every model folder: the given one, the starter, the user's models and those that runs have made."""
+        """Every model: the given one, the starter, the user's and what has to do with runs; and the one in use."""
         folders = [self._extra] if self._extra else []
         folders += [starter_dir(), *sorted(models_dir().iterdir())]
-        found = {folder: None for folder in folders if _holds_model(folder)}
-        return [*(ModelChoice(folder.name, folder) for folder in found), *self._trained()]
+        own = [ModelChoice(folder.name, folder) for folder in folders if _holds_model(folder)]
+        used = [self.choice] if self.choice else []
+        found: dict[Path, ModelChoice] = {}
+        for choice in (*own, *self._trained(), *used):
+            found.setdefault(choice.path, choice)
+        return list(found.values())
 
     def select(self, choice: ModelChoice) -> None:
         """Begin to load a model in the background, unless it is the one that is there.

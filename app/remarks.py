@@ -88,4 +88,4 @@ def remark_text(remark: "Remark", language: str) -> str:
     """A remark as a sentence, without markup: it quotes documents, and is escaped where it is shown."""
     if language != CHINESE:
         return str(remark)
-    return remark.told(*IN_CHINESE[remark.code])
+    return remark.told(*IN_CHINESE[remark.code], colon="：", gap="")

@@ -87,4 +87,4 @@ def _after(since: str) -> datetime | None:
             return datetime.now().astimezone() - timedelta(days=int(since))
         return datetime.fromisoformat(since).astimezone()
     except (ValueError, OverflowError) as exc:
-        raise DataError(f"{since[:40]!r} is no date.", f"Write it as {EXAMPLE}.") from exc
+        raise DataError("{date!r} is no date.", "Write it as {example}.", date=since[:40], example=EXAMPLE) from exc

@@ -19,6 +19,7 @@ from app.paths import models_dir, starter_dir
 from app.studio_metrics import MetricsReader, last_rows
 from core.errors import AssistantError, ModelError, TrainingError
 from core.files import read_json_object, write_json
+from core.model.folder import ADAPTER_CONFIG, CONFIG, find_model, is_adapter
 
 if TYPE_CHECKING:
     from core.config.train_config import TrainConfig
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+GGUF_FILE = "model.gguf"  # of a run that has written a model as one file
 RUNS, UPLOADS, DRAFTS = "runs", "uploads", "drafts"
 ATTEND_EVERY_S = 30.0
 LOG_BYTES = 20_000
@@ -115,16 +117,13 @@ class Studio:
         return found
 
     def choices(self) -> list[ModelChoice]:
-        """The models that runs have made and that can be talked to."""
+        """The models that runs have made and that can be talked to, and those that their adapters stand on."""
         if not (self.folder / RUNS).is_dir():
             return []
         made = [job for job in self.store.jobs() if job.state == "finished" and "-rm-" not in job.id]
-        return [
-            ModelChoice(job.name, job.folder)
-            for job in made
-            if (job.folder / "model" / "config.json").exists()
-            or (job.folder / "model" / "adapter_config.json").exists()
-        ]
+        found = [ModelChoice(job.name, job.folder) for job in made if _holds_result(job.folder)]
+        bases = {base: None for job in made if (base := _base_of(job.folder / "model")) is not None}
+        return [*found, *(ModelChoice(base.name, base) for base in bases)]
 
     def choice(self, run: str, path: str) -> ModelChoice:
         """What the chat is to open: the model of a run, or a model by its path. Raises: AssistantError."""
@@ -211,6 +210,24 @@ class Studio:
     def forget(self, batch: str) -> None:
         """Delete the copies of a drop."""
         shutil.rmtree(self.dropped(batch), ignore_errors=True)
+
+
+def _holds_result(run: Path) -> bool:
+    """Whether a run has made a model: a folder of one, an adapter, or a file for llama.cpp."""
+    return any((run / name).exists() for name in (f"model/{CONFIG}", f"model/{ADAPTER_CONFIG}", GGUF_FILE))
+
+
+def _base_of(folder: Path) -> Path | None:
+    """The whole model that an adapter stands on, where it is a folder or file that no run has made."""
+    if not is_adapter(folder):
+        return None
+    try:
+        name = read_json_object(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
+        base = find_model(str(name))
+    except AssistantError:
+        return None
+    is_own = base.name == "model" and (base.parent / "job").is_dir()
+    return None if is_own or is_adapter(base) else base
 
 
 def _safely(work: "Callable[[JobStore], None]", store: "JobStore") -> None:

@@ -98,11 +98,6 @@ def config_of(draft: Draft, report: "DataReport | None") -> TrainConfig:
     plain = config_values(draft.stage, values) | {"data": draft.prepared or NOT_SET, "output": NOT_SET}
     plain |= {"base": draft.base} if draft.base else {}
     plain |= {"reward_model": draft.reward_model} if draft.reward_model and draft.stage in ("grpo", "ppo") else {}
-    if plain.get("adapter", "none") == "none" and is_quantized(draft.base):
-        problems.append(
-            f"base {draft.base} is quantised and cannot be trained whole: set adapter to lora, or start"
-            " from the unquantised model"
-        )
     try:
         config = TrainConfig.from_dict(plain)
     except ConfigError as exc:

@@ -1,12 +1,14 @@
 """The numbers of runs as the page's charts ask for them: whole series at first, then what is new.
 
 A browser that has drawn a run asks again with the byte offset it has reached, and gets the rows beyond it; the cost
-follows what is new. Series are down-sampled by `studio.metrics_stream`.
+follows what is new. Series are down-sampled by `studio.metrics_stream`. A long file is answered from a sample at first;
+a thread reads it in slices so short that no answer waits for it, and then the browser gets the series once more.
 """
 
 import json
 import math
 import threading
+import time
 from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +18,10 @@ if TYPE_CHECKING:
 
 METRICS_FILE = "metrics.jsonl"
 MAX_NEW_BYTES = 1 << 19  # of rows that are sent one by one; beyond that the series are sent again
-MAX_OPEN = 24  # runs whose series are kept in memory
+MAX_OPEN, MAX_ROWS = 24, 4_000_000  # runs and rows of them that are kept in memory
 MAX_POINTS = 1000
 TAIL_BYTES = 1 << 16
+PAUSE_S = 0.03  # between two slices of a long file: several times as long as one takes
 NO_CHART = ("time", "tokens", "eta_s")  # of which nobody wants a chart
 Row = dict[str, Any]
 
@@ -29,12 +32,18 @@ class MetricsReader:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._streams: OrderedDict[Path, MetricsStream] = OrderedDict()
+        self._read_on: set[Path] = set()  # those that a thread is reading
 
-    def news(self, run: Path, offset: int) -> dict[str, Any]:
-        """`series` by name with the offset that they reach, or for an offset beyond 0 the `rows` after it."""
+    def news(self, run: Path, offset: int, *, has_sample: bool = False) -> dict[str, Any]:
+        """`series` by name with the offset that they reach, or for an offset beyond 0 the `rows` after it.
+
+        `is_sample` says that the series are known from a sample only: who asks on with `has_sample` gets them again
+        as soon as they are whole.
+        """
         path = run / METRICS_FILE
         size = path.stat().st_size if path.exists() else 0
-        if 0 < offset <= size and size - offset <= MAX_NEW_BYTES:
+        is_near = 0 < offset <= size and size - offset <= MAX_NEW_BYTES
+        if is_near and not (has_sample and path not in self._read_on):
             rows, reached = _rows_after(path, offset)
             return {"offset": reached, "rows": rows}
         return self._series(path)
@@ -45,13 +54,29 @@ class MetricsReader:
         with self._lock:
             stream = self._streams.pop(path, None) or MetricsStream(path)
             self._streams[path] = stream
-            if len(self._streams) > MAX_OPEN:
+            while len(self._streams) > 1 and self._is_too_much():
                 self._streams.popitem(last=False)
             stream.poll()
+            if stream.is_behind and path not in self._read_on:
+                self._read_on.add(path)
+                threading.Thread(target=self._catch_up, args=(path, stream), name="metrics", daemon=True).start()
             found = {name: stream.series(name, MAX_POINTS) for name in stream.names() if name not in NO_CHART}
             series = {name: [one.steps.tolist(), one.values.tolist()] for name, one in found.items()}
-            offset = 0 if stream.is_behind else stream.offset
-            return {"offset": offset, "series": series, "attempt": stream.latest.get("attempt", 0)}
+            attempt = stream.latest.get("attempt", 0)
+            return {"offset": stream.offset, "series": series, "attempt": attempt, "is_sample": stream.is_behind}
+
+    def _is_too_much(self) -> bool:
+        return len(self._streams) > MAX_OPEN or sum(one.num_rows for one in self._streams.values()) > MAX_ROWS
+
+    def _catch_up(self, path: Path, stream: "MetricsStream") -> None:
+        """Read a file that is far ahead, in slices."""
+        try:
+            while stream.is_behind and self._streams.get(path) is stream:
+                with self._lock:
+                    stream.poll(budget_s=0)
+                time.sleep(PAUSE_S)
+        finally:
+            self._read_on.discard(path)
 
 
 def last_rows(run: Path) -> list[Row]:

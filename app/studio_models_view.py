@@ -62,7 +62,8 @@ def _acts(node: "ModelNode") -> dict[str, str]:
         return {"evaluate": "model_evaluate"}
     acts = {"chat": "act_chat", "train": "model_train", "evaluate": "model_evaluate"}
     acts |= {"merge": "model_merge"} if node.is_adapter else {}
-    return acts | {"export": "model_export", "gguf": "model_gguf", "quantize": "model_quantize"}
+    acts |= {} if node.is_quantized else {"export": "model_export", "quantize": "model_quantize"}
+    return acts | ({} if node.path.suffix == ".gguf" else {"gguf": "model_gguf"})
 
 
 def _evaluation_html(found: Mapping[str, Any]) -> str:

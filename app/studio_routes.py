@@ -5,6 +5,7 @@ The answers are pieces of HTML that `studio.js` puts where they belong, and numb
 
 from typing import TYPE_CHECKING
 
+import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
@@ -52,8 +53,10 @@ def studio_routes(studio: Studio) -> APIRouter:
         """The series of a run, or its rows from a byte offset on."""
         given = request.query_params.get("from", "")
         offset = int(given) if given.isascii() and given.isdigit() else 0
+        has_sample = request.query_params.get("sample") == "1"
         try:
-            return JSONResponse(studio.metrics.news(studio.store.folder(run), offset))
+            news = studio.metrics.news(studio.store.folder(run), offset, has_sample=has_sample)
+            return Response(orjson.dumps(news), media_type="application/json")
         except AssistantError as exc:
             return PlainTextResponse(str(exc), 404)
 

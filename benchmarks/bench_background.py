@@ -1,8 +1,9 @@
-"""Chat beside background work: tokens per second of a 1B int4 model alone, beside a training run, beside indexing.
+"""Chat beside background work: tokens per second of a 1B int4 model alone, beside a training run, beside indexing;
+and how fast the work goes meanwhile, of what it does alone.
 
 The model has random weights and decodes in a process of its own, which holds the library too, as the program does. A
 training run of the studio takes every core at low priority in another process; indexing runs in the library's thread.
-Measurements alone stand before and after those beside work, so that a machine that slows down shows itself.
+Measurements of the chat alone stand before and after those beside work, so that a machine that slows down shows itself.
 """
 
 import random
@@ -40,7 +41,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--shape", choices=("astrai", "llama"), default="astrai", help="chat's model (default astrai)")
     parser.add_argument("--layers", type=int, help="layers of the chat's model, for a quick try")
     parser.add_argument("--preset", choices=tuple(PRESETS), default="starter", help="what is trained (default starter)")
-    parser.add_argument("--repeats", type=int, default=5, help="measurements of each kind (default 5)")
+    parser.add_argument("--repeats", type=int, default=5, help="measurements of chat alone, each time (default 5)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of work alone and of both (default 20)")
     parser.add_argument("--works", nargs="+", choices=tuple(WORKS), default=tuple(WORKS), help="what runs beside chat")
 
 
@@ -63,21 +65,28 @@ def run(arguments: Namespace) -> dict[str, Any]:
 
 
 def _measured(name: str, chat: "Measured", folder: Path, arguments: Namespace) -> dict[str, Any]:
-    """Chat's speed alone, beside one kind of work, and alone again."""
+    """Chat's speed alone, beside one kind of work, and alone again; the work's speed alone and beside chat."""
     repeats = arguments.repeats
     before = _speeds(chat, repeats)
     with WORKS[name](chat, folder, arguments.preset) as done:
         first, started = done(), time.monotonic()
-        beside = _speeds(chat, repeats)
+        time.sleep(arguments.seconds)
+        rate_alone = (done() - first) / (time.monotonic() - started)
+        first, started, beside = done(), time.monotonic(), []
+        while time.monotonic() - started < arguments.seconds:
+            beside += _speeds(chat, 1)
         rate = (done() - first) / (time.monotonic() - started)
     after = _speeds(chat, repeats)
     alone = statistics.median(before + after)
+    unit = "steps" if name == "training" else "files"
     return {
         f"alone_before_{name}_tok_s": [round(speed, 2) for speed in before],
         f"beside_{name}_tok_s": [round(speed, 2) for speed in beside],
         f"alone_after_{name}_tok_s": [round(speed, 2) for speed in after],
-        f"{name}_ratio": round(statistics.median(beside) / alone, 3),
-        f"{name}_{'steps' if name == 'training' else 'files'}_per_s_meanwhile": round(rate, 3),
+        f"chat_keeps_beside_{name}": round(statistics.median(beside) / alone, 3),
+        f"{name}_{unit}_per_s_alone": round(rate_alone, 3),
+        f"{name}_{unit}_per_s_beside": round(rate, 3),
+        f"{name}_keeps_beside_chat": round(rate / rate_alone, 3) if rate_alone else None,
     }
 
 
@@ -94,7 +103,7 @@ def _training(chat: "Measured", folder: Path, preset: str) -> "Iterator[Any]":
     _write_data(folder / "data")
     config = TrainConfig(
         data=str(folder / "data"), output=str(folder), preset=preset, max_steps=MANY_STEPS, log_interval=1,
-        validation_interval=0, micro_batch_size=4, global_batch_size=4, max_seq_len=256, device="cpu",
+        validation_interval=0, micro_batch_size=1, global_batch_size=1, max_seq_len=256, device="cpu",
     )  # fmt: skip
     job = start(store, config)
     deadline = time.monotonic() + START_TIMEOUT_S

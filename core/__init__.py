@@ -1,4 +1,4 @@
-"""The engine without an interface: download, load, chat, generate, train, evaluate, quantise, export.
+"""The engine without an interface: download, load, chat, generate, train, evaluate, quantise, merge, export.
 
     import core
 
@@ -20,9 +20,10 @@ _HOMES = {
     "evaluate": "core.evaluation",
     "quantize": "core.model.convert",
     "export": "core.model.convert",
+    "merge": "core.model.convert",
     "AssistantError": "core.errors",
 }
-__all__ = ["AssistantError", "download", "evaluate", "export", "load", "quantize", "train"]
+__all__ = ["AssistantError", "download", "evaluate", "export", "load", "merge", "quantize", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -110,8 +110,10 @@ class Database:
             self._lock.acquire()
         except Timeout as exc:
             raise BusyError(
-                f"Another program is writing to the {self._schema.name} in {self.path.parent}.",
+                "Another program is writing to the {what} in {folder}.",
                 self._schema.busy_remedy,
+                what=self._schema.name,
+                folder=self.path.parent,
             ) from exc
         connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
@@ -146,8 +148,12 @@ class Database:
         known = len(self._schema.migrations)
         if version > known:
             raise DataError(
-                f"The {self._schema.name} {self.path} has format {version}; this program knows {known} at most.",
+                "The {what} {path} has format {version}; this program knows {known} at most.",
                 "Open it with the newer version that wrote it.",
+                what=self._schema.name,
+                path=self.path,
+                version=version,
+                known=known,
             )
         return int(version)
 
@@ -158,10 +164,17 @@ class Database:
             yield
         except sqlite3.OperationalError as exc:
             raise SetupError(
-                f"The {self._schema.name} {self.path} cannot be read or written: {exc}.",
+                "The {what} {path} cannot be read or written: {reason}.",
                 "Check the disk's free space and the permissions.",
+                what=self._schema.name,
+                path=self.path,
+                reason=exc,
             ) from exc
         except sqlite3.DatabaseError as exc:
             raise DataError(
-                f"The {self._schema.name} {self.path} is damaged: {exc}.", self._schema.damaged_remedy
+                "The {what} {path} is damaged: {reason}.",
+                self._schema.damaged_remedy,
+                what=self._schema.name,
+                path=self.path,
+                reason=exc,
             ) from exc

@@ -17,16 +17,23 @@ AssistantError
 class AssistantError(Exception):
     """What went wrong, with the real numbers, and what to do about it.
 
+    Where `values` are given, both sentences name them in braces, so that the page can say them in another language.
     `kind` tells a program what ended a run: oom, nan, data, peer_lost, disk_full, killed, config or other.
     """
 
     kind = "other"
 
-    def __init__(self, message: str, remedy: str, *, kind: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
+    def __init__(self, message: str, remedy: str, *, kind: str | None = None, **values: object) -> None:
+        self.sentences = (message, remedy)
+        self.values = {name: value if isinstance(value, int | float) else str(value) for name, value in values.items()}
+        self.message, self.remedy = self.told(message, remedy)
+        super().__init__(self.message)
         self.kind = kind or self.kind
+
+    def told(self, message: str, remedy: str, **renamed: str) -> tuple[str, str]:
+        """Message and remedy where these say its sentences in some language, in which some values are named so."""
+        values = self.values | renamed
+        return (message.format(**values), remedy.format(**values)) if self.values else (message, remedy)
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}"

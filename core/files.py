@@ -65,9 +65,9 @@ def read_json_object(
     try:
         value = json.loads(read_bytes(path))
     except (OSError, ValueError, RecursionError) as exc:
-        raise error(f"{path} is not readable JSON: {exc}.", remedy) from exc
+        raise error("{path} is not readable JSON: {reason}.", remedy, path=path, reason=exc) from exc
     if not isinstance(value, dict):
-        raise error(f"{path} holds {type(value).__name__}, not an object.", remedy)
+        raise error("{path} holds {found}, not an object.", remedy, path=path, found=type(value).__name__)
     return value
 
 

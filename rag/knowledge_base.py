@@ -124,7 +124,7 @@ class KnowledgeBase:
         """Let `rescan` follow a folder. Raises: DataError if it is none."""
         path = absolute(folder)
         if not path.is_dir():
-            raise DataError(f"{path} is no folder.", "Choose a folder that is there.")
+            raise DataError("{path} is no folder.", "Choose a folder that is there.", path=path)
         self._store.watch(path, collection)
 
     def unwatch(self, folder: str | Path) -> None:
@@ -153,7 +153,9 @@ class KnowledgeBase:
         """Forget a collection and the folders that it follows. Raises: DataError while it has documents."""
         if not self._store.drop_collection(name):
             count = self.collections()[name]
-            raise DataError(f"The collection {name} has {count} documents.", "Move or remove them first.")
+            raise DataError(
+                "The collection {name} has {count} documents.", "Move or remove them first.", name=name, count=count
+            )
 
     # What is there
 
@@ -182,13 +184,13 @@ class KnowledgeBase:
         if document is None or not document.path.exists():
             raise DataError("The file of this passage is gone.", "Add the file again, or remove the document.")
         if document.path.stat().st_mtime_ns != document.mtime_ns:
-            raise DataError(f"{document.path.name} changed since it was read.", "Add it again.")
+            raise DataError("{name} changed since it was read.", "Add it again.", name=document.path.name)
         return render_page(document.path, page, boxes)
 
     def _content_id(self, document_id: int) -> int:
         document = self._store.document(document_id)
         if document is None or document.content_id is None:
-            raise DataError(f"Document {document_id} has no text here.", "Add its file again.")
+            raise DataError("Document {number} has no text here.", "Add its file again.", number=document_id)
         return document.content_id
 
     # Questions

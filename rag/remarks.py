@@ -117,10 +117,10 @@ class Remark:
     def __str__(self) -> str:
         return self.told(*SENTENCES[self.code])
 
-    def told(self, message: str, remedy: str) -> str:
-        """Itself, where these say its sentence in some language."""
-        words = " ".join(filter(None, (message.format(**self.values), remedy.format(**self.values))))
-        return f"{self.file}: {words}" if self.file else words
+    def told(self, message: str, remedy: str, *, colon: str = ": ", gap: str = " ") -> str:
+        """Itself, where these say its sentence in some language, with that language's signs between its parts."""
+        words = gap.join(filter(None, (message.format(**self.values), remedy.format(**self.values))))
+        return f"{self.file}{colon}{words}" if self.file else words
 
     def to_json(self) -> str:
         return json.dumps({"code": self.code, "values": self.values, "file": self.file}, ensure_ascii=False)

@@ -27,7 +27,8 @@ class CrossEncoderReranker:
                 model_kwargs={"use_safetensors": True},
             )
         except Exception as exc:  # whatever a broken folder makes the libraries raise
-            raise ModelError(f"{path} cannot be loaded: {str(exc).splitlines()[0]}", REMEDY) from exc
+            reason = (str(exc).splitlines() or [type(exc).__name__])[0]
+            raise ModelError("{folder} cannot be loaded: {reason}", REMEDY, folder=path, reason=reason) from exc
 
     def score(self, query: str, passages: Sequence[str]) -> list[float]:
         """How well each passage answers, from 0 to 1."""

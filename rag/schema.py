@@ -78,8 +78,9 @@ def _check_fts5(connection: sqlite3.Connection) -> None:
         connection.execute("DROP TABLE temp.check_fts5")
     except sqlite3.OperationalError as exc:
         raise SetupError(
-            f"The SQLite {sqlite3.sqlite_version} of this Python has no full-text search (FTS5).",
+            "The SQLite {version} of this Python has no full-text search (FTS5).",
             "Install Python from python.org, conda or uv: theirs has it.",
+            version=sqlite3.sqlite_version,
         ) from exc
 
 

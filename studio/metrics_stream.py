@@ -28,7 +28,7 @@ Ints = NDArray[np.int64]
 
 CHUNK_BYTES = 1 << 18
 # A file that is this far ahead is shown from a sample until it is caught up with.
-FAR_BYTES = 4 << 20
+FAR_BYTES = 1 << 20
 SAMPLE_PLACES, SAMPLE_BYTES = 250, 4096
 # Rows whose extremes are remembered together; up to the limit all rows are looked at for a chart.
 BLOCK_ROWS, PLAIN_ROWS = 64, 1 << 15
@@ -78,8 +78,13 @@ class MetricsStream:
 
     @property
     def offset(self) -> int:
-        """The byte up to which all rows are known."""
-        return self._offset
+        """The byte up to which all rows are known, and where a part is known from a sample, up to where that goes."""
+        return max(self._offset, self._sampled_to)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that are held."""
+        return len(self._table) + len(self._sample)
 
     def names(self) -> list[str]:
         """Metrics that have a value so far, in the order in which they came."""
@@ -207,9 +212,11 @@ class _Column:
         count = len(self.values)
         if count <= PLAIN_ROWS:
             return np.flatnonzero(~np.isnan(self.values))
+        pairs = np.sort(self._extremes.values.reshape(-1, 2), axis=1)  # the blocks are in order already
         rest = np.arange(self._num_blocks * BLOCK_ROWS, count)
-        places = np.unique(np.concatenate(([0], self._extremes.values, rest)))
-        return places[~np.isnan(self.values[places])]
+        places = np.concatenate(([0], pairs.ravel(), rest))
+        is_kept = np.append(True, np.diff(places) > 0) & ~np.isnan(self.values[places])
+        return places[is_kept]
 
     @property
     def _num_blocks(self) -> int:
@@ -292,8 +299,10 @@ def _parsed(line: bytes) -> Row | None:
 
 
 def _numbers(values: list[Any]) -> Floats:
-    """As floats, NaN for what is no number."""
-    return np.array([value if type(value) in (float, int) else math.nan for value in values], dtype=np.float64)
+    """As floats, NaN for what is no number that a chart can show."""
+    found = np.array([value if type(value) in (float, int) else math.nan for value in values], dtype=np.float64)
+    found[np.isinf(found)] = math.nan
+    return found
 
 
 def _extremes(blocks: Floats) -> Ints:

@@ -25,6 +25,7 @@ HASHES = "model-hashes.json"
 HASH_SECONDS = 1.0
 # A file of this size takes about that long.
 HASHED_AT_ONCE_BYTES = 1 << 30
+GGUF_FILE = "model.gguf"  # of a job that wrote a model as one file
 RESULT, TAIL_BYTES = "result.json", 1 << 20
 ORIGIN = "astrai"
 
@@ -43,6 +44,7 @@ class ModelNode:
     num_tokens: int  # that it was trained on in its stage
     is_adapter: bool
     is_reward_model: bool
+    is_quantized: bool
     job_id: str | None
     evaluations: tuple[dict[str, Any], ...]  # newest first, as `launch.py eval --json` gives them, with "time"
 
@@ -83,6 +85,8 @@ def _places(jobs: Sequence[Job], models_dir: Path, starter_dir: Path) -> Iterato
     for job in jobs:
         if any((job.folder / "model" / name).exists() for name in (CONFIG, ADAPTER_CONFIG)):
             yield job.folder / "model", job.name, job.id
+        elif (job.folder / GGUF_FILE).exists():
+            yield job.folder / GGUF_FILE, job.name, job.id
     if models_dir.is_dir():
         yield from ((path, path.name, None) for path in sorted(models_dir.iterdir()) if not path.name.startswith("."))
     yield starter_dir, starter_dir.name, None
@@ -104,6 +108,7 @@ def _node(path: Path, name: str, job_id: str | None, origin: Mapping[str, Any]) 
         num_tokens=_count(origin, "tokens"),
         is_adapter=is_adapter(path),
         is_reward_model=is_reward_model(path),
+        is_quantized="quantization_config" in _settings(path),
         job_id=job_id,
         evaluations=(),
     )

@@ -58,8 +58,8 @@ def preset(  # noqa: PLR0913 - what it is fitted to, by keyword
 ) -> dict[str, Any]:
     """Values for `TrainConfig` without stage, data, base and output.
 
-    `is_fresh` says that there is no base, `is_quantized` that its weights are quantised, which only adapters train
-    beside.
+    `is_fresh` says that there is no base, `is_quantized` that its weights are quantised: adapters keep them
+    as they are.
     """
     memory = (machine.gpu_memory_bytes or machine.memory_bytes) * USABLE
     adapter = {} if is_fresh or stage == "rm" else _adapter(name, stage, shape, memory, is_quantized=is_quantized)

@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "resume": "go on with a run that stopped, failed or was interrupted",
     "tail": "follow a run: its steps, and what it says",
     "eval": "score a model on text files",
+    "merge": "make an adapter and its base one model",
     "export": "write a model for other programs, or quantised",
     "bench": "measure speed on this machine",
     "doctor": "say what this machine has and what is missing",

@@ -22,7 +22,7 @@ const astrai = (() => {
   };
 
   const send = async (address, batch, collection, { file, name }) => {
-    const query = new URLSearchParams({ name, collection });
+    const query = new URLSearchParams({ name, collection, language: language() });
     const response = await fetch(`${address}/${batch}?${query}`, { method: "POST", body: file });
     if (!response.ok) throw new Error((await response.json()).error ?? name);
   };

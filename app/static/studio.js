@@ -35,16 +35,16 @@ const astraiStudio = (() => {
 
   // The series of one run, kept up to date from a byte offset.
   class Series {
-    constructor(run) { this.run = run; this.offset = 0; this.attempt = 0; this.lines = new Map(); this.isBusy = false; }
+    constructor(run) { this.run = run; this.offset = 0; this.attempt = 0; this.lines = new Map(); this.isBusy = false; this.isSample = false; }
 
     async update() {
       if (this.isBusy) return false;
       this.isBusy = true;
       try {
-        const response = await ask(`/studio/runs/${this.run}/metrics?from=${this.offset}`);
+        const response = await ask(`/studio/runs/${this.run}/metrics?from=${this.offset}&sample=${Number(this.isSample)}`);
         const news = response && await response.json();
         if (!news || news.offset === this.offset && !news.series) return false;
-        if (news.series) this.replace(news.series);
+        if (news.series) this.replace(news);
         for (const row of news.rows ?? []) this.add(row);
         this.attempt = news.attempt ?? this.attempt;
         const isLong = [...this.lines.values()].some((line) => line.steps.length > MAX_POINTS);
@@ -53,7 +53,8 @@ const astraiStudio = (() => {
       } finally { this.isBusy = false; }
     }
 
-    replace(series) {
+    replace({ series, is_sample: isSample }) {
+      this.isSample = isSample;
       this.lines = new Map(Object.entries(series).map(([name, [steps, values]]) => [name, { steps, values }]));
     }
 
@@ -220,7 +221,10 @@ const astraiStudio = (() => {
     const safely = async () => {
       if (isBusy) return;
       isBusy = true;
+      const start = performance.now();
       try { await tick(); } catch { /* the server is away; the next tick asks again */ } finally { isBusy = false; }
+      performance.measure("studio-tick", { start });
+      performance.clearMeasures("studio-tick");  // an observer has it; a list of all would grow
     };
     const soon = () => [150, 600].forEach((delay) => setTimeout(safely, delay));
 

@@ -7,6 +7,7 @@ import gradio as gr
 
 from app.assistant import Update, loading_line
 from app.chat_record import ChatRecord
+from app.error_texts import error_text
 from app.format import (
     NOTICE,
     refused,
@@ -156,7 +157,7 @@ class ChatTab:
         try:
             counts = self.services.library.collections()
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return [gr.update(visible=False), gr.update(visible=False), *[gr.skip()] * 3]
         choices = [(f"{name} · {count}", name) for name, count in counts.items() if count]
         known = {name for _, name in choices}
@@ -249,7 +250,7 @@ class ChatTab:
         try:
             scope = Scope.picked(collections, *narrowed) if collections else None
         except AssistantError as exc:
-            notice = [*history, reply | {"content": str(exc), "metadata": titled(NOTICE)}]
+            notice = [*history, reply | {"content": error_text(exc, language), "metadata": titled(NOTICE)}]
             record = ChatRecord.from_json(form[self.feedback.record])
             yield {self.composer: gr.update(submit_btn=True, stop_btn=False), **self.feedback.shown(notice, record)}
             return
@@ -335,4 +336,10 @@ class ChatTab:
         except AssistantError as exc:
             return str(exc) if self.services.models.choice else t("no_model", language, folder=models_dir())
         count = short_count(model.num_parameters)
-        return t("ready", language, name=model.name, parameters=count, quantization=model.quantization)
+        return t(
+            "ready",
+            language,
+            name=choice.name if choice else model.name,
+            parameters=count,
+            quantization=model.quantization,
+        )

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.error_texts import error_html, error_text
 from app.format import to_html
 from app.i18n import t
 from app.library_embedder import embedder_name
@@ -118,9 +119,11 @@ class LibraryTab:
         self.next.click(lambda page: page + 1, self.page, self.page, queue=False, **PRIVATE).then(**shown)
         self.table.input(self.choose, outputs=self.chosen, queue=False, **PRIVATE)
         self.table.select(self.open_document, self.language, self.passages, **PRIVATE)
-        self.move.click(self.move_chosen, [self.chosen, self.destination], self.chosen, **PRIVATE).then(**shown)
-        self.remove.click(self.remove_chosen, self.chosen, [self.chosen, self.passages], **PRIVATE).then(**shown)
-        self.forget.click(self.forget_collection, self.shown, self.shown, **PRIVATE).then(**shown)
+        moved = [self.chosen, self.destination, self.language]
+        self.move.click(self.move_chosen, moved, self.chosen, **PRIVATE).then(**shown)
+        removed = [self.chosen, self.language]
+        self.remove.click(self.remove_chosen, removed, [self.chosen, self.passages], **PRIVATE).then(**shown)
+        self.forget.click(self.forget_collection, [self.shown, self.language], self.shown, **PRIVATE).then(**shown)
         self.measure.click(
             self.measure_search, [self.shown, self.language], self.figures, **PRIVATE | {"show_progress": "minimal"}
         )
@@ -142,7 +145,11 @@ class LibraryTab:
             counts = library.collections()
             watched = [str(folder) for folder, _ in library.open().watched()] if library.exists else []
         except AssistantError as exc:
-            return [page, f'<p class="error">{to_html(str(exc))}</p>', *[gr.skip()] * (len(self.outputs) - 2)]
+            return [
+                page,
+                error_html(exc, language),
+                *[gr.skip()] * (len(self.outputs) - 2),
+            ]
         page = max(0, min(page, (len(documents) - 1) // PAGE_ROWS))
         rows = documents[page * PAGE_ROWS : (page + 1) * PAGE_ROWS]
         place = {"first": page * PAGE_ROWS + 1, "last": page * PAGE_ROWS + len(rows), "count": len(documents)}
@@ -192,7 +199,7 @@ class LibraryTab:
             scope = Scope.picked([collection] if collection else (), *texts_of(*picked))
             hits = self.library.open().search(query, NUM_HITS, **scope.search_options)
         except AssistantError as exc:
-            return f'<p class="error">{to_html(str(exc))}</p>'
+            return error_html(exc, language)
         return hits_html(query, hits, language) if hits else f'<p class="empty">{t("nothing_found", language)}</p>'
 
     def choose(self, event: gr.EventData) -> list[int]:
@@ -208,19 +215,19 @@ class LibraryTab:
         title = t("passages_of", language, shown=len(shown), count=len(chunks))
         return f"<h3>{title}</h3>{chunks_html(number[0], shown, 1, language)}"
 
-    def move_chosen(self, chosen: list[int], collection: str) -> list[int]:
-        return self._change(chosen, lambda: self.library.move(chosen, collection or ""))
+    def move_chosen(self, chosen: list[int], collection: str, language: str) -> list[int]:
+        return self._change(chosen, lambda: self.library.move(chosen, collection or ""), language)
 
-    def remove_chosen(self, chosen: list[int]) -> tuple[list[int], str]:
-        return self._change(chosen, lambda: self.library.remove(chosen)), ""
+    def remove_chosen(self, chosen: list[int], language: str) -> tuple[list[int], str]:
+        return self._change(chosen, lambda: self.library.remove(chosen), language), ""
 
-    def forget_collection(self, collection: str) -> str:
+    def forget_collection(self, collection: str, language: str) -> str:
         """Forget the collection that is shown, if it is empty, and show all."""
         try:
             if collection and self.library.exists:
                 self.library.open().remove_collection(collection)
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return collection
         return ""
 
@@ -229,7 +236,7 @@ class LibraryTab:
         try:
             found = self.library.open().self_test([collection] if collection else None) if self.library.exists else None
         except AssistantError as exc:
-            return f'<p class="error">{to_html(str(exc))}</p>'
+            return error_html(exc, language)
         return self_test_html(found, language)
 
     def use_embedder(self, text: str, language: str) -> list[Any]:
@@ -258,18 +265,18 @@ class LibraryTab:
         try:
             act()
         except AssistantError as exc:
-            return [f'<p class="error">{to_html(str(exc))}</p>', gr.skip(), gr.skip()]
+            return [error_html(exc, language), gr.skip(), gr.skip()]
         running = self.library.activity.is_running
         return [activity_html(self.library.activity, language), gr.update(visible=running), gr.update(active=running)]
 
-    def _change(self, chosen: list[int], act: Callable[[], None]) -> list[int]:
+    def _change(self, chosen: list[int], act: Callable[[], None], language: str) -> list[int]:
         """Change documents and choose none, or keep the choice where it could not be done."""
         if not chosen:
             return chosen
         try:
             act()
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return chosen
         return []
 

@@ -14,12 +14,12 @@ from core.errors import AssistantError
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 MAX_PATH_CHARS = 4096
 Updates = dict[Any, Any]  # component -> what it shows
-# Buttons that write a copy: the kind of the job, its output within the run's folder, options of `export`.
+# Buttons that write a copy: the kind of the job, its command, its output within the run's folder, and options.
 COPIES = {
-    "export": ("export", "{run}/model", ("--to", "hf")),
-    "gguf": ("export", "{run}/model.gguf", ("--to", "gguf")),
-    "merge": ("merge", "{run}/model", ("--to", "hf")),
-    "quantize": ("quantize", "{run}/model", ("--to", "int4")),
+    "export": ("export", "export", "{run}/model", ("--to", "hf")),
+    "gguf": ("export", "export", "{run}/model.gguf", ("--to", "gguf")),
+    "merge": ("merge", "merge", "{run}/model", ()),
+    "quantize": ("quantize", "export", "{run}/model", ("--to", "int4")),
 }
 
 
@@ -47,11 +47,11 @@ class ModelsPanel:
                     return
                 job = self.studio.evaluate(node, given)
             elif act in COPIES:
-                kind, output, options = COPIES[act]
+                kind, command, output, options = COPIES[act]
                 job = self.studio.program(
                     kind,
                     "app",
-                    ("export", path, output, *options),
+                    (command, path, output, *options),
                     name=f"{t(f'kind_{kind}', language)} · {node.name}",
                     of=path,
                 )

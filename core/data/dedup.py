@@ -60,11 +60,16 @@ def signature(text: str) -> NDArray[np.uint32]:
     return np.asarray(minhash.digest(), dtype=np.uint32)
 
 
-def find_duplicates(hashes: Hashes, signatures: Signatures, *, threshold: float) -> Duplicates:
-    """Keep the first of equal documents and of those at least `threshold` similar."""
+def find_duplicates(
+    hashes: Hashes, signatures: Signatures, *, threshold: float, groups: Hashes | None = None
+) -> Duplicates:
+    """Keep the first of equal documents and of those at least `threshold` similar.
+
+    Documents of one of the `groups`, a number for each document, belong together however little their texts do.
+    """
     count = len(hashes)
-    _, first_indices, groups = np.unique(hashes, return_index=True, return_inverse=True)
-    firsts = first_indices[groups]  # (N,) the first of the documents equal to each
+    _, first_indices, equals = np.unique(hashes, return_index=True, return_inverse=True)
+    firsts = first_indices[equals]  # (N,) the first of the documents equal to each
     kept = firsts == np.arange(count)
     parents = firsts.astype(np.int64)
     near: dict[int, int] = {}
@@ -73,6 +78,10 @@ def find_duplicates(hashes: Hashes, signatures: Signatures, *, threshold: float)
         _join(parents, left, right)
         if left != right and similarity >= threshold and threshold < 1:
             near.setdefault(right, left)
+    if groups is not None:
+        _, leaders, members = np.unique(groups, return_index=True, return_inverse=True)
+        for document, leader in enumerate(leaders[members].tolist()):
+            _join(parents, document, leader)
     # A document is dropped for a neighbour only if that one stays.
     dropped = [(right, left) for right, left in sorted(near.items()) if left not in near]
     kept[[right for right, _ in dropped]] = False

@@ -80,7 +80,11 @@ class Preference:
     kind = "preference"
 
     def key(self) -> str:
-        return "\n".join([*(message["content"] for message in self.messages), self.chosen, self.rejected])
+        return f"{self.prompt()}\n{self.chosen}\n{self.rejected}"
+
+    def prompt(self) -> str:
+        """What both answers answer, as one text."""
+        return "\n".join(message["content"] for message in self.messages)
 
 
 Example = Text | Chat | Preference

@@ -1,8 +1,8 @@
 """Files to a token data set: read twice, so that memory stays flat however large the input is.
 
 The first pass hashes every document; equal and similar ones are dropped and whole groups of similar
-ones are chosen for validation, so that it cannot leak. The second pass tokenises what is kept, in
-several processes, and writes shards in the order of the input.
+ones, and of pairs of one prompt, are chosen for validation, so that it cannot leak. The second pass tokenises
+what is kept, in several processes, and writes shards in the order of the input.
 """
 
 import os
@@ -132,7 +132,8 @@ class _Preparation:
         self.output.parent.mkdir(parents=True, exist_ok=True)
         with Workers(self.workers) as workers, Fingerprints(self.output.parent) as scan:
             self._scan(workers, scan)
-            duplicates = find_duplicates(scan.hashes, scan.signatures, threshold=self.config.near_duplicate_threshold)
+            threshold = self.config.near_duplicate_threshold
+            duplicates = find_duplicates(scan.hashes, scan.signatures, threshold=threshold, groups=scan.groups)
             if not self.config.drop_duplicates:
                 duplicates = replace(duplicates, kept=np.ones_like(duplicates.kept), num_exact=0, num_near=0)
             validation = self._choose_validation(scan, duplicates)
@@ -152,8 +153,8 @@ class _Preparation:
 
     def _scan(self, workers: Workers, scan: Fingerprints) -> None:
         for batch in workers.map(fingerprints, _batches(self._examples("reading", is_first=True))):
-            for place, digest, signed, num_bytes in batch:
-                scan.add(place, digest, signed, num_bytes)
+            for place, digest, group, signed, num_bytes in batch:
+                scan.add(place, digest, group, signed, num_bytes)
                 source = self.report.sources[place[0]]
                 source.documents += 1
                 source.bytes += num_bytes

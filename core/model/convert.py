@@ -1,5 +1,6 @@
 """From one model to another: quantised, in plain Hugging Face form, or as a GGUF file."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from core.model.checkpoint import (
     quantization_scheme,
     read_json,
     save_model,
+    weights_of,
 )
 from core.model.folder import ADAPTER_CONFIG, is_adapter
 from core.model.gguf_write import GGUFSource, write_gguf
 from core.model.quantize import INT4, INT8, Scheme
 from core.model.transformer import Transformer
+from core.model.weights import StoredTensor
 
 SCHEMES = {"int8": INT8, "int4": INT4}
 
@@ -59,6 +62,16 @@ def export(source: str | Path, output: str | Path, *, to: str = "hf", dtype: str
     return write(source, output, options.dtype or EXPORT_DTYPES[options.to][0])
 
 
+def merge(source: str | Path, output: str | Path, *, to: str = "hf", dtype: str | None = None) -> Path:
+    """Make an adapter and its base one model, which needs neither of them; `to` and `dtype` are those of `export`.
+
+    Raises: ModelError for what is no adapter, and as `export` does.
+    """
+    if not is_adapter(path := find_model(source)):
+        raise ModelError(f"{path} is a whole model.", "Give the run or folder of an adapter.")
+    return export(source, output, to=to, dtype=dtype)
+
+
 def _export_hf(source: str | Path, output: str | Path, dtype: str) -> Path:
     path, target = _places(source, output)
     if _is_quantised(path):
@@ -73,20 +86,29 @@ def _export_hf(source: str | Path, output: str | Path, dtype: str) -> Path:
 
 
 def _export_gguf(source: str | Path, output: str | Path, dtype: str) -> Path:
-    """One file. A model in our own int8 or int4 is written from what its weights stand for."""
+    """One file. A model in our own int8 or int4 is written from what its weights stand for, an adapter in its base."""
     path, target = _places(source, output)
     if not is_gguf(target):
         raise ModelError(f"{target} does not end in {SUFFIX}.", f"Call it {target.name}{SUFFIX}.")
-    if is_adapter(path):
-        raise ModelError(f"{path} is an adapter.", "Export it to hf, which merges it, and then that to gguf.")
-    model, stored = open_model(path)
+    model, stored = _open_merged(path) if is_adapter(path) else open_model(path)
     name = path.absolute().parent.name if path.name == "model" else path.stem if is_gguf(path) else path.absolute().name
-    made_of = GGUFSource(name, model, stored, Tokenizer.load(path), load_sampling(path))
+    described = model_folder(path)
+    made_of = GGUFSource(name, model, stored, Tokenizer.load(tokenizer_folder(path)), load_sampling(described))
     try:
         write_gguf(made_of, target, dtype=dtype)
     except OSError as exc:
         raise cannot_write(target, model.config.num_parameters * 2, exc) from exc
     return target
+
+
+def _open_merged(path: Path) -> tuple[Transformer, dict[str, StoredTensor]]:
+    """An adapter in its base, in memory, as `open_model` gives a whole model."""
+    model = load_merged(path, dtype=torch.float32)
+    tensors = weights_of(model)
+    return model, {
+        name: StoredTensor(tuple(tensor.shape), tensor.dtype, partial(torch.Tensor.clone, tensor))
+        for name, tensor in tensors.items()
+    }
 
 
 def _save(model: Transformer, source: Path, target: Path, extra: dict[str, Any]) -> None:

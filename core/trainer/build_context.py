@@ -30,7 +30,7 @@ from core.parallel.setup import Ranks
 from core.parallel.wrap import Parallel, choose_kind, wrap
 from core.trainer.compilation import resolve_compile
 from core.trainer.optimizer import build_optimizers, load_optimizer_tensors, named_parameters
-from core.trainer.parameters import load_base, load_trained_, prepare_parameters_
+from core.trainer.parameters import dequantised_from, load_base, load_trained_, prepare_parameters_
 from core.trainer.precision import resolve_precision
 from core.trainer.rng import restore_rng, seed_rank
 from core.trainer.run_folder import OPTIMIZER, RunFolder, load_beside_, read_state, step_of
@@ -96,6 +96,7 @@ def build_context(
         attempt=run.last_attempt() + 1,
         parent_hash=parent_hash,
         data_hash=_data_hash(config),
+        dequantised_from=dequantised_from(config),
         reward=reward,
     )
     strategy.prepare(context)

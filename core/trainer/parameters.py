@@ -1,9 +1,11 @@
 """Which parameters a run trains, how the others are kept, and what becomes of both on disk.
 
-All weights are trained, or adapters beside a base that is frozen: as it is stored, or quantised in its blocks, with
-embedding and head in fp32. A checkpoint or result is a model folder, or for adapters a PEFT folder that names its base.
+All weights are trained, those of a quantised base as the floats that its bits stand for; or adapters beside a base that
+is frozen: as it is stored, or quantised in its blocks, with embedding and head in fp32. A checkpoint or result is a
+model folder, or for adapters a PEFT folder that names its base.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,13 @@ from core.model.adapted_model import load_merged, model_folder
 from core.model.adapters import AdapterShape, adaptable_layers, add_adapters_
 from core.model.bnb import quantize_with_bitsandbytes_
 from core.model.checkpoint import cannot_write, quantization_scheme, save_model
-from core.model.folder import AdapterBase
+from core.model.folder import AdapterBase, find_model
 from core.model.peft_format import load_values_, read_adapter, write_adapter
 from core.model.quantize import INT4, INT8, dequantize_
 from core.model.transformer import Backbone, Transformer
 from core.model.weights import stored_tensors
+
+logger = logging.getLogger(__name__)
 
 SCHEMES = {"none": None, "nf4": None, "int8": INT8, "int4": INT4}
 NF4_BITS = 4
@@ -31,14 +35,13 @@ NF4_BITS = 4
 def load_base(path: Path, config: TrainConfig) -> Transformer:
     """The model that a run starts from, on the CPU: floats in fp32, blocks quantised one matrix after the other.
 
-    Raises ModelError for a quantised model whose weights were to be trained or quantised in another way.
+    Raises ModelError for a quantised model that was to be quantised in another way.
     """
     stored = quantization_scheme(model_folder(path))
-    if stored is not None and config.adapter == "none":
-        raise ModelError(
-            f"{path} is quantised, which cannot be trained.",
-            "Start from the unquantised model, or train adapters beside it: --adapter lora.",
-        )
+    if config.adapter == "none":
+        if stored is not None:
+            logger.warning("%s is %s: the run begins at the rounded weights, in fp32", path, stored.name)
+        return load_floats(path).requires_grad_(True)
     if stored is not None and config.base_quantization not in ("none", stored.name):
         raise ModelError(
             f"{path} is {stored.name} already, and base_quantization is {config.base_quantization}.",
@@ -48,6 +51,21 @@ def load_base(path: Path, config: TrainConfig) -> Transformer:
     model = load_merged(path, dtype=torch.float32, scheme=scheme, blocks_only=True)
     dequantize_(model, torch.float32, outside="model.layers.")
     return model
+
+
+def load_floats(path: Path, *, device: torch.device | str = "cpu") -> Transformer:
+    """A model in fp32 whatever it is stored in. Raises ModelError."""
+    model = load_merged(path, device=device, dtype=torch.float32)
+    dequantize_(model, torch.float32)
+    return model
+
+
+def dequantised_from(config: TrainConfig) -> str | None:
+    """The form of the base whose rounded weights a run trains as floats; None where nothing was rounded."""
+    if not config.base or config.adapter != "none":
+        return None
+    scheme = quantization_scheme(model_folder(find_model(config.base)))
+    return scheme.name if scheme else None
 
 
 def prepare_parameters_(model: Backbone, config: TrainConfig, base: AdapterBase | None) -> None:

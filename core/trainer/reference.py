@@ -23,9 +23,9 @@ from core.data.mmap_file import MANIFEST
 from core.data.pairs import PairBatch, PairDataset
 from core.errors import TrainingError
 from core.files import sha256_file, write_atomic
-from core.model.adapted_model import load_merged
 from core.model.checkpoint import find_model
 from core.model.transformer import Transformer
+from core.trainer.parameters import load_floats
 
 if TYPE_CHECKING:
     from core.trainer.train_context import TrainContext
@@ -44,8 +44,7 @@ def load_reference(context: "TrainContext") -> Transformer | None:
     if context.model.adapter_base is not None:
         return None
     assert context.config.base is not None, "the config asks for it"
-    model = load_merged(find_model(context.config.base), device=context.device, dtype=torch.float32)
-    return model.requires_grad_(False)
+    return load_floats(find_model(context.config.base), device=context.device).requires_grad_(False)
 
 
 @dataclass(frozen=True, slots=True)

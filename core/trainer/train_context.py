@@ -64,6 +64,7 @@ class TrainContext:
     attempt: int
     parent_hash: str | None = None
     data_hash: str = ""
+    dequantised_from: str | None = None
     reward: RewardFunction | None = None
     reference: Transformer | None = None
     value: RewardModel | None = None

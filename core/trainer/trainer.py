@@ -141,8 +141,10 @@ def _save_result(context: TrainContext) -> None:
 
 def _plan(context: TrainContext) -> dict[str, object]:
     """What is about to be trained, for the progress display."""
+    rounded = {"dequantised_from": context.dequantised_from} if context.dequantised_from else {}
     return {
         "stage": context.config.stage,
+        **rounded,
         "num_parameters": context.model.config.num_parameters,
         "num_trained": num_trained(context.model),
         "device": context.device.type,
@@ -317,8 +319,10 @@ def _divergence(context: TrainContext, loss: float, grad_norm: float) -> Trainin
 
 def _origin(context: TrainContext) -> dict[str, object]:
     """Where a trained model comes from, kept in its config.json."""
+    rounded = {"dequantised_from": context.dequantised_from} if context.dequantised_from else {}
     return {
         "stage": context.config.stage,
+        **rounded,
         "steps": context.step,
         "tokens": context.tokens,
         "base": context.config.base,

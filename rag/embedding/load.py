@@ -10,18 +10,22 @@ from rag.embedding.static import CONFIG_FILE, FORMAT, StaticEmbedder
 DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / "models" / "embedder"
 
 
-def load_embedder(path_or_name: str | Path | None = None, *, may_download: bool = False) -> Embedder:
+def load_embedder(path_or_name: str | Path | None = None) -> Embedder:
     """The embedder in a folder, or of a hub name; None means the one that comes with the program.
 
-    Nothing is fetched unless `may_download`. Raises: ModelError for a folder that is missing, unsafe or broken.
+    A hub name is looked up on this machine and never fetched. Raises: ModelError for what is missing, unsafe or broken.
     """
     folder = DEFAULT_FOLDER if path_or_name is None else Path(path_or_name).expanduser()
     if not folder.is_dir():
         if path_or_name is None:
-            raise ModelError(f"{folder} is missing: the embedder of the library.", "Clone the repository again.")
+            raise ModelError(
+                "{folder} is missing: the embedder of the library.", "Clone the repository again.", folder=folder
+            )
         if isinstance(path_or_name, Path) or not _is_hub_name(path_or_name):
-            raise ModelError(f"{folder} is no folder.", "Give an embedder's folder, or a hub name like owner/name.")
-        folder = _snapshot(path_or_name, may_download)
+            raise ModelError(
+                "{folder} is no folder.", "Give an embedder's folder, or a hub name like owner/name.", folder=folder
+            )
+        folder = _snapshot(path_or_name)
     elif is_static(folder):
         return StaticEmbedder(folder)
     from rag.embedding.sentence_transformer import SentenceTransformerEmbedder
@@ -40,7 +44,7 @@ def _is_hub_name(name: str) -> bool:
     return all(part and part.replace("-", "").replace("_", "").replace(".", "").isalnum() for part in (owner, model))
 
 
-def _snapshot(name: str, may_download: bool) -> Path:
+def _snapshot(name: str) -> Path:
     from rag.embedding.sentence_transformer import snapshot
 
-    return snapshot(name, may_download=may_download)
+    return snapshot(name)

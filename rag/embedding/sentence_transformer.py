@@ -1,6 +1,6 @@
 """Any sentence-transformers model as an embedder; the library, which takes seconds to import, is loaded here alone.
 
-Weights are safetensors, modules are the library's own, and nothing is fetched unless asked.
+Weights are safetensors, modules are the library's own, and nothing is fetched.
 """
 
 import hashlib
@@ -38,10 +38,11 @@ class SentenceTransformerEmbedder:
                 model_kwargs={"use_safetensors": True},
             )
         except Exception as exc:  # whatever a broken folder makes the libraries raise
-            raise ModelError(f"{folder} cannot be loaded: {str(exc).splitlines()[0]}", REMEDY) from exc
+            reason = (str(exc).splitlines() or [type(exc).__name__])[0]
+            raise ModelError("{folder} cannot be loaded: {reason}", REMEDY, folder=folder, reason=reason) from exc
         dim = self._model.get_embedding_dimension()
         if dim is None:
-            raise ModelError(f"{folder} does not say how long its vectors are.", REMEDY)
+            raise ModelError("{folder} does not say how long its vectors are.", REMEDY, folder=folder)
         self.dim: int = dim
         self.id = f"sentence-transformers-{digest(folder)[:16]}"
         self._batch_size = batch_size
@@ -71,16 +72,19 @@ class SentenceTransformerEmbedder:
         return result
 
 
-def snapshot(name: str, *, may_download: bool) -> Path:
-    """The folder of a hub name in the cache, without pickles. Raises: ModelError where it is not there."""
+def snapshot(name: str) -> Path:
+    """The folder of a hub name in the hub's cache. Raises: ModelError where it is not there."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(WANTED), local_files_only=not may_download))
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as exc:
-        remedy = "Check the name." if may_download else "Allow the download, or give the folder of a model."
-        raise ModelError(f"The embedder {name} is not on this machine.", remedy) from exc
+        return Path(snapshot_download(name, allow_patterns=list(WANTED), local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError, OSError) as exc:
+        raise ModelError(
+            "The embedder {name} is not on this machine.",
+            "Check the name and download it, or give the folder of a model.",
+            name=name,
+        ) from exc
 
 
 def check_is_safe(folder: Path) -> None:
@@ -88,10 +92,10 @@ def check_is_safe(folder: Path) -> None:
     files = [path for path in folder.rglob("*") if path.is_file()]
     with_safetensors = {path.parent for path in files if path.suffix == ".safetensors"}
     if not with_safetensors:
-        raise ModelError(f"{folder} has no safetensors file.", REMEDY)
+        raise ModelError("{folder} has no safetensors file.", REMEDY, folder=folder)
     for path in files:
         if path.suffix in PICKLES and path.parent not in with_safetensors:
-            raise ModelError(f"{path} is a pickle, which can run anything when it is read.", REMEDY)
+            raise ModelError("{path} is a pickle, which can run anything when it is read.", REMEDY, path=path)
     if (folder / MODULES_FILE).is_file():
         _check_modules(folder / MODULES_FILE)
 
@@ -108,9 +112,14 @@ def _check_modules(path: Path) -> None:
     try:
         modules = [(str(module["type"]), str(module["path"])) for module in json.loads(read_bytes(path))]
     except (OSError, ValueError, RecursionError, TypeError, KeyError) as exc:
-        raise ModelError(f"{path} is no list of modules: {exc}.", REMEDY) from exc
+        raise ModelError("{path} is no list of modules: {reason}.", REMEDY, path=path, reason=exc) from exc
     for kind, place in modules:
         if not kind.startswith(OWN_MODULES):
-            raise ModelError(f"{path} names the module {kind!r}, which is not sentence-transformers' own.", REMEDY)
+            raise ModelError(
+                "{path} names the module {module!r}, which is not sentence-transformers' own.",
+                REMEDY,
+                path=path,
+                module=kind,
+            )
         if PurePosixPath(place).is_absolute() or ".." in place or "\\" in place or ":" in place:
-            raise ModelError(f"{path} names the folder {place!r}, outside of the model.", REMEDY)
+            raise ModelError("{path} names the folder {place!r}, outside of the model.", REMEDY, path=path, place=place)

@@ -23,6 +23,7 @@ from rag.text import fold
 FORMAT: Final = "astrai-static-embedder"
 VERSION: Final = 1
 CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE = "config.json", "tokenizer.json", "embedding.safetensors"
+UNREADABLE: Final = "{path} cannot be read: {reason}."
 REMEDY: Final = "Clone the repository again, or choose another embedder."
 
 
@@ -33,12 +34,16 @@ class StaticEmbedder:
         """Raises ModelError for a folder that is incomplete, too large or inconsistent."""
         config = read_json_object(folder / CONFIG_FILE, ModelError, REMEDY)
         if config.get("format") != FORMAT or config.get("version") != VERSION:
-            raise ModelError(f"{folder} is {config.get('format')!r} {config.get('version')!r}, not {FORMAT} 1.", REMEDY)
+            found = f"{config.get('format')!r} {config.get('version')!r}"
+            raise ModelError("{folder} is {found}, not {wanted} 1.", REMEDY, folder=folder, found=found, wanted=FORMAT)
         weights, tokenizer = _read(folder / WEIGHTS_FILE), _read(folder / TOKENIZER_FILE)
         self._tokenizer = _tokenizer(tokenizer)
         self._rows, self._scales = _table(weights, self._tokenizer.get_vocab_size())
         if self._rows.shape[1] != config.get("dim"):
-            raise ModelError(f"{WEIGHTS_FILE} has {self._rows.shape[1]} columns, not {config.get('dim')!r}.", REMEDY)
+            count, wanted = self._rows.shape[1], config.get("dim")
+            raise ModelError(
+                "{file} has {count} columns, not {wanted}.", REMEDY, file=WEIGHTS_FILE, count=count, wanted=wanted
+            )
         digest = hashlib.sha256(weights + tokenizer).hexdigest()
         self.id = f"static-{VERSION}-{digest[:16]}"
         self.vocab_size: int = self._rows.shape[0]
@@ -77,14 +82,14 @@ def _read(path: Path) -> bytes:
     try:
         return read_bytes(path)
     except OSError as exc:
-        raise ModelError(f"{path} cannot be read: {exc}.", REMEDY) from exc
+        raise ModelError(UNREADABLE, REMEDY, path=path, reason=exc) from exc
 
 
 def _tokenizer(content: bytes) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_buffer(content)
     except Exception as exc:  # the library raises bare Exception
-        raise ModelError(f"{TOKENIZER_FILE} cannot be read: {exc}.", REMEDY) from exc
+        raise ModelError(UNREADABLE, REMEDY, path=TOKENIZER_FILE, reason=exc) from exc
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
@@ -96,12 +101,21 @@ def _table(content: bytes, vocab_size: int) -> tuple[NDArray[np.int8], NDArray[n
         tensors = safetensors.numpy.load(content)
         rows, scales = tensors["rows"], tensors["scales"]
     except (SafetensorError, KeyError, ValueError, TypeError) as exc:
-        raise ModelError(f"{WEIGHTS_FILE} cannot be read: {exc}.", REMEDY) from exc
+        raise ModelError(UNREADABLE, REMEDY, path=WEIGHTS_FILE, reason=exc) from exc
     if rows.dtype != np.int8 or rows.ndim != 2 or scales.dtype != np.float16 or scales.shape != rows.shape[:1]:
         shapes = f"rows {rows.dtype} {rows.shape} and scales {scales.dtype} {scales.shape}"
-        raise ModelError(f"{WEIGHTS_FILE} holds {shapes}, not int8 (V, D) and float16 (V,).", REMEDY)
+        raise ModelError(
+            "{file} holds {shapes}, not int8 (V, D) and float16 (V,).", REMEDY, file=WEIGHTS_FILE, shapes=shapes
+        )
     if rows.shape[0] != vocab_size or rows.shape[1] == 0:
-        raise ModelError(f"{WEIGHTS_FILE} has {rows.shape[0]} rows for {vocab_size} tokens.", REMEDY)
+        raise ModelError(
+            "{file} has {rows} rows for {tokens} tokens.",
+            REMEDY,
+            file=WEIGHTS_FILE,
+            rows=rows.shape[0],
+            tokens=vocab_size,
+        )
     if not np.isfinite(scales).all():
-        raise ModelError(f"{WEIGHTS_FILE} has {np.count_nonzero(~np.isfinite(scales))} scales not finite.", REMEDY)
+        count = int(np.count_nonzero(~np.isfinite(scales)))
+        raise ModelError("{file} has {count} scales not finite.", REMEDY, file=WEIGHTS_FILE, count=count)
     return rows, scales.astype(np.float32)

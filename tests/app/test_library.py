@@ -164,7 +164,7 @@ def test_an_embedder_that_is_gone_is_a_sentence_and_the_documents_are_still_list
     lost = Library(tmp_path / "lost", embedder=broken)
     lost.add(written(tmp_path / "files", "a.md"), "home")
     assert lost.wait(timeout_s=60)
-    assert lost.activity.error == "The embedder is gone. Put it back."
+    assert str(lost.activity.error) == "The embedder is gone. Put it back."
     assert lost.open().documents() == []
     with pytest.raises(DataError, match="The embedder is gone"):
         lost.open().search("lease")

@@ -71,7 +71,7 @@ def test_another_embedder_answers_after_the_change_and_after_a_restart(library: 
 
 def test_one_that_cannot_be_loaded_is_a_sentence_and_the_one_before_stays(library: Library) -> None:
     choose(library, BROKEN)
-    assert library.activity.error == "someone/broken has no safetensors file. Choose another."
+    assert str(library.activity.error) == "someone/broken has no safetensors file. Choose another."
     assert (library.embedder.id, library.embedders.current, library.embedders.wanted) == ("own", OWN, None)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from app.library import Activity
 from app.library_view import activity_html, documents_html, duration_text, self_test_html, size_text
+from core.errors import DataError
 from rag.indexing import Progress
 from rag.remarks import Remark
 from rag.rows import DocumentRow
@@ -30,7 +31,7 @@ def test_a_row_says_what_became_of_its_file() -> None:
 
 def test_names_and_sentences_of_files_are_escaped() -> None:
     page = documents_html([row(HOSTILE, error=SAID)], set(), "en")
-    ended = activity_html(Activity(failed=(SAID,), error=HOSTILE, counts={"failed": 1}), "en")
+    ended = activity_html(Activity(failed=(SAID,), error=DataError(HOSTILE, HOSTILE), counts={"failed": 1}), "en")
     under_way = activity_html(Activity(is_running=True, progress=Progress(Path(HOSTILE), 1, 2, 0, 2.0, 0.5)), "en")
     assert "<img" not in page + ended + under_way
 

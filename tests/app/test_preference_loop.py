@@ -10,6 +10,7 @@ from typing import cast
 import gradio as gr
 import pytest
 
+import core
 from app.ab_test import LEFT, RIGHT, BlindTest
 from app.answers import DocumentAnswers
 from app.assistant import Assistant, Update
@@ -23,11 +24,14 @@ from app.preferences import Preferences
 from app.services import Services
 from app.studio import Studio
 from app.tabs.feedback import Feedback
+from app.versions import Version
 from core.config.model_config import PRESETS
 from core.data.formats import Preference
 from core.data.tokenizer import Tokenizer
 from core.evaluation import preference_margin
+from core.files import read_json_object
 from core.model.checkpoint import save_model
+from core.model.quantize import INT4, INT8
 from core.model.transformer import Transformer
 from core.trainer.run_folder import read_metrics
 from studio import Job, JobState, JobStore
@@ -38,6 +42,7 @@ __all__ = ["foreground", "tokenizer"]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 NUM_CORRECTED, NUM_HELD_OUT, NUM_VOTES = 40, 10, 3
+NUM_REWARDED = 12
 RUN_S = 600.0
 
 
@@ -52,14 +57,25 @@ def tiny_base(tokenizer: Tokenizer, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def models(tiny_base: Path) -> Iterator[ModelHolder]:
-    holder = ModelHolder()
-    holder.select(ModelChoice("tiny", tiny_base))
-    while holder.state is ModelState.LOADING:
-        holder.wait(timeout_s=1)
+    holder = opened(tiny_base)
     yield holder
     holder.model().close()
+
+
+@pytest.fixture(autouse=True)
+def no_process_left() -> Iterator[None]:
+    yield
     for process in processes_under(studio_dir()):
         process.kill()
+
+
+def opened(path: Path) -> ModelHolder:
+    """Chat's model, loaded."""
+    holder = ModelHolder()
+    holder.select(ModelChoice(path.name, path))
+    while holder.state is ModelState.LOADING:
+        holder.wait(timeout_s=1)
+    return holder
 
 
 def collect(preferences: Preferences, examples: list[Preference]) -> None:
@@ -121,6 +137,25 @@ def test_corrections_become_a_version_that_prefers_them_wins_votes_and_is_rolled
     assert models.version().name == ""
     assert {update.origin.version for update in _chat(models, question, sampling) if update.origin} == {""}
     assert not blind_test.can_roll_back(contest)
+    preferences.close()
+
+
+@pytest.mark.parametrize("form", ["int8", pytest.param("int4", marks=pytest.mark.long)])
+def test_a_reward_model_and_rlhf_from_pairs_run_to_their_end_on_a_quantised_model(
+    tiny_base: Path, tmp_path: Path, form: str
+) -> None:
+    core.quantize(tiny_base, tmp_path / form, scheme={"int8": INT8, "int4": INT4}[form])
+    models = opened(tmp_path / form)
+    preferences, studio = Preferences(preferences_dir()), Studio(studio_dir())
+    improvement = Improvement(models, preferences, studio)
+    collect(preferences, pairs(NUM_REWARDED, seed=5))
+    judge = finished(studio.store, improvement.train_reward_model())
+    assert read_json_object(judge.folder / "model" / "config.json")["astrai"]["dequantised_from"] == form
+    assert [job.id for job in improvement.reward_models()] == [judge.id]
+    job = finished(studio.store, improvement.reinforce(judge.folder))
+    assert all("reward" in row for row in read_metrics(job.folder / "metrics.jsonl") if "loss" in row)
+    assert models.ready(Version(job.id, str(job.folder))).name == job.id
+    models.model().close()
     preferences.close()
 
 

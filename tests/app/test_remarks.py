@@ -23,7 +23,7 @@ def test_every_remark_is_said_in_chinese_with_the_same_values() -> None:
     ("language", "sentence"),
     [
         ("en", "lease.pdf: it has 30,000 pages; at most 20,000 are read. Split it."),
-        ("zh", "lease.pdf: 文件有 30,000 页，最多读取 20,000 页。 请拆分后再添加。"),
+        ("zh", "lease.pdf：文件有 30,000 页，最多读取 20,000 页。请拆分后再添加。"),
     ],
 )
 def test_a_remark_is_a_sentence_and_what_to_do(language: str, sentence: str) -> None:

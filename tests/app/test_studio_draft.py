@@ -48,9 +48,9 @@ def test_every_stage_has_a_config_to_begin_with(chats: Path, report: DataReport,
     assert config_of(draft(chats, stage=stage, **reward), report).stage == stage
 
 
-def test_a_quantised_model_is_not_trained_whole(chats: Path) -> None:
-    with pytest.raises(ConfigError, match="is quantised and cannot be trained whole"):
-        config_of(draft(chats, stage="rm"), None)
+def test_a_reward_model_is_trained_from_a_quantised_model(chats: Path) -> None:
+    config = config_of(draft(chats, stage="rm"), None)
+    assert (config.stage, config.adapter, config.base) == ("rm", "none", STARTER)
 
 
 def test_what_was_typed_wins_and_everything_wrong_is_said_at_once(chats: Path, report: DataReport) -> None:

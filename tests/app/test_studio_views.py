@@ -190,6 +190,7 @@ def test_models_stand_below_those_they_come_from() -> None:
         values: dict[str, Any] = {
             "path": Path("/m") / name, "name": name, "stage": stage, "parent": Path("/m") / parent if parent else None,
             "missing_parent": None, "num_parameters": 6_000_000, "is_adapter": False, "is_reward_model": stage == "rm",
+            "is_quantized": stage == "pt",
             "job_id": None, "evaluations": (), "num_steps": 9, "num_tokens": 99,
         }  # fmt: skip
         return ModelNode(**values | changes)
@@ -199,6 +200,8 @@ def test_models_stand_below_those_they_come_from() -> None:
         [node("base", "pt", None, evaluations=scores), node(HOSTILE, "sft", "base"), node("rm", "rm", "base")], "en"
     )
     assert page.count("<ul>") == 2
+    assert page.count('data-act="export"') == page.count('data-act="quantize"') == 1  # not of one that is quantised
+    assert page.count('data-act="gguf"') == 2
     assert "2.050 bits/byte" in page
     assert "40.0%" in page
     assert "<img" not in page

@@ -208,6 +208,28 @@ def test_validation_takes_whole_groups_of_similar_documents(run: Prepare, tokeni
     assert not groups["train"] & groups["validation"]
 
 
+def test_pairs_of_one_prompt_stay_on_one_side(run: Prepare, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """Short prompts whose answers have nothing in common, as a ranking makes them, in an order that mixes them."""
+    words = iter(sentences(120, seed=6))
+    rows = [
+        {"prompt": f"Question {prompt}?", "chosen": next(words), "rejected": next(words)}
+        for _ in range(6)
+        for prompt in range(10)
+    ]
+    (tmp_path / "a.jsonl").write_bytes(jsonl(rows))
+    report, handler = run(tmp_path / "a.jsonl", validation_ratio=0.3, near_duplicate_threshold=1.0)
+    prompts = {
+        split: {
+            tokenizer.decode(handler.tokens(split, document)).partition("?")[0][-1]
+            for document in range(handler.num_documents(split))
+        }
+        for split in ("train", "validation")
+    }
+    assert report.num_validation in (12, 18)
+    assert len(prompts["validation"]) in (2, 3)
+    assert not prompts["train"] & prompts["validation"]
+
+
 def test_the_split_depends_on_content_and_seed_alone(tokenizer: Tokenizer, tmp_path: Path) -> None:
     rows = [{"text": text} for text in sentences(200, seed=8)]
     chosen = []

@@ -20,7 +20,7 @@ from core.evaluation.text import window_nats
 from core.model.adapted_model import load_merged
 from core.model.adapters import adapted_layers, adapters_off
 from core.model.checkpoint import load_model, save_model
-from core.model.convert import export, quantize
+from core.model.convert import export, merge, quantize
 from core.model.folder import ADAPTER_CONFIG, CONFIG
 from core.model.quantize import INT4, QuantizedEmbedding, QuantizedLinear
 from core.model.transformer import Transformer
@@ -166,8 +166,10 @@ def test_the_result_opens_as_base_and_adapter(adapter_options: Options, adapter:
     for model in (with_adapter, merged_model, only_base):
         model.close()
     assert not torch.allclose(logits(merged), logits(load_model(Path(str(config.base)))), atol=0.05)
-    with pytest.raises(ModelError, match=r"is an adapter.*Export it to hf"):
-        export(folder, folder.parent / "model.gguf", to="gguf")
+    file = load_model(merge(folder, folder.parent / "model.gguf", to="gguf", dtype="f32"))
+    assert torch.allclose(logits(file), logits(merged), atol=1e-3)
+    with pytest.raises(ModelError, match=r"merged is a whole model\. Give the run or folder of an adapter"):
+        merge(folder.parent / "merged", folder.parent / "again")
 
 
 def test_an_adapter_of_another_base_is_refused_with_both_hashes(adapter_options: Options, base: Path) -> None:
@@ -226,12 +228,10 @@ def test_a_cached_reference_holds_for_one_form_of_the_base(adapter_options: Opti
     assert losses == pytest.approx({"none": math.log(2), "int4": math.log(2)}, abs=1e-6)
 
 
-def test_a_quantised_base_is_trained_through_adapters_alone(
+def test_adapters_are_trained_beside_a_quantised_base_as_it_is(
     adapter_options: Options, base: Path, tmp_path: Path
 ) -> None:
     quantised = str(quantize(base, tmp_path / "int4", scheme=INT4))
-    with pytest.raises(ModelError, match=r"is quantised, which cannot be trained.*adapter lora"):
-        build_context(read_config(adapter_options(base=quantised, adapter="none", lora_rank=16)), resume=False)
     with pytest.raises(ModelError, match="is int4 already, and base_quantization is int8"):
         build_context(read_config(adapter_options(base=quantised, base_quantization="int8")), resume=False)
     model = build_context(read_config(adapter_options(base=quantised)), resume=False).model

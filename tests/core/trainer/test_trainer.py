@@ -17,8 +17,8 @@ from core.config.train_config import TrainConfig
 from core.data.dataset import IGNORED, Batch, PackedDataset
 from core.data.pairs import PairBatch, PairDataset
 from core.data.tokenizer import Tokenizer
-from core.errors import ConfigError, DataError, ModelError, TrainingError
-from core.model.checkpoint import save_model
+from core.errors import ConfigError, DataError, TrainingError
+from core.model.checkpoint import load_model, save_model
 from core.model.transformer import Transformer
 from core.trainer import train
 from core.trainer.build_context import build_context
@@ -158,10 +158,18 @@ def test_a_base_with_weights_that_are_not_numbers_is_named(run_options: Options,
         train(TrainConfig.from_dict(run_options(base=str(base))))
 
 
-def test_a_quantised_base_is_refused(run_options: Options, base: Path, tmp_path: Path) -> None:
+def test_all_weights_of_a_quantised_base_are_trained_as_floats_and_the_result_says_so(
+    run_options: Options, base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     core.quantize(base, tmp_path / "int8")
-    with pytest.raises(ModelError, match="is quantised, which cannot be trained"):
-        train(TrainConfig.from_dict(run_options(base=str(tmp_path / "int8"))))
+    model = train(TrainConfig.from_dict(run_options(base=str(tmp_path / "int8"), max_steps=2)))
+    assert "begins at the rounded weights" in caplog.text
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    assert config["astrai"]["dequantised_from"] == "int8"
+    assert "quantization_config" not in config
+    before, after = (load_model(path).state_dict() for path in (base, model))
+    moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert moved == set(after)
 
 
 def test_a_base_with_another_tokenizer_than_the_datas_is_refused(run_options: Options, base: Path) -> None:

@@ -1,0 +1,101 @@
+"""Every error of the library that a user can meet is said in Chinese too, with the same values."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+from app.error_texts import IN_CHINESE, error_html, error_text
+from core import errors
+from core.errors import DataError, SetupError
+from rag.remarks import RefusedError
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = [
+    *(ROOT / "rag").rglob("*.py"),
+    *(ROOT / "app").glob("library*.py"),
+    *(ROOT / "app" / name for name in ("answers.py", "scope.py", "passages.py", "dropped_files.py")),
+    *(ROOT / "core" / name for name in ("database.py", "files.py")),
+]
+RAISED = {name for name in vars(errors) if name.endswith("Error")} | {"error"}
+
+
+def sentences_of(value: ast.expr, constants: dict[str, str]) -> Iterator[str]:
+    """The texts that an argument may be. Fails for one that is put together from values."""
+    assert not isinstance(value, ast.JoinedStr), f"line {value.lineno}: name the values instead of an f-string"
+    for part in ast.walk(value):
+        if isinstance(part, ast.Constant) and isinstance(part.value, str):
+            yield part.value
+        elif isinstance(part, ast.Name) and part.id in constants:
+            yield constants[part.id]
+
+
+def constants_of(tree: ast.Module) -> dict[str, str]:
+    """The texts that a module gives a name."""
+    found = {}
+    for node in tree.body:
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
+        value = getattr(node, "value", None)
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            found.update({target.id: value.value for target in targets if isinstance(target, ast.Name)})
+    return found
+
+
+def said_by(call: ast.Call) -> list[ast.expr]:
+    """The arguments of a call that are sentences of an error."""
+    name = call.func.id if isinstance(call.func, ast.Name) else ""
+    if name == "read_json_object":
+        return call.args[2:]
+    if name == "Schema":
+        return [keyword.value for keyword in call.keywords if keyword.arg in ("busy_remedy", "damaged_remedy")]
+    return call.args if name in RAISED else []
+
+
+def said_in(path: Path) -> Iterator[tuple[str, str, set[str]]]:
+    """Place, sentence and the names of its values, of each error that a file raises."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    constants = constants_of(tree)
+    for call in ast.walk(tree):
+        for argument in said_by(call) if isinstance(call, ast.Call) else ():
+            values = {keyword.arg for keyword in call.keywords if keyword.arg}
+            for sentence in sentences_of(argument, constants):
+                yield f"{path.relative_to(ROOT)}:{call.lineno}", sentence, values
+
+
+def values_in(sentence: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(sentence) if name}
+
+
+SAID = [found for path in FILES for found in said_in(path)]
+
+
+def test_many_errors_were_found() -> None:
+    assert len({sentence for _, sentence, _ in SAID}) > 50
+
+
+@pytest.mark.parametrize(("place", "sentence", "values"), SAID)
+def test_an_error_is_said_in_chinese_with_its_values(place: str, sentence: str, values: set[str]) -> None:
+    assert sentence in IN_CHINESE, f"{place} says what app/error_texts.py has no Chinese for"
+    assert values_in(sentence) == values_in(IN_CHINESE[sentence])
+    assert values_in(sentence) <= values
+
+
+def test_the_page_says_an_error_in_its_language() -> None:
+    error = DataError("The collection {name} has {count} documents.", "Move or remove them first.", name="{x}", count=3)
+    assert error_text(error, "en") == "The collection {x} has 3 documents. Move or remove them first."
+    assert error_text(error, "zh") == "资料集 {x} 中还有 3 个文档。请先移动或移除它们。"
+    assert error_html(DataError("<b>", "{c}"), "zh") == '<p class="error">&lt;b&gt;{c}</p>'
+
+
+def test_what_an_error_is_about_is_named_in_its_language() -> None:
+    error = SetupError(
+        "The {what} {path} is damaged: {reason}.", "Look at it.", what="library", path=Path("a.db"), reason=OSError("x")
+    )
+    assert error_text(error, "zh") == "资料库 a.db 已损坏：x。Look at it."
+
+
+def test_a_file_that_is_refused_says_why_in_chinese() -> None:
+    refused = RefusedError("too_many_pages", count=30_000, most=20_000).about("lease.pdf")
+    assert error_text(refused, "zh") == "lease.pdf：文件有 30,000 页，最多读取 20,000 页。请拆分后再添加。"
