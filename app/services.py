@@ -6,12 +6,15 @@ from pathlib import Path
 from app.ab_test import BlindTest
 from app.answers import DocumentAnswers
 from app.assistant import Assistant
+from app.downloads import Downloads
 from app.improvement import Improvement
 from app.library import Library
 from app.models import ModelHolder
 from app.paths import library_dir, preferences_dir, studio_dir
 from app.preferences import Preferences
+from app.receipt import Receipt
 from app.studio import Studio
+from core.folders import data_dir
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class Services:
     preferences: Preferences
     blind_test: BlindTest
     improvement: Improvement
+    receipt: Receipt
+    downloads: Downloads
 
 
 def build_services(model: Path | None = None) -> Services:
@@ -31,7 +36,7 @@ def build_services(model: Path | None = None) -> Services:
     studio, library = Studio(studio_dir()), Library(library_dir())
     models = ModelHolder(model, trained=studio.choices)
     documents = DocumentAnswers(library, models.model)
-    preferences = Preferences(preferences_dir())
+    preferences, receipt = Preferences(preferences_dir()), Receipt(data_dir())
     return Services(
         models=models,
         library=library,
@@ -41,4 +46,6 @@ def build_services(model: Path | None = None) -> Services:
         preferences=preferences,
         blind_test=BlindTest(models, preferences, studio),
         improvement=Improvement(models, preferences, studio),
+        receipt=receipt,
+        downloads=Downloads(data_dir(), receipt),
     )
