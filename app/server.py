@@ -71,6 +71,7 @@ def _model_for_programs(models: ModelHolder) -> "LanguageModel":
     """The model of the page. The first one begins to load if nobody has opened the page yet."""
     if models.state == ModelState.EMPTY and (choices := models.choices()):
         models.select(choices[0])
+    models.wake()
     return models.model()
 
 
