@@ -100,8 +100,9 @@ class Assistant:
             stream.cancel()
 
     def _wait_for_model(self, tab: str, language: str) -> Iterator[Update]:
+        key = "loading_again" if self.models.wake() else "loading"
         while self.models.state == ModelState.LOADING and tab not in self._stopped:
-            yield Update("", loading_line(self.models, language))
+            yield Update("", loading_line(self.models, language, key))
             self.models.wait(timeout_s=0.25)
 
     def _from_model(
@@ -188,11 +189,11 @@ def refusal(grounds: Grounds, collections: Sequence[str], language: str) -> str:
     return f"{t('not_found', language, collections=names)} {t('nearest', language)}\n\n{nearest}"
 
 
-def loading_line(models: ModelHolder, language: str) -> str:
-    """What the user waits for while a model loads."""
+def loading_line(models: ModelHolder, language: str, key: str = "loading") -> str:
+    """What the user waits for while a model loads; `key` is of the text that says so."""
     if models.compiling_s is not None:
         return t("compiling", language, seconds=models.compiling_s)
-    return t("loading", language, name=models.choice.name if models.choice else "")
+    return t(key, language, name=models.choice.name if models.choice else "")
 
 
 def status_line(stream: "TokenStream", language: str, num_dropped: int) -> str:

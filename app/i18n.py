@@ -2,11 +2,13 @@
 
 from starlette.requests import Request
 
+from app.models_texts import MODELS_TEXTS
 from app.studio_texts import STUDIO_TEXTS
 
 ENGLISH, CHINESE = "en", "zh"
 LANGUAGES = {ENGLISH: "English", CHINESE: "中文"}
 
+OF_PAGES = STUDIO_TEXTS | MODELS_TEXTS
 TEXTS: dict[str, dict[str, str]] = {
     "model": {"en": "Model", "zh": "模型"},
     "language": {"en": "Language", "zh": "语言"},
@@ -242,7 +244,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "zh": "请用 AstrAI 启动时显示的链接打开此页面；重新启动可获得新链接。",
     },
     "opening": {"en": "Opening AstrAI …", "zh": "正在打开 AstrAI …"},
-} | STUDIO_TEXTS
+} | OF_PAGES
 
 
 def t(key: str, language: str, **values: object) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from core.folders import data_dir
 
 ROOT = Path(__file__).resolve().parents[1]
+ADDING_SUFFIX = ".adding"  # of a hidden folder in which a model is copied into the models folder
 
 
 def models_dir() -> Path:

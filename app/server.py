@@ -40,11 +40,13 @@ def serve_page(*, port: int | None, opens_browser: bool, model: Path | None) -> 
     if port is None and bound != PORTS.start:
         sys.stdout.write(f"Port {PORTS.start} is taken, using {bound}.\n")
     services = build_services(model)
+    services.receipt.watch()
     guard = Guard(_build_app(services, bound), port=bound, secret=session_secret(data_dir() / "session.key"))
     api = Api(services, port=bound, key=session_secret(data_dir() / KEY_FILE))
     config = web_config(Doors(page=guard, api=api), log_level="warning", lifespan="on")
     address = f"http://{HOST}:{bound}{guard.login_path}"
     _PageServer(config, address, api, opens_browser=opens_browser).run(sockets=[listener])
+    services.downloads.close()
     services.library.close()
     return 0
 
@@ -69,6 +71,7 @@ def _model_for_programs(models: ModelHolder) -> "LanguageModel":
     """The model of the page. The first one begins to load if nobody has opened the page yet."""
     if models.state == ModelState.EMPTY and (choices := models.choices()):
         models.select(choices[0])
+    models.wake()
     return models.model()
 
 

@@ -4,14 +4,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.ab_test import BlindTest
+from app.adding import Adding
 from app.answers import DocumentAnswers
 from app.assistant import Assistant
+from app.downloads import Downloads
 from app.improvement import Improvement
 from app.library import Library
+from app.machine_speed import SpeedMeter
+from app.model_board import ModelBoard
+from app.model_shelf import ModelShelf
 from app.models import ModelHolder
 from app.paths import library_dir, preferences_dir, studio_dir
 from app.preferences import Preferences
+from app.receipt import Receipt
+from app.settings import Settings
 from app.studio import Studio
+from core.folders import data_dir
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +32,21 @@ class Services:
     preferences: Preferences
     blind_test: BlindTest
     improvement: Improvement
+    receipt: Receipt
+    downloads: Downloads
+    settings: Settings
+    board: ModelBoard
 
 
 def build_services(model: Path | None = None) -> Services:
     """`model` is a folder to open first; without it the first one found."""
     studio, library = Studio(studio_dir()), Library(library_dir())
-    models = ModelHolder(model, trained=studio.choices)
+    models, settings = ModelHolder(model, trained=studio.choices), Settings(data_dir())
+    models.unload_when_idle(settings.values.idle_minutes)
+    settings.listen(lambda values: models.unload_when_idle(values.idle_minutes))
     documents = DocumentAnswers(library, models.model)
-    preferences = Preferences(preferences_dir())
+    preferences, receipt = Preferences(preferences_dir()), Receipt(data_dir())
+    downloads = Downloads(data_dir(), receipt)
     return Services(
         models=models,
         library=library,
@@ -41,4 +56,8 @@ def build_services(model: Path | None = None) -> Services:
         preferences=preferences,
         blind_test=BlindTest(models, preferences, studio),
         improvement=Improvement(models, preferences, studio),
+        receipt=receipt,
+        downloads=downloads,
+        settings=settings,
+        board=ModelBoard(models, ModelShelf(models), downloads, Adding(), SpeedMeter(), studio),
     )

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from app.checkpoint_answers import CheckpointAnswers, checkpoints
 from app.dropped_files import copy_dropped, place_of
+from app.i18n import t
 from app.models import ModelChoice
 from app.paths import models_dir, starter_dir
 from app.studio_metrics import MetricsReader, last_rows
@@ -35,6 +36,13 @@ ATTEND_EVERY_S = 30.0
 LOG_BYTES = 20_000
 SAMPLE_BYTES = 40_000
 MAX_NOTE_CHARS, MAX_NAME_CHARS = 4000, 80
+# Buttons that write a copy: the kind of the job, its command, its output within the run's folder, and options.
+COPIES = {
+    "export": ("export", "export", "{run}/model", ("--to", "hf")),
+    "gguf": ("export", "export", "{run}/model.gguf", ("--to", "gguf")),
+    "merge": ("merge", "merge", "{run}/model", ()),
+    "quantize": ("quantize", "export", "{run}/model", ("--to", "int4")),
+}
 PROOFS = {"prove_resume": "resume", "preflight": "preflight"}
 
 
@@ -179,6 +187,12 @@ class Studio:
         given = ("--reward-model", str(node.path), "--pairs", *files)
         arguments = given if node.is_reward_model else (*files, "--model", str(node.path))
         return self.program("evaluate", "app", ("eval", *arguments, "--json"), name=node.name, of=str(node.path))
+
+    def write_copy(self, act: str, path: str, name: str, language: str) -> "Job":
+        """Start what a button of COPIES says: a copy of a model in another form, in the folder of its own job."""
+        kind, command, output, options = COPIES[act]
+        title = f"{t(f'kind_{kind}', language)} · {name}"
+        return self.program(kind, "app", (command, path, output, *options), name=title, of=path)
 
     def program(self, kind: str, module: str, arguments: tuple[str, ...], *, name: str, of: str = "") -> "Job":
         """Start a program as a job; `of` is the run or model that it is about."""

@@ -1,10 +1,17 @@
 """Pieces of HTML that the studio's panels share; `studio.js` knows their attributes."""
 
 import html
+from collections.abc import Mapping
 
 
 def act_button(
-    act: str, text: str, *, title: str = "", sure: str = "", is_off: bool = False, data: dict[str, object] | None = None
+    act: str,
+    text: str,
+    *,
+    title: str = "",
+    sure: str = "",
+    is_off: bool = False,
+    data: Mapping[str, object] | None = None,
 ) -> str:
     """A button that is handed to the page by its `act`; with `sure` it asks that back and wants a second click."""
     extra = f' title="{title}" aria-label="{title}"' if title else ""

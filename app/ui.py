@@ -13,11 +13,14 @@ from app.services import Services
 from app.tabs.chat import PRIVATE, STORAGE_KEY, ChatTab, Messages, Updates
 from app.tabs.header import Header
 from app.tabs.library import LibraryTab
+from app.tabs.models import ModelsTab
+from app.tabs.settings import SettingsTab
 from app.tabs.studio import StudioTab
 from core.errors import AssistantError
 
 STATIC = Path(__file__).parent / "static"
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
+STYLES = ("style.css", "library.css", "studio.css", "models.css")
 MAX_UPLOAD = "1mb"
 MONO = ["ui-monospace", "SFMono-Regular", "Consolas", "Noto Sans Mono CJK SC", "monospace"]
 
@@ -64,6 +67,10 @@ class Page:
                 self.library = LibraryTab(services, self.header.language)
             with gr.Tab(id="studio", elem_id="studio-tab") as self.studio_tab:
                 self.studio = StudioTab(services, self.header.language)
+            with gr.Tab(id="shelf", elem_id="shelf-tab") as self.shelf_tab:
+                self.shelf = ModelsTab(services.board, self.header.language)
+            with gr.Tab(id="settings", elem_id="settings-tab") as self.settings_tab:
+                self.settings = SettingsTab(services, self.header.language)
         self.saved_language = gr.BrowserState("", storage_key="astrai-language", secret=STORAGE_KEY)
         self._wire()
 
@@ -78,14 +85,30 @@ class Page:
         self.library_tab.select(self.library.show, self.library.inputs, self.library.outputs, queue=False, **PRIVATE)
         new = self.studio.new
         self.studio_tab.select(new.show, new.inputs, new.shown, **PRIVATE)
-        for board in (self.studio.runs.board, self.studio.models.tree):
+        for board in (self.studio.runs.board, self.studio.models.tree, self.shelf.shelf):
             board.select(self.chat_with, language, [self.tabs, chat.model, chat.status, chat.chatbot], **PRIVATE)
+        self.shelf_tab.select(self.shelf.show, language, self.shelf.outputs, **PRIVATE)
+        self.settings_tab.select(self.settings.show, language, self.settings.outputs, **PRIVATE)
+        self._wire_first()
+
+    def _wire_first(self) -> None:
+        """The first page is part of the chat, and leads to the models."""
+        language, chat, first = self.header.language, self.chat, self.chat.first
+        model = [chat.model, chat.chatbot]
+        first.panel.input(first.act, language, first.outputs, **PRIVATE)
+        first.panel.copy(lambda: gr.update(selected="shelf"), outputs=self.tabs, queue=False, **PRIVATE).then(
+            self.shelf.show, language, self.shelf.outputs, **PRIVATE
+        )
+        first.timer.tick(first.poll, [first.wanted, language], first.outputs, **PRIVATE).then(
+            chat.show_model, language, model, queue=False, **PRIVATE
+        )
 
     def chat_with(self, language: str, event: gr.EventData) -> Iterator[Updates]:
-        """Open a model that the studio shows in the chat."""
+        """Open a model that the studio or the models page shows in the chat."""
         run, path = str(getattr(event, "run", "")), str(getattr(event, "model", ""))
+        is_shelf = event.target is self.shelf.shelf
         try:
-            choice = self.services.studio.choice(run, path)
+            choice = self.services.board.choice(path) if is_shelf else self.services.studio.choice(run, path)
         except AssistantError as exc:
             gr.Warning(to_html(str(exc)))
             return
@@ -103,6 +126,7 @@ class Page:
         opened.then(chat.report_model, [language], [chat.status], **PRIVATE)
         opened.then(chat.list_collections, [chat.saved_collections, language], chat.asked_outputs, **PRIVATE)
         opened.then(chat.blind.show, language, chat.blind.outputs, **PRIVATE)
+        opened.then(chat.first.show, language, chat.first.outputs, **PRIVATE)
 
     def open_page(self, saved_language: str, saved_chat: Messages, saved_record: Any, request: gr.Request) -> Updates:
         language = saved_language or preferred_language(request.headers.get("accept-language", ""))
@@ -121,10 +145,14 @@ class Page:
             self.chat_tab: gr.update(label=t("tab_chat", language)),
             self.library_tab: gr.update(label=t("tab_library", language)),
             self.studio_tab: gr.update(label=t("tab_studio", language)),
+            self.shelf_tab: gr.update(label=t("tab_shelf", language)),
+            self.settings_tab: gr.update(label=t("tab_settings", language)),
             **self.header.texts(language),
             **self.chat.texts(language),
             **self.library.texts(language),
             **self.studio.texts(language),
+            **self.shelf.texts(language),
+            **self.settings.texts(language),
         }
 
 
@@ -156,7 +184,9 @@ def theme() -> gr.themes.Base:
 
 
 def style() -> str:
-    return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in ("style.css", "library.css", "studio.css"))
+    return "\n".join(
+        (STATIC / name).read_text(encoding="utf-8") for name in ("style.css", "library.css", "studio.css", "models.css")
+    )
 
 
 def head() -> str:

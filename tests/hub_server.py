@@ -84,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
         elif path.startswith(f"/api/models/{hub.name}/revision/"):
             self.send(404, headers={"X-Error-Code": "RevisionNotFound"})
         elif path.startswith(f"/{hub.name}/resolve/{hub.commit}/"):
-            self.resolve(path.rpartition("/")[2])
+            self.resolve(path.removeprefix(f"/{hub.name}/resolve/{hub.commit}/"))
         else:
             self.send(401, headers={"X-Error-Code": "RepoNotFound"})
 

@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "chat": "chat in the terminal",
     "generate": "continue a text, or answer a file of prompts",
     "download": "fetch a model from the hub",
+    "add": "copy a model of this disk into the models folder, checked",
     "prepare": "turn files into a token data set",
     "train": "train a model on a data set (--detach: as a run of the studio)",
     "runs": "list the studio's runs",

@@ -23,6 +23,7 @@ def run(arguments: Namespace) -> int:
 def collect(*, measures: bool) -> dict[str, Any]:
     """Everything that is known, as plain data."""
     from app import machine
+    from app.machine_speed import keep_speed
     from core.folders import data_dir
 
     facts: dict[str, Any] = {
@@ -48,6 +49,7 @@ def collect(*, measures: bool) -> dict[str, Any]:
         facts["missing"].append({"name": "numba", "for": "fast answers on the processor", "remedy": remedy})
     if measures and facts["computing"]:
         facts["measured"] = machine.measure()
+        keep_speed(facts["measured"])
     return facts
 
 

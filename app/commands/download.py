@@ -33,12 +33,17 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     import core
+    from core.hub import Watch
 
     name = f"{arguments.name}:{arguments.file}" if arguments.file else arguments.name
     shown = Progress(name)
     try:
         path = core.download(
-            name, revision=arguments.revision, folder=arguments.to, update=arguments.update, progress=shown.show
+            name,
+            revision=arguments.revision,
+            folder=arguments.to,
+            update=arguments.update,
+            watch=Watch(progress=shown.show),
         )
     except KeyboardInterrupt:
         shown.close()

@@ -307,7 +307,7 @@ const astraiStudio = (() => {
     element.addEventListener("click", (event) => {
       const button = event.target.closest("button[data-act]");
       if (!button || !isSure(button)) return;
-      const name = button.dataset.act === "chat" ? "select" : button.dataset.act === "train" ? "copy" : "input";
+      const name = button.dataset.act === "chat" ? "select" : ["train", "all"].includes(button.dataset.act) ? "copy" : "input";
       const fields = button.closest("[data-form]")?.querySelectorAll("[name]") ?? [];
       trigger(name, { ...button.dataset, ...Object.fromEntries([...fields].map((one) => [one.name, one.value])) });
     });

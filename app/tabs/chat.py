@@ -28,6 +28,7 @@ from app.scope import Scope
 from app.services import Services
 from app.tabs.blind import BlindPanel
 from app.tabs.feedback import DISLIKE, LIKE, Feedback
+from app.tabs.first import FirstPanel
 from app.tabs.header import Header
 from app.tabs.scope import ScopePicker, texts_of
 from core.config.param_config import SamplingConfig
@@ -56,6 +57,7 @@ class ChatTab:
         self._wire()
 
     def _build(self) -> None:
+        self.first = FirstPanel(self.services.board, self.services.settings)
         self.chatbot = gr.Chatbot(
             show_label=False,
             elem_id="conversation",
@@ -331,6 +333,8 @@ class ChatTab:
         choice = self.services.models.choice
         if choice and self.services.models.state == ModelState.LOADING:
             return loading_line(self.services.models, language)
+        if choice and self.services.models.state == ModelState.UNLOADED:
+            return t("unloaded", language, name=choice.name)
         try:
             model = self.services.models.model()
         except AssistantError as exc:

@@ -7,20 +7,13 @@ import gradio as gr
 
 from app.format import to_html
 from app.i18n import t
-from app.studio import Studio
+from app.studio import COPIES, Studio
 from app.studio_models_view import tree_html
 from core.errors import AssistantError
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 MAX_PATH_CHARS = 4096
 Updates = dict[Any, Any]  # component -> what it shows
-# Buttons that write a copy: the kind of the job, its command, its output within the run's folder, and options.
-COPIES = {
-    "export": ("export", "export", "{run}/model", ("--to", "hf")),
-    "gguf": ("export", "export", "{run}/model.gguf", ("--to", "gguf")),
-    "merge": ("merge", "merge", "{run}/model", ()),
-    "quantize": ("quantize", "export", "{run}/model", ("--to", "int4")),
-}
 
 
 class ModelsPanel:
@@ -47,14 +40,7 @@ class ModelsPanel:
                     return
                 job = self.studio.evaluate(node, given)
             elif act in COPIES:
-                kind, command, output, options = COPIES[act]
-                job = self.studio.program(
-                    kind,
-                    "app",
-                    (command, path, output, *options),
-                    name=f"{t(f'kind_{kind}', language)} · {node.name}",
-                    of=path,
-                )
+                job = self.studio.write_copy(act, path, node.name, language)
             else:
                 return
         except AssistantError as exc:

@@ -10,6 +10,9 @@ from core.config.schema import Config, option
 MAX_STOPS, MAX_STOP_CHARS = 16, 256
 MAX_BIASES, MAX_BIAS = 1024, 100
 # Forms of a model for export, and the types that each can have, the usual one first.
+# Parameters from which `auto` quantises on a CPU.
+AUTO_INT8_PARAMETERS, AUTO_INT4_PARAMETERS = 200_000_000, 700_000_000
+DEFAULT_MAX_SEQ_LEN = 4096  # tokens of context where the model has more
 EXPORT_DTYPES: dict[str, tuple[str, ...]] = {
     "hf": ("float32", "bfloat16", "float16"),
     "gguf": ("f16", "f32", "q8_0", "q4_0"),
@@ -37,6 +40,13 @@ class LoadConfig(Config):
     max_running: int = option(8, "answers that are generated at the same time; others wait", minimum=1, maximum=256)
     kv_cache: str = option("fp16", "keys and values in the CPU's kernels; int8 halves them", choices=("fp16", "int8"))
     speculation: bool = option(True, "draft tokens that the text has had before; faster, and the text is the same")
+
+
+def auto_quantization(num_parameters: int) -> str:
+    """What `auto` makes of float weights on a CPU: a small model is fast enough as it is, and loses most by it."""
+    if num_parameters < AUTO_INT8_PARAMETERS:
+        return "none"
+    return "int4" if num_parameters >= AUTO_INT4_PARAMETERS else "int8"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

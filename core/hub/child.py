@@ -26,8 +26,8 @@ from filelock import FileLock, Timeout
 from core.errors import AssistantError, DownloadError
 from core.files import DISK_FULL, sync, write_json
 from core.hub.listing import CONFIG, INDEX, MAX_SIDE_FILE_BYTES, Check, Listing, RepoFile, check_config, total_bytes
-from core.hub.places import RECORD, DownloadRecord, FileRecord, HubName, staging
-from core.hub.transfer import KEPT, Hub
+from core.hub.places import EMBEDDER, KEPT, MODEL, RECORD, DownloadRecord, FileRecord, HubName, staging
+from core.hub.transfer import Hub
 
 MAX_CONFIG_BYTES = 4 * 2**20
 SPACE_MARGIN = 1.05
@@ -44,6 +44,7 @@ class Job:
     revision: str | None
     folder: str
     wait_s: float
+    kind: str = MODEL
 
 
 def main() -> int:
@@ -74,10 +75,17 @@ def main() -> int:
 def run(job: Job, emit: Emit) -> DownloadRecord:
     """Download a model and put it in its folder. Raises: AssistantError; OSError when it cannot be written."""
     name, target = HubName.parse(job.name), Path(job.folder)
-    hub = Hub(os.environ.get("HF_TOKEN", "").strip() or None, wait_s=job.wait_s)
+    hub = Hub(
+        os.environ.get("HF_TOKEN", "").strip() or None,
+        wait_s=job.wait_s,
+        connecting=lambda host: emit({"event": "host", "host": host}),
+    )
     listing = hub.listing(name, job.revision)
-    seen = _seen_first(hub, listing)
-    files = listing.gguf(name.file) if name.file else listing.model_files(seen.get(INDEX))
+    seen = _seen_first(hub, listing, job.kind)
+    if job.kind == EMBEDDER:
+        files = listing.embedder_files(seen.get(INDEX))
+    else:
+        files = listing.gguf(name.file) if name.file else listing.model_files(seen.get(INDEX))
     place = Staging(target, listing.commit)
     place.prepare(files, seen)
     _check_space(place, files)
@@ -102,10 +110,13 @@ class Staging:
         mark = self.root / "commit"
         is_same = mark.exists() and mark.read_text(encoding="ascii", errors="replace") == self.commit
         wanted = {file.name: file for file in files}
-        for path in list(self.files.iterdir()):
+        for path in [path for path in self.files.rglob("*") if path.is_file()]:
+            name = path.relative_to(self.files).as_posix()
             is_link = path.stat().st_nlink > 1  # of the old model's file, which nothing may write to
-            if path.name not in wanted or is_link or not (is_same or _is_right(path, wanted[path.name])):
+            if name not in wanted or is_link or not (is_same or _is_right(path, wanted[name])):
                 path.unlink()
+        for file in files:
+            (self.files / file.name).parent.mkdir(exist_ok=True)
         mark.write_text(self.commit, encoding="ascii")
         for name, content in seen.items():
             (self.files / name).write_bytes(content)
@@ -143,16 +154,18 @@ def _is_right(path: Path, file: RepoFile) -> bool:
     return check.is_right
 
 
-def _seen_first(hub: Hub, listing: Listing) -> dict[str, bytes]:
+def _seen_first(hub: Hub, listing: Listing, kind: str) -> dict[str, bytes]:
     """The small files that tell whether the model runs here and which files it has; empty for a GGUF file.
 
     Raises: ModelError for a model that does not.
     """
     if listing.name.file:
         return {}
-    listing.check_has_model()
-    seen = {CONFIG: hub.content(listing, listing.file(CONFIG), MAX_CONFIG_BYTES)}
-    check_config(seen[CONFIG])
+    seen = {}
+    if kind == MODEL:
+        listing.check_has_model()
+        seen[CONFIG] = hub.content(listing, listing.file(CONFIG), MAX_CONFIG_BYTES)
+        check_config(seen[CONFIG])
     if INDEX in listing.files:
         seen[INDEX] = hub.content(listing, listing.file(INDEX), MAX_SIDE_FILE_BYTES)
     return seen

@@ -10,20 +10,32 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from core.errors import AssistantError, ConfigError, DownloadError, ModelError
-from core.hub.places import DownloadRecord, HubName, check_revision, models_folder, staging
+from core.hub.places import (
+    EMBEDDER,
+    KEPT,
+    MODEL,
+    DownloadRecord,
+    HubName,
+    check_revision,
+    embedders_folder,
+    models_folder,
+    staging,
+)
 
 logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
 RETRY_WAIT_S = 1.0
+CANCEL_INTERVAL_S = 0.1
 MAX_LOGGED_BYTES = 4000
 ERRORS: dict[str, type[AssistantError]] = {error.__name__: error for error in (ConfigError, DownloadError, ModelError)}
 ENVIRONMENT = {
@@ -51,35 +63,52 @@ class DownloadProgress:
     eta_s: float | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Watch:
+    """Who is told of a download: how far it is, and each host before it is asked for anything.
+
+    `cancelled` ends the download when it is set, from any thread.
+    """
+
+    progress: Callable[[DownloadProgress], None] = lambda state: None
+    connecting: Callable[[str], None] = lambda host: None
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
 def download(
     name: str,
     *,
     revision: str | None = None,
     folder: str | Path | None = None,
     update: bool = False,
-    progress: Callable[[DownloadProgress], None] | None = None,
+    kind: str = MODEL,
+    watch: Watch | None = None,
 ) -> Path:
     """Fetch a model from the hub at HF_ENDPOINT, and give its folder: config, tokenizer and safetensors, no pickles.
 
     `name` is OWNER/NAME, or OWNER/NAME:FILE.gguf for that file alone; `revision` a branch, a tag or a commit. It
     lands in the user's models folder, where `core.load(name)` finds it, or in `folder`. What is there already and
     intact is not asked for again, unless `update` wants to know whether the revision has moved. An interrupted
-    download goes on where it stopped.
+    download goes on where it stopped. `kind` "embedder" is a sentence-transformers model, which lands in a folder of
+    its own.
     Raises: ConfigError for a bad name or revision, ModelError for a model that cannot run here, DownloadError.
     """
     wanted = HubName.parse(name)
     if revision is not None:
         check_revision(revision)
+    if kind == EMBEDDER and wanted.file:
+        raise ConfigError(f"{name} is a GGUF file, which is no embedder.", "Give OWNER/NAME alone.")
+    place = embedders_folder if kind == EMBEDDER else models_folder
     try:
-        target = (Path(folder).expanduser() if folder else models_folder() / wanted.folder_name).resolve()
+        target = (Path(folder).expanduser() if folder else place() / wanted.folder_name).resolve()
         is_here = _look(target, wanted, revision)
     except OSError as exc:
         raise DownloadError(
             f"{exc.filename or folder} cannot be used: {exc.strerror}.", "Choose a folder that you may write to."
         ) from exc
     if update or not is_here:
-        job = {"name": name, "revision": revision, "folder": str(target), "wait_s": RETRY_WAIT_S}
-        _run_child(job, _Progress(progress or (lambda _: None)))
+        job = {"name": name, "revision": revision, "folder": str(target), "wait_s": RETRY_WAIT_S, "kind": kind}
+        _run_child(job, watch or Watch())
     return target / wanted.file if wanted.file else target
 
 
@@ -101,10 +130,14 @@ def _look(target: Path, wanted: HubName, revision: str | None) -> bool:
     return False
 
 
-def _run_child(job: dict[str, Any], progress: "_Progress") -> None:
+def _run_child(job: dict[str, Any], watch: Watch) -> None:
+    progress = _Progress(watch)
     with tempfile.TemporaryFile() as complaints, _child(job, complaints) as process:
+        threading.Thread(target=_end_when, args=(watch.cancelled, process), daemon=True).start()
         assert process.stdout is not None
         for line in process.stdout:
+            if not line.endswith("\n"):
+                break  # it was ended in the middle of it
             event = json.loads(line)
             if event["event"] == "error":
                 raise ERRORS[event["kind"]](event["message"], event["remedy"])
@@ -112,12 +145,20 @@ def _run_child(job: dict[str, Any], progress: "_Progress") -> None:
                 return
             progress.see(event)
         process.wait()
+        if watch.cancelled.is_set():
+            raise DownloadError(f"The download of {job['name']} was cancelled.", KEPT)
         complaints.seek(0)
         text = complaints.read().decode("utf-8", "replace")[-MAX_LOGGED_BYTES:]
         logger.error("the download ended with status %s: %s", process.returncode, text)
-    raise DownloadError(
-        f"The download ended by itself (status {process.returncode}).", "Start again; it goes on where it stopped."
-    )
+    raise DownloadError(f"The download ended by itself (status {process.returncode}).", KEPT)
+
+
+def _end_when(cancelled: threading.Event, process: "subprocess.Popen[str]") -> None:
+    """Kill the process once the event is set; what it has downloaded stays."""
+    while process.poll() is None:
+        if cancelled.wait(CANCEL_INTERVAL_S):
+            process.kill()
+            return
 
 
 @contextmanager
@@ -151,15 +192,18 @@ def child_environment() -> dict[str, str]:
 
 
 class _Progress:
-    """The child's events as DownloadProgress."""
+    """The child's events as DownloadProgress, and the hosts that it connects to."""
 
-    def __init__(self, tell: Callable[[DownloadProgress], None]) -> None:
-        self._tell = tell
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
         self._start: dict[str, Any] = {}
         self._started_s = 0.0
 
     def see(self, event: dict[str, Any]) -> None:
-        """Take in a `start` or `bytes` event."""
+        """Take in a `host`, `start` or `bytes` event."""
+        if event["event"] == "host":
+            self._watch.connecting(event["host"])
+            return
         if event["event"] == "start":
             self._start, self._started_s = event, time.monotonic()
         done, total = event["done"], self._start["total"]
@@ -167,4 +211,4 @@ class _Progress:
         rate = max(0.0, (done - self._start["done"]) / elapsed_s) if elapsed_s > 0 else 0.0
         eta_s = (total - done) / rate if rate > 0 else None
         commit, num_files = self._start["commit"], self._start["num_files"]
-        self._tell(DownloadProgress(commit, num_files, event.get("file", ""), done, total, rate, eta_s))
+        self._watch.progress(DownloadProgress(commit, num_files, event.get("file", ""), done, total, rate, eta_s))

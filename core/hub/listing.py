@@ -1,8 +1,8 @@
 """What a repository on the hub holds, and which of its files make a model.
 
-The list comes from a stranger: only names of the known kinds are looked at, all of them in the top folder, so a
-path upwards, an absolute path or a control character is no file that anybody would write. Sizes and hashes must be
-there, since each byte is checked against them.
+The list comes from a stranger: only names of the known kinds are looked at, in the top folder or as known files of an
+embedder's module, so a path upwards, an absolute path or a control character is no file that anybody would write.
+Sizes and hashes must be there, since each byte is checked against them.
 """
 
 import hashlib
@@ -32,10 +32,16 @@ SIDE_FILES = (
     "merges.txt",
 )
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")
+# What an embedder has beside these: the list of its modules and their settings, each module in a folder of its own.
+EMBEDDER_FILES = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json", "vocab.txt")
+EMBEDDER_WEIGHTS = ("embedding.safetensors", WEIGHTS)
 MAX_SIDE_FILE_BYTES = 64 * 2**20
 MAX_SHARDS = 1000
 MAX_SHOWN = 8
 _KNOWN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}\.(?:safetensors|gguf|json|jinja|model|txt)")
+_MODULE_FILE = re.compile(
+    r"\d{1,2}_[A-Za-z0-9]{1,40}/(?:config\.json|sentence_bert_config\.json|tokenizer\.json|model\.safetensors)"
+)
 _PICKLE = re.compile(r"[\w.-]{1,100}\.(?:bin|pt|pth|ckpt|pkl|h5|msgpack)", re.ASCII)
 _GGUF_PART = re.compile(r"(.+)-\d{5}-of-(\d{5})\.gguf")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -110,7 +116,7 @@ class Listing:
         if not isinstance(commit, str) or not _COMMIT.fullmatch(commit) or not isinstance(siblings, list):
             raise _bad_answer(f"no commit and files of {name.repo_id}")
         entries = [entry for entry in siblings if isinstance(entry, dict) and isinstance(entry.get("rfilename"), str)]
-        known = [entry for entry in entries if _KNOWN.fullmatch(entry["rfilename"])]
+        known = [entry for entry in entries if _is_known(entry["rfilename"])]
         if len({entry["rfilename"].casefold() for entry in known}) < len(known):
             raise _bad_answer("two files of one name")
         pickles = tuple(entry["rfilename"] for entry in entries if _PICKLE.fullmatch(entry["rfilename"]))
@@ -165,6 +171,27 @@ class Listing:
         indexes = [self.file(INDEX)] if index is not None else []
         return [*sides, *indexes, *map(self.file, weights), self.file(CONFIG)]
 
+    def embedder_files(self, index: bytes | None) -> list[RepoFile]:
+        """The files of a sentence-transformers model or of a static embedder of ours, small ones first.
+
+        Raises: ModelError without a list of modules or a config, or without safetensors.
+        """
+        modules = [file for name, file in self.files.items() if "/" in name]
+        whole = [self.files[name] for name in EMBEDDER_WEIGHTS if name in self.files][:1]
+        weights = [self.file(name) for name in _shards(index)] if index is not None else whole
+        names = (*SIDE_FILES, *EMBEDDER_FILES, CONFIG)
+        sides = [self.files[name] for name in names if name in self.files]
+        is_described = CONFIG in self.files or EMBEDDER_FILES[0] in self.files
+        is_weighty = bool(weights) or any(file.name.endswith(".safetensors") for file in modules)
+        if not (is_described and is_weighty):
+            missing = "safetensors" if is_described else f"{EMBEDDER_FILES[0]} or {CONFIG}"
+            raise ModelError(
+                f"{self.name.repo_id} has no {missing}.",
+                "Choose a sentence-transformers model whose weights are safetensors.",
+            )
+        indexes = [self.file(INDEX)] if index is not None else []
+        return [*sides, *indexes, *modules, *weights]
+
     def _ggufs(self) -> str:
         names = sorted(name for name in self.files if name.endswith(".gguf"))
         more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
@@ -199,6 +226,10 @@ def _shards(index: bytes) -> list[str]:
     if not names or len(names) > MAX_SHARDS or not all(_is_weight_file(name) for name in names):
         raise _bad_answer(f"weight files in {INDEX} that cannot be")
     return names
+
+
+def _is_known(name: str) -> bool:
+    return bool(_KNOWN.fullmatch(name) or _MODULE_FILE.fullmatch(name))
 
 
 def _is_weight_file(name: Any) -> bool:

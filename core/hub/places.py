@@ -16,6 +16,8 @@ from core.files import read_json_object, sha256_file
 from core.folders import data_dir
 
 RECORD = "download.json"
+KEPT = "Start again; it goes on where it stopped."
+MODEL, EMBEDDER = "model", "embedder"  # what is downloaded
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _NAME = re.compile(rf"({_PART})/({_PART})(?::({_PART}\.gguf))?")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
@@ -111,6 +113,11 @@ def _is_intact(path: Path, file: FileRecord) -> bool:
 def models_folder() -> Path:
     """The user's models, one folder each. It need not exist yet. Raises OSError without a data folder."""
     return data_dir() / "models"
+
+
+def embedders_folder() -> Path:
+    """The embedders that were downloaded, one folder each. It need not exist yet. Raises OSError as above."""
+    return data_dir() / "embedders"
 
 
 def staging(folder: Path) -> Path:

@@ -22,7 +22,7 @@ from huggingface_hub import constants, get_session, hf_hub_url
 
 from core.errors import DownloadError
 from core.hub.listing import Check, Listing, RepoFile
-from core.hub.places import HubName
+from core.hub.places import KEPT, HubName
 
 MAX_REDIRECTS = 5
 MAX_ANSWER_BYTES = 32 * 2**20
@@ -31,7 +31,6 @@ MAX_TRIES = 5
 MAX_WAIT_S = 60.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BUSY = frozenset((408, 429, 500, 502, 503, 504))
-KEPT = "Start again; it goes on where it stopped."
 
 T = TypeVar("T")
 
@@ -47,8 +46,11 @@ class _BusyError(Exception):
 class Hub:
     """One endpoint and the key for it."""
 
-    def __init__(self, token: str | None, *, wait_s: float) -> None:
-        """`wait_s` passes before the second try, and twice as much before each further one.
+    def __init__(
+        self, token: str | None, *, wait_s: float, connecting: Callable[[str], None] = lambda host: None
+    ) -> None:
+        """`wait_s` passes before the second try, and twice as much before each further one; `connecting` is told each
+        host before the first connection to it.
 
         Raises: DownloadError for a key or an endpoint that is none, or that would be sent the key unencrypted.
         """
@@ -56,7 +58,8 @@ class Hub:
             raise DownloadError("HF_TOKEN holds characters that no token has.", "Set it again, without line breaks.")
         self.endpoint = constants.ENDPOINT
         self._has_token = token is not None
-        self._wait_s = wait_s
+        self._wait_s, self._connecting = wait_s, connecting
+        self._hosts: set[str] = set()
         # Sizes and hashes are of the bytes as they are stored: no compression on the way.
         self._headers = {"User-Agent": "astrai", "Accept-Encoding": "identity"}
         if token:
@@ -161,6 +164,9 @@ class Hub:
         for _ in range(MAX_REDIRECTS + 1):
             if _origin(url) != _origin(self.endpoint):
                 headers.pop("Authorization", None)
+            if (host := urlsplit(url).netloc) not in self._hosts:
+                self._hosts.add(host)
+                self._connecting(host)
             with get_session().stream(
                 "GET", url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT, follow_redirects=False
             ) as response:

@@ -63,6 +63,11 @@ class Engine:
         """Run a function on the engine's thread between two steps and give what it returns or raises."""
         return self._loop.call(function)
 
+    @property
+    def num_open(self) -> int:
+        """How many requests are under way or wait."""
+        return self._loop.num_open
+
     def close(self) -> None:
         """Cancel everything and end the thread. A second call does nothing."""
         self._finalizer()
@@ -84,12 +89,16 @@ class _Loop:
     def submit(self, request: Request) -> None:
         self._refuse_fork()
         with self._news:
-            scheduler = self._open_scheduler()
-            num_open = len(self._inbox) + scheduler.num_requests
+            self._open_scheduler()
+            num_open = self.num_open
             if num_open >= self._bound:
                 raise BusyError(f"{num_open} requests are under way or waiting, the most is {self._bound}.", _LATER)
             self._inbox.append(request)
             self._wake()
+
+    @property
+    def num_open(self) -> int:
+        return len(self._inbox) + (self._scheduler.num_requests if self._scheduler is not None else 0)
 
     def call(self, function: Callable[[Scheduler], T]) -> T:
         self._refuse_fork()

@@ -201,6 +201,11 @@ class LanguageModel:
         is_kept = self.engine.call(lambda scheduler: prefix_file.write_blocks(scheduler, ids, content))
         return len(ids) if is_kept else 0
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether an answer is under way or waits."""
+        return self.engine.num_open > 0
+
     def close(self) -> None:
         """End all streams as cancelled, and the engine's thread; nothing can be generated afterwards."""
         self.engine.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from core.config.model_config import ModelConfig
-from core.config.param_config import LoadConfig
+from core.config.param_config import DEFAULT_MAX_SEQ_LEN, LoadConfig, auto_quantization
 from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, ModelError
 from core.hub.places import DownloadRecord
@@ -22,12 +22,9 @@ from core.model.transformer import Transformer
 
 logger = logging.getLogger(__name__)
 
-# From these sizes on `auto` quantises on a CPU: a smaller model is fast enough as it is, and loses most by it.
-AUTO_INT8_PARAMETERS, AUTO_INT4_PARAMETERS = 200_000_000, 700_000_000
 # Below this size waking a second thread costs more than it saves: the starter decodes 264 tokens/s with one and
 # 143 with two (docs/lab_notebook.md).
 ONE_THREAD_PARAMETERS = 20_000_000
-DEFAULT_MAX_SEQ_LEN = 4096
 
 
 def load(
@@ -102,11 +99,8 @@ def _tokenizer(folder: Path, config: ModelConfig) -> Tokenizer:
 
 def _scheme(config: ModelConfig, quantization: str) -> Scheme | None:
     """How to quantise float weights on a CPU; None is not at all."""
-    if quantization != "auto":
-        return {"none": None, "int8": INT8, "int4": INT4}[quantization]
-    if config.num_parameters < AUTO_INT8_PARAMETERS:
-        return None
-    return INT4 if config.num_parameters >= AUTO_INT4_PARAMETERS else INT8
+    name = auto_quantization(config.num_parameters) if quantization == "auto" else quantization
+    return {"none": None, "int8": INT8, "int4": INT4}[name]
 
 
 def _prepare_for_gpu(model: Transformer, quantization: str) -> str:

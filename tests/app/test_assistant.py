@@ -65,6 +65,12 @@ class FakeModels:
     quantization: str = "int8"
     asked: dict[str, Any] = field(default_factory=dict)
 
+    def wake(self) -> bool:
+        if self.state != ModelState.UNLOADED:
+            return False
+        self.state = ModelState.LOADING
+        return True
+
     def wait(self, timeout_s: float) -> bool:
         self.state = ModelState.READY
         return True
@@ -193,6 +199,13 @@ def test_while_the_model_loads_the_page_says_so() -> None:
     updates = answer(FakeModels(FakeStream(["Yes"]), state=ModelState.LOADING))
     assert updates[0].status.startswith("Loading the model")
     assert updates[-1].text == "Yes"
+
+
+def test_a_model_that_left_memory_is_loaded_again_and_the_page_says_so() -> None:
+    models = FakeModels(FakeStream(["Hello"]), state=ModelState.UNLOADED)
+    updates = answer(models)
+    assert "had left memory" in updates[0].status
+    assert updates[-1].text == "Hello"
 
 
 def test_stop_cancels_the_stream_of_its_own_tab_alone() -> None:

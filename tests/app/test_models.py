@@ -3,16 +3,20 @@
 import gc
 import shutil
 import threading
+import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from app.models import ModelChoice, ModelHolder, ModelState
 from app.paths import models_dir, starter_dir
-from core.config.model_config import PRESETS
+from core.config.model_config import PRESETS, ModelConfig
 from core.data.tokenizer import Tokenizer
 from core.errors import ModelError
+from core.inference.generator import LanguageModel
 from core.model.checkpoint import save_model
 from core.model.transformer import Transformer
 from tests.core.conftest import sentences
@@ -89,3 +93,66 @@ def test_the_last_choice_wins_however_long_the_others_take(model_folder: Path, t
 def test_without_a_choice_the_remedy_is_told() -> None:
     with pytest.raises(ModelError, match="Choose one at the top of the page"):
         ModelHolder().model()
+
+
+def test_an_idle_model_leaves_memory_and_comes_back_when_it_is_asked(model_folder: Path) -> None:
+    holder = ModelHolder()
+    holder.unload_when_idle(0.3 / 60)
+    holder.select(ModelChoice("tiny", model_folder))
+    assert holder.wait(LOAD_S)
+    model = holder.model()
+    before = weakref.ref(model)
+    stream = model.stream("the", max_new_tokens=100, temperature=0.0)
+    del model
+    wait_for(lambda: holder.state == ModelState.UNLOADED)
+    assert stream.finish_reason in (None, "stop", "length")
+    del stream
+    gc.collect()
+    assert before() is None
+    with pytest.raises(ModelError, match="has left memory"):
+        holder.model()
+    assert holder.wake()
+    assert holder.wait(LOAD_S)
+    assert (holder.model().name, holder.wake()) == ("tiny", False)
+
+
+def test_a_model_at_work_is_never_idle(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = ModelHolder()
+    holder.unload_when_idle(0.2 / 60)
+    holder.select(ModelChoice("tiny", model_folder))
+    assert holder.wait(LOAD_S)
+    monkeypatch.setattr(LanguageModel, "is_busy", True)
+    time.sleep(0.5)
+    assert holder.state == ModelState.READY
+    monkeypatch.setattr(LanguageModel, "is_busy", False)
+    holder.unload_when_idle(0)
+    time.sleep(0.3)
+    assert holder.state == ModelState.READY
+    assert holder.unload()
+    assert (holder.state, holder.unload()) == (ModelState.UNLOADED, False)
+
+
+@pytest.mark.slow
+def test_unloading_gives_the_memory_back_to_the_system(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.train(sentences(400, seed=0), vocab_size=420)
+    shape = {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 8, "vocab_size": tokenizer.vocab_size}
+    model = Transformer(ModelConfig.from_dict({**PRESETS["tiny"].to_dict(), **shape}))
+    model.init_weights(seed=1)
+    num_bytes = 4 * model.config.num_parameters
+    save_model(model, tmp_path / "large", tokenizer=tokenizer)
+    del model
+    holder = ModelHolder()
+    for _ in range(2):  # the first time also imports what stays
+        holder.select(ModelChoice("large", tmp_path / "large"))
+        assert holder.wait(LOAD_S)
+        holder.model().generate("the", max_new_tokens=4)
+        loaded = psutil.Process().memory_info().rss
+        holder.unload()
+    assert loaded - psutil.Process().memory_info().rss > 0.9 * num_bytes
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LOAD_S
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

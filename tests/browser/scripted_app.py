@@ -50,6 +50,7 @@ class ScriptedModel:
     max_seq_len: int = 4096
     fingerprint: str = "scripted"
     adapters: tuple[str, ...] = ()
+    is_busy: bool = False
 
     @property
     def tokenizer(self) -> "ScriptedModel":

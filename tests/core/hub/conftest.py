@@ -32,9 +32,9 @@ def in_this_process(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
 
-    def run(job: dict[str, Any], progress: fetch._Progress) -> None:
+    def run(job: dict[str, Any], watch: fetch.Watch) -> None:
         Path(job["folder"]).parent.mkdir(parents=True, exist_ok=True)
-        child.run(child.Job(**job), progress.see)
+        child.run(child.Job(**job), fetch._Progress(watch).see)
 
     monkeypatch.setattr(fetch, "_run_child", run)
 

@@ -14,7 +14,7 @@ import pytest
 import core
 from app.models import ModelHolder
 from core.errors import ConfigError, DownloadError
-from core.hub.fetch import DownloadProgress, child_environment
+from core.hub.fetch import DownloadProgress, Watch, child_environment
 from core.hub.places import RECORD, DownloadRecord, HubName, find_downloaded, models_folder, staging
 from tests.core.hub.conftest import NAMES
 from tests.hub_server import COMMIT, FakeHub, wait_until_kept
@@ -43,7 +43,7 @@ def stalled(hub: FakeHub) -> Iterator["Future[Path]"]:
 def test_a_download_is_whole_found_by_name_and_generates(hub: FakeHub) -> None:
     hub.files |= {"pytorch_model.bin": b"\x80pickle", "README.md": b"#", "modeling.py": b"import os"}
     states: list[DownloadProgress] = []
-    folder = core.download(hub.name, progress=states.append)
+    folder = core.download(hub.name, watch=Watch(progress=states.append))
     assert folder == models_folder() / "someone--some-model"
     assert {path.name for path in folder.iterdir()} == {*NAMES, RECORD}
     assert {name: (folder / name).read_bytes() for name in NAMES} == {name: hub.files[name] for name in NAMES}

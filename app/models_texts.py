@@ -1,0 +1,183 @@
+"""The texts of the models page, of settings and of the first page, in English and Chinese; `app.i18n` has them all."""
+
+MODELS_TEXTS: dict[str, dict[str, str]] = {
+    "tab_shelf": {"en": "Models", "zh": "模型"},
+    "tab_settings": {"en": "Settings", "zh": "设置"},
+    # Loading
+    "loading_again": {
+        "en": "The model {name} had left memory; it is loaded again …",
+        "zh": "模型 {name} 因闲置已移出内存，正在重新加载……",
+    },
+    "unloaded": {
+        "en": "{name} is not in memory; the next question loads it again.",
+        "zh": "{name} 不在内存中；下次提问时会重新加载。",
+    },
+    # The shelf
+    "shelf_title": {"en": "On this computer", "zh": "本机上的模型"},
+    "shelf_now": {
+        "en": "**{name}** is in memory. The program takes {memory} now, {free} of {total} are free.",
+        "zh": "**{name}** 在内存中。本程序当前占用 {memory}，可用内存 {free} / {total}。",
+    },
+    "shelf_none": {
+        "en": "No model is in memory. The program takes {memory} now, {free} of {total} are free.",
+        "zh": "内存中没有模型。本程序当前占用 {memory}，可用内存 {free} / {total}。",
+    },
+    "speed_known": {
+        "en": "Measured here on {date}: memory is read at {read:.1f} GB/s, products run at {product:.0f} GFLOP/s.",
+        "zh": "本机实测（{date}）：内存读取 {read:.1f} GB/s，矩阵乘法 {product:.0f} GFLOP/s。",
+    },
+    "speed_measuring": {"en": "Measuring how fast this computer is …", "zh": "正在测量本机速度……"},
+    "speed_unknown": {
+        "en": "How fast this computer is has not been measured yet.",
+        "zh": "尚未测量本机速度。",
+    },
+    "measure_again": {"en": "Measure again", "zh": "重新测量"},
+    "origin_starter": {"en": "comes with AstrAI", "zh": "随程序附带"},
+    "origin_downloaded": {"en": "downloaded", "zh": "已下载"},
+    "origin_added": {"en": "added", "zh": "自行添加"},
+    "origin_run": {"en": "trained here", "zh": "在本机训练"},
+    "origin_given": {"en": "given at the start", "zh": "启动时指定"},
+    "in_memory": {"en": "in memory", "zh": "在内存中"},
+    "parameters_of": {"en": "{count} parameters", "zh": "{count} 参数"},
+    "adapter_of": {"en": "adapter of a {count} model", "zh": "{count} 模型的适配器"},
+    "on_disk": {"en": "{size} on disk", "zh": "磁盘占用 {size}"},
+    "licence_known": {"en": "licence {licence}", "zh": "许可证 {licence}"},
+    "licence_unknown": {"en": "licence not stated", "zh": "许可证未注明"},
+    "estimate_memory": {
+        "en": "≈ {running} in memory as {form}, {most} while it loads",
+        "zh": "以 {form} 运行约占内存 {running}，加载时最多 {most}",
+    },
+    "estimate_speed": {
+        "en": "≈ {speed:.0f} tokens/s, reads ≈ {prompt:.0f} tokens/s",
+        "zh": "约 {speed:.0f} 词元/秒，阅读约 {prompt:.0f} 词元/秒",
+    },
+    "verdict_fits": {"en": "fits", "zh": "可以运行"},
+    "verdict_tight": {"en": "tight", "zh": "内存紧张"},
+    "verdict_too_large": {"en": "too large for the free memory", "zh": "可用内存不足"},
+    "act_load": {"en": "Load", "zh": "加载"},
+    "act_unload": {"en": "Unload", "zh": "移出内存"},
+    "act_to_chat": {"en": "Chat", "zh": "对话"},
+    "act_rename": {"en": "Rename", "zh": "重命名"},
+    "act_delete_model": {"en": "Delete", "zh": "删除"},
+    "act_delete_sure": {"en": "Move to the trash?", "zh": "移到回收站？"},
+    "new_name": {"en": "New name", "zh": "新名称"},
+    "act_more": {"en": "More", "zh": "更多"},
+    "quantize_hint": {"en": "A copy in 4 bits: an eighth of fp32", "zh": "4 位副本：约为 fp32 的八分之一"},
+    "model_deleted": {"en": "{name} is in the trash.", "zh": "{name} 已移到回收站。"},
+    "model_back": {"en": "{name} is back.", "zh": "{name} 已恢复。"},
+    "model_loading_begun": {"en": "{name} is being loaded.", "zh": "正在加载 {name}。"},
+    "model_unloaded_now": {"en": "The memory is free again.", "zh": "内存已释放。"},
+    "trash_title": {"en": "Trash", "zh": "回收站"},
+    "act_put_back": {"en": "Put back", "zh": "恢复"},
+    "act_empty": {"en": "Delete all for good", "zh": "彻底删除全部"},
+    "act_empty_sure": {"en": "For good?", "zh": "确定彻底删除？"},
+    "trash_emptied": {"en": "{size} are free again.", "zh": "已释放 {size}。"},
+    # Getting models
+    "get_title": {"en": "Get a model", "zh": "获取模型"},
+    "get_note": {
+        "en": "Nothing is fetched until you press a button. Models come from {host}; what was fetched stands in"
+        " Settings.",
+        "zh": "按下按钮之前不会下载任何内容。模型来自 {host}，下载记录见“设置”。",
+    },
+    "act_download": {"en": "Download {size}", "zh": "下载 {size}"},
+    "is_here": {"en": "is here", "zh": "已在本机"},
+    "revision_pinned": {"en": "commit {commit}", "zh": "固定版本 {commit}"},
+    "revision_open": {
+        "en": "newest version, whose commit is recorded",
+        "zh": "最新版本，下载时记录其版本号",
+    },
+    "language_en": {"en": "English", "zh": "英文"},
+    "language_zh": {"en": "Chinese", "zh": "中文"},
+    "offer_quick": {"en": "Quick on any computer; good for short questions.", "zh": "任何电脑都很快，适合简短问题。"},
+    "offer_thinks": {"en": "Small, and can reason aloud first.", "zh": "小巧，可先推理再作答。"},
+    "offer_best": {
+        "en": "The best balance here: sensible answers, reads documents well.",
+        "zh": "最均衡：回答可靠，适合阅读文档。",
+    },
+    "offer_thinks_more": {"en": "The most capable of these; reasons aloud first.", "zh": "能力最强，可先推理再作答。"},
+    "offer_own": {"en": "AstrAI's own model.", "zh": "AstrAI 自己的模型。"},
+    "offer_smallest": {"en": "The smallest; English only.", "zh": "最小，仅英文。"},
+    "offer_english": {"en": "Good English writing.", "zh": "英文写作较好。"},
+    "offer_classic": {"en": "A well-known small English model.", "zh": "知名的英文小模型。"},
+    "hub_name": {"en": "Another one by its name on the hub", "zh": "按名称下载其他模型"},
+    "hub_name_hint": {"en": "owner/name, or owner/name:file.gguf", "zh": "owner/name 或 owner/name:file.gguf"},
+    "download_it": {"en": "Download", "zh": "下载"},
+    "add_path": {"en": "A model file or folder of this computer", "zh": "本机的模型文件或文件夹"},
+    "add_path_hint": {
+        "en": "A GGUF file, or a folder with config.json and safetensors. It is copied and checked first.",
+        "zh": "GGUF 文件，或含 config.json 与 safetensors 的文件夹；会先复制并检查。",
+    },
+    "add_it": {"en": "Add", "zh": "添加"},
+    "download_queued": {"en": "waits for the one before", "zh": "排队中"},
+    "download_starting": {"en": "asking {host} …", "zh": "正在联系 {host} ……"},
+    "download_progress": {"en": "{done} of {total} · {rate}/s{eta}", "zh": "{done} / {total} · {rate}/秒{eta}"},
+    "download_eta": {"en": " · {time} left", "zh": " · 剩余 {time}"},
+    "download_paused": {"en": "stopped; {done} of {total} are here", "zh": "已停止，已下载 {done} / {total}"},
+    "download_failed": {"en": "did not work", "zh": "失败"},
+    "download_done": {"en": "is here · commit {commit}", "zh": "已下载 · 版本 {commit}"},
+    "act_cancel": {"en": "Stop", "zh": "停止"},
+    "act_resume": {"en": "Go on", "zh": "继续"},
+    "act_forget": {"en": "Remove", "zh": "移除"},
+    "adding_copying": {"en": "Copying {name}: {done} of {total}", "zh": "正在复制 {name}：{done} / {total}"},
+    "adding_checking": {
+        "en": "Checking {name}: it is opened and asked for a word …",
+        "zh": "正在检查 {name}：试着打开并生成……",
+    },
+    "adding_done": {"en": "{name} is here.", "zh": "{name} 已添加。"},
+    "adding_failed": {"en": "{name} was not added.", "zh": "{name} 未能添加。"},
+    # First page
+    "first_title": {"en": "Welcome. Which model shall answer?", "zh": "欢迎使用。由哪个模型来回答？"},
+    "first_note": {
+        "en": "Everything runs on this computer. A model is fetched once, from {host}, and only if you press its"
+        " button.",
+        "zh": "一切都在本机运行。模型只需从 {host} 下载一次，且只在您按下按钮后才下载。",
+    },
+    "first_recommended": {"en": "recommended", "zh": "推荐"},
+    "first_starter_name": {"en": "The starter", "zh": "入门模型"},
+    "first_starter": {"en": "Try the starter now", "zh": "先用入门模型试试"},
+    "first_starter_about": {
+        "en": "Comes with AstrAI: 7 MB, a very small model that shows how the program works. Most of what it says is"
+        " invented or wrong.",
+        "zh": "随程序附带，仅 7 MB，只用来展示程序如何工作；它说的大多是编造或错误的。",
+    },
+    "first_all": {"en": "All models …", "zh": "全部模型……"},
+    "first_fetching": {
+        "en": "{name} is on its way. You can chat with the starter meanwhile.",
+        "zh": "正在下载 {name}，其间可以先用入门模型对话。",
+    },
+    # Settings
+    "idle_minutes": {
+        "en": "Take a model out of memory after so many minutes without a question (0: never)",
+        "zh": "模型闲置多少分钟后移出内存（0 表示从不）",
+    },
+    "settings_saved": {"en": "Saved.", "zh": "已保存。"},
+    "data_folder": {"en": "Everything of yours lies in", "zh": "您的全部数据位于"},
+    "data_folder_size": {"en": "{size} used, {free} free on this disk", "zh": "已用 {size}，磁盘剩余 {free}"},
+    "receipt_title": {"en": "Privacy receipt", "zh": "隐私凭据"},
+    "receipt_nothing": {
+        "en": "Nothing left this computer since AstrAI was started at {time}.",
+        "zh": "自 {time} 启动以来，没有任何数据离开本机。",
+    },
+    "receipt_downloads": {
+        "en": "Since AstrAI was started at {time} only what you asked for was fetched: {count} of the downloads below.",
+        "zh": "自 {time} 启动以来，只进行了您要求的下载（{count} 个，见下表）。",
+    },
+    "receipt_others": {
+        "en": "Since AstrAI was started at {time} there were {count} connections that were no download of yours:"
+        " see below.",
+        "zh": "自 {time} 启动以来，有 {count} 个并非您要求的对外连接，见下表。",
+    },
+    "receipt_how": {
+        "en": "Every connection of this program to another computer is written down, also one that fails. Downloads"
+        " name each host before they connect to it. Answers, documents and training never connect to anything.",
+        "zh": "本程序对外的每个连接（包括失败的）都会记录；下载会在连接前写明主机。对话、文档和训练从不联网。",
+    },
+    "receipt_when": {"en": "When", "zh": "时间"},
+    "receipt_what": {"en": "What for", "zh": "用途"},
+    "receipt_host": {"en": "Host", "zh": "主机"},
+    "receipt_files": {"en": "Files", "zh": "文件"},
+    "receipt_bytes": {"en": "Received", "zh": "接收"},
+    "receipt_unmarked": {"en": "unknown connection", "zh": "未知连接"},
+    "receipt_empty": {"en": "Nothing was ever fetched.", "zh": "从未下载过任何内容。"},
+    "first_ready": {"en": "{name} is here and answers from now on.", "zh": "{name} 已就绪，从现在起由它回答。"},
+}

@@ -1,0 +1,72 @@
+"""What the user has set for the whole program, in one file of the data folder."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from core.errors import ConfigError
+from core.files import read_json_object, write_json
+
+FILE = "settings.json"
+REMEDY = "Mend it, or delete it: the usual settings are taken then."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Values:
+    """The settings. `idle_minutes` is after how long without a question a model leaves memory; 0 never."""
+
+    idle_minutes: int = 30
+    is_welcomed: bool = False
+
+    def problems(self) -> list[str]:
+        """What is out of range, as sentences."""
+        problems = [
+            f"{one.name} is {getattr(self, one.name)!r}, not a {type(one.default).__name__}."
+            for one in fields(self)
+            if type(getattr(self, one.name)) is not type(one.default)
+        ]
+        if not problems and not 0 <= self.idle_minutes <= MAX_IDLE_MINUTES:
+            problems.append(f"idle_minutes is {self.idle_minutes}, it must be in 0 … {MAX_IDLE_MINUTES}.")
+        return problems
+
+
+MAX_IDLE_MINUTES = 24 * 60
+
+
+class Settings:
+    """The file and who wants to know of its changes. Methods may be called from any thread."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises ConfigError for a file that cannot be read or holds what cannot be."""
+        self._path, self._lock = folder / FILE, threading.Lock()
+        self._listeners: list[Callable[[Values], None]] = []
+        self.values = self._read()
+
+    def change(self, **values: Any) -> Values:
+        """Set some values, write them and tell the listeners. Raises ConfigError, and nothing is changed then."""
+        with self._lock:
+            changed = replace(self.values, **values)
+            if problems := changed.problems():
+                raise ConfigError(" ".join(problems), "Choose another value.")
+            write_json(self._path, {one.name: getattr(changed, one.name) for one in fields(changed)})
+            self.values = changed
+        for listener in self._listeners:
+            listener(changed)
+        return changed
+
+    def listen(self, listener: Callable[[Values], None]) -> None:
+        """Have a function called with the values after each change."""
+        self._listeners.append(listener)
+
+    def _read(self) -> Values:
+        if not self._path.exists():
+            return Values()
+        given = read_json_object(self._path, ConfigError, REMEDY)
+        known = {one.name for one in fields(Values)}
+        # A newer version's settings are no reason not to start an older one.
+        values = Values(**{name: value for name, value in given.items() if name in known})
+        if problems := values.problems():
+            raise ConfigError(f"{self._path}: {' '.join(problems)}", REMEDY)
+        return values
