@@ -2,6 +2,7 @@
 
 from starlette.requests import Request
 
+from app.guard_texts import GUARD_TEXTS
 from app.studio_texts import STUDIO_TEXTS
 
 ENGLISH, CHINESE = "en", "zh"
@@ -237,12 +238,8 @@ TEXTS: dict[str, dict[str, str]] = {
     "outcome_failed": {"en": "{count} not read", "zh": "未读取 {count} 个"},
     "failures": {"en": "What could not be read", "zh": "未能读取的文件"},
     "as_text": {"en": "As text", "zh": "查看文字"},
-    "locked": {
-        "en": "This page opens with the link that AstrAI printed when it started. Start it again for a new link.",
-        "zh": "请用 AstrAI 启动时显示的链接打开此页面；重新启动可获得新链接。",
-    },
-    "opening": {"en": "Opening AstrAI …", "zh": "正在打开 AstrAI …"},
 } | STUDIO_TEXTS
+TEXTS |= GUARD_TEXTS
 
 
 def t(key: str, language: str, **values: object) -> str:

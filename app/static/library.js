@@ -23,7 +23,7 @@ const astrai = (() => {
 
   const send = async (address, batch, collection, { file, name }) => {
     const query = new URLSearchParams({ name, collection });
-    const response = await fetch(`${address}/${batch}?${query}`, { method: "POST", body: file });
+    const response = await fetch(`${address}/${batch}?${query}`, { method: "POST", body: file, headers: { "content-type": "application/octet-stream" } });
     if (!response.ok) throw new Error((await response.json()).error ?? name);
   };
 
