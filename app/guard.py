@@ -1,110 +1,64 @@
 """The locks on the doors: pure ASGI, outside every route, Gradio's own among them.
 
-A web page on the internet can make the browser send requests to this machine, under a name of its own
-(DNS rebinding) or as a form (CSRF). So: the Host must be exactly ours, a foreign Origin is refused,
-and every request needs the cookie that the one-time login link gives. The link answers with a page
-that moves on by itself: after a redirect from another site a SameSite=Strict cookie would not be sent.
-Programs that ask the API show a key instead of the cookie.
+A request passes when it names this server exactly, comes from no other site, asks for a route of `allowed_routes` as
+that is written there, and shows the cookie that the one-time login link gives, or the password where there is one. The
+link answers with a page that moves on by itself: after a redirect from another site a SameSite=Strict cookie would not
+be sent. Programs that ask the API show a key instead of the cookie.
 """
 
+import hashlib
 import hmac
-import re
 import secrets
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qs
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.i18n import preferred_language, t
-from core.files import write_atomic
+from app.allowed_routes import JSON_BODY, LOGIN_PATH, Body, ways_of
+from app.bounded_body import BoundedBody, too_large
+from app.guard_headers import STRICT_POLICY, with_headers
+from app.login import PasswordDoor, door_page
+from app.own_address import SAFE_METHODS, OwnAddress
+from app.password import PasswordHash
+from core.files import write_bytes
 from core.inference.openai_error import RequestError
 
-# Gradio's page has inline scripts and builds functions from strings, so this policy cannot forbid
-# script; its job is egress: nothing is loaded from or sent to anywhere but this server.
-POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "connect-src 'self'; img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; "
-    "worker-src 'self' blob:; frame-src 'none'; object-src 'none'; base-uri 'self'; form-action 'self'; "
-    "frame-ancestors 'none'"
-)
-HEADERS = {
-    "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "x-accel-buffering": "no",
-}
-# What the page asks for. Gradio has many more routes: some read files, some make the server fetch an address.
-ALLOWED = re.compile(
-    r"/(health|login|config|theme\.css|favicon\.ico|manifest\.json)?"
-    r"|/library/(passage/\d+/\d+/\d+|page/\d+/\d+/\d+/\d+\.png|files/[a-z0-9]+)"
-    r"|/studio/(runs(/[a-z0-9_-]+(/(metrics|answers))?)?|files/[a-z0-9]+)"
-    r"|/(assets|static|svelte)/(?!.*\.\.)[\w./@-]+"
-    r"|/gradio_api/(queue/(join|data)|run/predict|cancel|reset|startup-events|app_id|heartbeat/\w+)"
-)
-# The page's own colours, so that nothing flashes on the way to it.
-PAGE_STYLE = (
-    ":root{color-scheme:light dark}body{font:18px/1.6 system-ui,sans-serif;max-width:34rem;margin:30vh auto;"
-    "padding:0 1.5rem;text-align:center;background:#fcfcfd;color:#27272a}"
-    "@media(prefers-color-scheme:dark){body{background:#131316;color:#f4f4f5}}"
-)
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 OPEN_PATHS = ("/health",)
-
-
-class OwnAddress:
-    """The names of this server, and what it refuses whoever asks: other names and other sites."""
-
-    def __init__(self, port: int) -> None:
-        self.origins = frozenset(f"http://{host}:{port}" for host in ("127.0.0.1", "localhost", "[::1]"))
-        self._hosts = frozenset(origin.removeprefix("http://") for origin in self.origins)
-
-    def refusal(self, scope: Scope) -> tuple[int, str] | None:
-        """Status and sentence for a request that must not pass, or None."""
-        headers = Headers(scope=scope)
-        hosts = headers.getlist("host")
-        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
-            return 421, "This address is not served here."
-        if not self._is_own_page(headers, scope.get("method", "GET"), is_websocket=scope["type"] == "websocket"):
-            return 403, "Requests from other sites are refused."
-        return None
-
-    def _is_own_page(self, headers: Headers, method: str, *, is_websocket: bool) -> bool:
-        origins = headers.getlist("origin")
-        if any(origin.lower() not in self.origins for origin in origins):
-            return False
-        if method in SAFE_METHODS and not is_websocket and headers.get("sec-fetch-mode") == "navigate":
-            return True  # a link to us in another page
-        return all(site in ("same-origin", "none") for site in headers.getlist("sec-fetch-site"))
+COOKIE_S = 30 * 86400
 
 
 class KeyGuard:
-    """Lets only programs of this machine that show the key, as `Authorization: Bearer`, through to `app`.
+    """Lets only programs that show the key, as `Authorization: Bearer`, through to `app`.
 
-    Whether the server is there, anyone on this machine may ask.
+    Whether the server is there, anyone who reaches it may ask.
     """
 
-    def __init__(self, app: ASGIApp, *, port: int, key: str) -> None:
+    def __init__(self, app: ASGIApp, *, port: int, key: str, names: Iterable[str] = ()) -> None:
         assert key
-        self.app, self._address, self._key = app, OwnAddress(port), key
+        self.app, self._address, self._key = app, OwnAddress(port, names), key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
         refusal = self._refusal(scope) if scope["type"] == "http" else None
-        await (refusal or self.app)(scope, receive, _with_headers(send))
+        await (refusal or self.app)(scope, receive, with_headers(send, STRICT_POLICY))
 
     def _refusal(self, scope: Scope) -> Response | None:
-        if refused := self._address.refusal(scope):
+        headers = Headers(scope=scope)
+        if refused := self._address.refusal(scope, is_page=False):
             return _api_error(*refused, "foreign_request")
-        if scope["path"] not in OPEN_PATHS and not self._has_key(Headers(scope=scope)):
+        if scope["path"] not in OPEN_PATHS and not self._has_key(headers):
             return _api_error(
                 401, "The API key is missing or wrong; `serve` prints it at its start.", "invalid_api_key"
             )
+        if scope["method"] not in SAFE_METHODS and not _is_of_type(headers, JSON_BODY):
+            return _api_error(415, f"Send the body as {JSON_BODY.media_type}.", "unsupported_media_type")
         return None
 
     def _has_key(self, headers: Headers) -> bool:
@@ -113,69 +67,130 @@ class KeyGuard:
 
 
 class Guard:
-    """Lets only this machine's own browser, with its cookie, through to `app`."""
+    """Lets only browsers with the cookie through to `app`: this machine's own, or those that know the password."""
 
-    def __init__(self, app: ASGIApp, *, port: int, secret: str) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        port: int,
+        secret: str,
+        names: Iterable[str] = (),
+        password: PasswordHash | None = None,
+    ) -> None:
         self.app = app
-        self._address = OwnAddress(port)
-        self._cookie = f"astrai_{port}"
-        self._secret = secret
+        self._address = OwnAddress(port, names)
+        # Browsers send every port of a host the same cookies; two installations may take turns at one port.
+        self.cookie_name = f"astrai_{port}_{hashlib.sha256(secret.encode()).hexdigest()[:8]}"
+        # A new password ends what was logged in with the old one.
+        self.cookie_value = secret if password is None else _keyed(secret, password.hash)
+        self._password_door = None if password is None else PasswordDoor(password)
         self._login_token: str | None = secrets.token_urlsafe(32)
-        self.login_path = f"/login?token={self._login_token}"
+        self.login_path = f"{LOGIN_PATH}?token={self._login_token}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self.app(scope, receive, send)
-            return
-        refusal = self._refusal(scope)
-        if refusal is None:
-            await self.app(scope, receive, _with_headers(send))
-        elif scope["type"] == "websocket":
+        if scope["type"] == "websocket":  # the page has none
             await send({"type": "websocket.close", "code": 1008})
+        elif scope["type"] != "http":
+            await self.app(scope, receive, send)
         else:
-            await refusal(scope, receive, _with_headers(send))
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await refusal(scope, receive, with_headers(send, STRICT_POLICY))
+            return
+        (way,) = (way for way in ways_of(scope["path"]) if scope["method"] in way.methods)
+        answering = with_headers(send, way.policy)
+        app: ASGIApp = self._log_in if scope["path"] == LOGIN_PATH else self.app
+        if way.body is None:
+            await app(scope, receive, answering)
+            return
+        bounded = BoundedBody(way.body, receive, answering)
+        with suppress(ClientDisconnect):
+            await app(scope, bounded.receive, bounded.send)
+        if bounded.refusal is not None and not bounded.has_answered:
+            await _refuse_body(*bounded.refusal)(scope, receive, answering)
 
     def _refusal(self, scope: Scope) -> Response | None:
         """The answer to a request that must not pass, or None."""
-        if refused := self._address.refusal(scope):
+        if refused := self._address.refusal(scope, is_page=True):
             status, sentence = refused
             return PlainTextResponse(sentence, status)
-        headers, path = Headers(scope=scope), scope["path"]
-        if not ALLOWED.fullmatch(path):
+        headers, path, method = Headers(scope=scope), scope["path"], scope["method"]
+        ways = ways_of(path)
+        if not ways:
             return PlainTextResponse("This route is closed.", 403)
-        if path == "/login" and scope["type"] == "http":
-            return self._login(scope, headers)
-        if path in OPEN_PATHS or self._has_cookie(headers):
-            return None
-        return _page("locked", headers, status=401)
+        bodies = [way.body for way in ways if method in way.methods]
+        if not bodies:
+            return PlainTextResponse("This route is not asked so.", 405)
+        if path not in (LOGIN_PATH, *OPEN_PATHS) and not self._has_cookie(headers):
+            return self._closed_door(headers)
+        return _body_refusal(headers, bodies[0])
 
-    def _login(self, scope: Scope, headers: Headers) -> Response:
-        """Trade the one-time token for the cookie."""
+    async def _log_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Trade the one-time token, or the password, for the cookie."""
+        headers = Headers(scope=scope)
+        opened = door_page("opening", headers, moves_to="/")
+        opened.set_cookie(
+            self.cookie_name, self.cookie_value, httponly=True, samesite="strict", path="/", max_age=COOKIE_S
+        )
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if self._login_token is None or not _is_equal(given, self._login_token):
-            if self._has_cookie(headers):
-                return _page("opening", headers, moves_to="/")
-            return _page("locked", headers, status=401)
-        self._login_token = None
-        page = _page("opening", headers, moves_to="/")
-        page.set_cookie(self._cookie, self._secret, httponly=True, samesite="strict", path="/", max_age=30 * 86400)
-        return page
+        if scope["method"] == "POST" and self._password_door is not None:
+            answer = await self._password_door.answer(scope, receive, opened)
+        elif self._login_token is not None and _is_equal(given, self._login_token) and scope["method"] == "GET":
+            self._login_token = None
+            answer = opened
+        elif self._has_cookie(headers):
+            answer = door_page("opening", headers, moves_to="/")
+        else:
+            answer = self._closed_door(headers)
+        await answer(scope, receive, send)
+
+    def _closed_door(self, headers: Headers) -> Response:
+        has_form = self._password_door is not None
+        return door_page("give_password" if has_form else "locked", headers, status=401, has_form=has_form)
 
     def _has_cookie(self, headers: Headers) -> bool:
         """Every program on this machine's address shares the header, so what others wrote is passed over."""
         pairs = (pair.partition("=") for value in headers.getlist("cookie") for pair in value.split(";"))
-        return any(name.strip() == self._cookie and _is_equal(value.strip(), self._secret) for name, _, value in pairs)
+        return any(
+            name.strip() == self.cookie_name and _is_equal(value.strip(), self.cookie_value) for name, _, value in pairs
+        )
 
 
 def session_secret(path: Path) -> str:
     """A secret of this installation (cookie, API key), made on first use and readable by its owner alone."""
     if not path.exists() or path.stat().st_size == 0:
-        write_atomic(path, _write_secret, is_private=True)
+        write_bytes(path, secrets.token_urlsafe(32).encode(), is_private=True)
     return path.read_text(encoding="utf-8").strip()
 
 
-def _write_secret(path: Path) -> None:
-    path.write_text(secrets.token_urlsafe(32), encoding="utf-8")
+def _body_refusal(headers: Headers, body: Body | None) -> Response | None:
+    """What the headers alone tell of a body that must not come."""
+    declared = headers.get("content-length", "0")
+    has_body = declared != "0" or "transfer-encoding" in headers
+    if body is None:
+        return _refuse_body(413, "This route takes no body.") if has_body else None
+    if has_body and not _is_of_type(headers, body):
+        return _refuse_body(415, f"Send the body as {body.media_type}.")
+    if not declared.isdecimal() or int(declared) > body.max_bytes:
+        return _refuse_body(413, too_large(body.max_bytes))
+    return None
+
+
+def _is_of_type(headers: Headers, body: Body) -> bool:
+    types = headers.getlist("content-type")
+    return len(types) == 1 and types[0].partition(";")[0].strip().lower() == body.media_type
+
+
+def _refuse_body(status: int, sentence: str) -> Response:
+    return JSONResponse({"error": sentence}, status)
+
+
+def _keyed(secret: str, value: str) -> str:
+    return hmac.new(secret.encode(), value.encode(), hashlib.sha256).hexdigest()
 
 
 def _is_equal(given: str, secret: str) -> bool:
@@ -187,24 +202,3 @@ def _api_error(status: int, message: str, code: str) -> Response:
     refusal = RequestError(message, status=status, code=code)
     headers = {"www-authenticate": "Bearer"} if status == 401 else None
     return JSONResponse(refusal.body, status, headers)
-
-
-def _with_headers(send: Send) -> Send:
-    async def send_with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in HEADERS.items():
-                headers[name] = value
-        await send(message)
-
-    return send_with_headers
-
-
-def _page(key: str, headers: Headers, *, status: int = 200, moves_to: str | None = None) -> Response:
-    """A page with one text, in the language that the browser asks for."""
-    text = t(key, preferred_language(headers.get("accept-language", "")))
-    move = f'<meta http-equiv="refresh" content="0;url={moves_to}">' if moves_to else ""
-    return HTMLResponse(
-        f'<!doctype html><meta charset="utf-8"><title>AstrAI</title>{move}<style>{PAGE_STYLE}</style><p>{text}</p>',
-        status,
-    )

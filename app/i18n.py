@@ -2,13 +2,14 @@
 
 from starlette.requests import Request
 
+from app.guard_texts import GUARD_TEXTS
 from app.models_texts import MODELS_TEXTS
 from app.studio_texts import STUDIO_TEXTS
 
 ENGLISH, CHINESE = "en", "zh"
 LANGUAGES = {ENGLISH: "English", CHINESE: "中文"}
 
-OF_PAGES = STUDIO_TEXTS | MODELS_TEXTS
+OF_PAGES = STUDIO_TEXTS | MODELS_TEXTS | GUARD_TEXTS
 TEXTS: dict[str, dict[str, str]] = {
     "model": {"en": "Model", "zh": "模型"},
     "language": {"en": "Language", "zh": "语言"},
@@ -239,11 +240,6 @@ TEXTS: dict[str, dict[str, str]] = {
     "outcome_failed": {"en": "{count} not read", "zh": "未读取 {count} 个"},
     "failures": {"en": "What could not be read", "zh": "未能读取的文件"},
     "as_text": {"en": "As text", "zh": "查看文字"},
-    "locked": {
-        "en": "This page opens with the link that AstrAI printed when it started. Start it again for a new link.",
-        "zh": "请用 AstrAI 启动时显示的链接打开此页面；重新启动可获得新链接。",
-    },
-    "opening": {"en": "Opening AstrAI …", "zh": "正在打开 AstrAI …"},
 } | OF_PAGES
 
 

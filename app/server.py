@@ -17,8 +17,11 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.guard import Guard, KeyGuard, session_secret
+from app.listen_option import THIS_MACHINE, Opening
 from app.loopback import HOST, listen
 from app.models import ModelHolder, ModelState
+from app.own_address import origin_of
+from app.password import PasswordHash
 from app.services import Services, build_services
 from app.web_server import web_config
 from core.folders import data_dir
@@ -29,26 +32,50 @@ if TYPE_CHECKING:
 
 PORTS = range(7860, 7880)
 API_PREFIX, KEY_FILE = "/v1/", "api.key"
+OPENED = "everything here: the chats, the documents, the models, the training"
 
 
-def serve_page(*, port: int | None, opens_browser: bool, model: Path | None) -> int:
+def serve_page(
+    *,
+    port: int | None,
+    opens_browser: bool,
+    model: Path | None,
+    opening: Opening = THIS_MACHINE,
+    password: PasswordHash | None = None,
+) -> int:
     """Serve the page until Ctrl-C. `port` None takes the default or the next free one; 0 any."""
+    assert not opening.is_open or password is not None
+    os.umask(0o077)  # what is written, by jobs and libraries too, is the user's alone
     # Read when gradio is imported; the folder that it takes by itself is shared by all users.
     os.environ["GRADIO_TEMP_DIR"] = str(data_dir() / "cache")
-    listener = listen(port, PORTS)
+    listener = listen(port, PORTS, opening.host)
     bound = int(listener.getsockname()[1])
     if port is None and bound != PORTS.start:
         sys.stdout.write(f"Port {PORTS.start} is taken, using {bound}.\n")
     services = build_services(model)
     services.receipt.watch()
-    guard = Guard(_build_app(services, bound), port=bound, secret=session_secret(data_dir() / "session.key"))
-    api = Api(services, port=bound, key=session_secret(data_dir() / KEY_FILE))
-    config = web_config(Doors(page=guard, api=api), log_level="warning", lifespan="on")
-    address = f"http://{HOST}:{bound}{guard.login_path}"
-    _PageServer(config, address, api, opens_browser=opens_browser).run(sockets=[listener])
+    doors = build_doors(services, port=bound, names=opening.names, password=password)
+    config = web_config(doors, log_level="warning", lifespan="on", ws="none")
+    notice = opening.sentence(bound, opens=OPENED, needs="password") if opening.is_open else ""
+    address = f"{origin_of(opening.own_host, bound)}{doors.page.login_path}"
+    _PageServer(config, address, doors.api, opens_browser=opens_browser, notice=notice).run(sockets=[listener])
     services.downloads.close()
     services.library.close()
     return 0
+
+
+def build_doors(
+    services: Services, *, port: int, names: tuple[str, ...] = (), password: PasswordHash | None = None
+) -> "Doors":
+    """Everything that is served, behind its guards."""
+    page = Guard(
+        _build_app(services, port),
+        port=port,
+        secret=session_secret(data_dir() / "session.key"),
+        names=names,
+        password=password,
+    )
+    return Doors(page=page, api=Api(services, port=port, key=session_secret(data_dir() / KEY_FILE), names=names))
 
 
 def _build_app(services: Services, port: int) -> FastAPI:
@@ -78,19 +105,19 @@ def _model_for_programs(models: ModelHolder) -> "LanguageModel":
 class Doors:
     """Sends programs to the API and all others to the page."""
 
-    def __init__(self, *, page: ASGIApp, api: ASGIApp) -> None:
-        self._page, self._api = page, api
+    def __init__(self, *, page: Guard, api: "Api") -> None:
+        self.page, self.api = page, api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_api = scope["type"] == "http" and scope["path"].startswith(API_PREFIX)
-        await (self._api if is_api else self._page)(scope, receive, send)
+        await (self.api if is_api else self.page)(scope, receive, send)
 
 
 class Api:
     """The interface for programs behind its guard, imported when the first program asks: the page comes first."""
 
-    def __init__(self, services: Services, *, port: int, key: str) -> None:
-        self._services, self._port, self._key = services, port, key
+    def __init__(self, services: Services, *, port: int, key: str, names: tuple[str, ...] = ()) -> None:
+        self._services, self._port, self._key, self._names = services, port, key, names
         self._completions: CompletionServer | None = None
         self._guard: ASGIApp | None = None
 
@@ -103,7 +130,7 @@ class Api:
             self._completions = CompletionServer(
                 model, answers=self._services.documents, embedder=library.served_embedder()
             )
-            self._guard = KeyGuard(self._completions.app, port=self._port, key=self._key)
+            self._guard = KeyGuard(self._completions.app, port=self._port, key=self._key, names=self._names)
         await self._guard(scope, receive, send)
 
     def close(self) -> None:
@@ -115,9 +142,9 @@ class Api:
 class _PageServer(uvicorn.Server):
     """Says its address once it accepts connections, and ends open answers of programs when it is told to stop."""
 
-    def __init__(self, config: uvicorn.Config, address: str, api: Api, *, opens_browser: bool) -> None:
+    def __init__(self, config: uvicorn.Config, address: str, api: Api, *, opens_browser: bool, notice: str) -> None:
         super().__init__(config)
-        self._address, self._api, self._opens_browser = address, api, opens_browser
+        self._address, self._api, self._opens_browser, self._notice = address, api, opens_browser, notice
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._api.close()
@@ -129,6 +156,7 @@ class _PageServer(uvicorn.Server):
         sys.stdout.write(
             f"Programs find OpenAI's interface below {API_PREFIX}; the key is in {data_dir() / KEY_FILE}.\n"
         )
+        sys.stdout.write(self._notice)
         sys.stdout.flush()
         if self._opens_browser:
             webbrowser.open(self._address)

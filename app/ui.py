@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio import processing_utils
 
 from app.format import to_html
 from app.i18n import ENGLISH, preferred_language, t
@@ -16,7 +17,7 @@ from app.tabs.library import LibraryTab
 from app.tabs.models import ModelsTab
 from app.tabs.settings import SettingsTab
 from app.tabs.studio import StudioTab
-from core.errors import AssistantError
+from core.errors import AssistantError, SetupError
 
 STATIC = Path(__file__).parent / "static"
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
@@ -27,6 +28,8 @@ MONO = ["ui-monospace", "SFMono-Regular", "Consolas", "Noto Sans Mono CJK SC", "
 
 def mount_page(app: FastAPI, services: Services, *, host: str, port: int) -> FastAPI:
     """The app with the page at its root, behind whatever routes it has already."""
+    # Gradio fetches the address that an event names as a file, whichever component it is for.
+    processing_utils.async_ssrf_protected_get = _refuse_address
     return gr.mount_gradio_app(
         app,
         build_page(services).queue(max_size=64, default_concurrency_limit=8),
@@ -46,6 +49,10 @@ def mount_page(app: FastAPI, services: Services, *, host: str, port: int) -> Fas
         css=style(),
         head=head(),
     )
+
+
+async def _refuse_address(url: str) -> NoReturn:
+    raise SetupError("Nothing is fetched from the network here.", "Give the file itself.")
 
 
 def build_page(services: Services) -> gr.Blocks:

@@ -34,18 +34,18 @@ def write_atomic(path: Path, write: Callable[[Path], None], *, is_private: bool 
     sync(path.parent)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, is_private: bool = False) -> None:
     """Write a JSON file atomically, readable for people."""
-    write_bytes(path, (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode())
+    write_bytes(path, (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode(), is_private=is_private)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, is_private: bool = False) -> None:
     """Write a file atomically."""
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(content)
 
-    write_atomic(path, write)
+    write_atomic(path, write, is_private=is_private)
 
 
 def read_bytes(path: Path) -> bytes:

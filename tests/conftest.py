@@ -12,6 +12,8 @@ import pytest
 
 from app.machine import CHROMIUM_NAMES
 
+pytest_plugins = ["tests.figures"]
+
 # Before torch is imported: workers share the cores, and nothing may ask a server.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", GRADIO_ANALYTICS_ENABLED="False")

@@ -1,16 +1,37 @@
-"""Open the assistant in the browser. Ctrl-C ends it."""
+"""Open the assistant in the browser. Ctrl-C ends it.
+
+With --listen other machines can open it too, with a password: from --password-file, from ASTRAI_PASSWORD, or asked for
+in the terminal. It is kept as a hash, and need not be given again.
+"""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+
+from app.listen_option import add_listen_options, opening
+from core.folders import data_dir
+
+KEPT_HASH = "password.json"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--port", type=int, help="port to use; 0 takes any (default: 7860 or the next free one)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     parser.add_argument("--model", type=Path, help="model or run folder to open first (default: the starter)")
+    add_listen_options(parser)
+    parser.add_argument("--password-file", type=Path, help="with --listen: file with the password, in one line")
 
 
 def run(arguments: Namespace) -> int:
+    from app.password import choose_password
+
+    opened = opening(arguments)
+    password = choose_password(data_dir() / KEPT_HASH, arguments.password_file) if opened.is_open else None
     from app.server import serve_page
 
-    return serve_page(port=arguments.port, opens_browser=not arguments.no_browser, model=arguments.model)
+    return serve_page(
+        port=arguments.port,
+        opens_browser=not arguments.no_browser,
+        model=arguments.model,
+        opening=opened,
+        password=password,
+    )

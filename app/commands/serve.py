@@ -1,8 +1,8 @@
 """Answer OpenAI-style requests on this machine: chat, text, embeddings, models; /health and /metrics.
 
 It prints two lines to paste into the shell of the program that asks. Only programs of this machine that show
-the key get in. The key is made once and kept in the data folder, or is yours: ASTRAI_API_KEY, or --api-key-file,
-and then it is not printed. Ctrl-C ends it.
+the key get in; with --listen those of other machines, too. The key is made once and kept in the data folder, or is
+yours: ASTRAI_API_KEY, or --api-key-file, and then it is not printed. Ctrl-C ends it.
 """
 
 import os
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.commands.model_option import add_model_options, describe, open_model
-from app.loopback import HOST, listen
+from app.listen_option import add_listen_options, opening
+from app.loopback import listen
 from core.errors import ConfigError
 from core.folders import data_dir
 
@@ -34,6 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--max-open", type=int, default=MAX_OPEN, help=f"answers under way or waiting at once (default {MAX_OPEN})"
     )
+    add_listen_options(parser)
     add_model_options(parser)
 
 
@@ -41,11 +43,14 @@ def run(arguments: Namespace) -> int:
     if not 1 <= arguments.max_open <= MOST_OPEN:
         raise ConfigError(f"--max-open {arguments.max_open} is outside 1 … {MOST_OPEN}.", "Give a number in between.")
     own_key = given_key(arguments.api_key_file)
-    listener = listen(arguments.port, PORTS)
+    opened = opening(arguments)
+    listener = listen(arguments.port, PORTS, opened.host)
+    os.umask(0o077)  # what is written is the user's alone
     with listener:
         from app.answers import DocumentAnswers
         from app.guard import KeyGuard, session_secret
         from app.library import Library
+        from app.own_address import origin_of
         from app.paths import library_dir
         from app.server import KEY_FILE
         from core.inference.server import CompletionServer
@@ -56,10 +61,13 @@ def run(arguments: Namespace) -> int:
         documents, embedder = DocumentAnswers(library, lambda: model), library.served_embedder()
         completions = CompletionServer(lambda: model, answers=documents, embedder=embedder, max_open=arguments.max_open)
         print(f"{describe(model)}. Ctrl-C ends it.")
-        print(setting("OPENAI_BASE_URL", f"http://{HOST}:{port}/v1"), flush=True)
+        print(setting("OPENAI_BASE_URL", f"{origin_of(opened.own_host, port)}/v1"), flush=True)
         if own_key is None:
             print(setting("OPENAI_API_KEY", key), flush=True)
-        build_server(completions, KeyGuard(completions.app, port=port, key=key)).run(sockets=[listener])
+        if opened.is_open:
+            print(opened.sentence(port, opens="the model and the documents", needs="key"), end="", flush=True)
+        guard = KeyGuard(completions.app, port=port, key=key, names=opened.names)
+        build_server(completions, guard).run(sockets=[listener])
     return 0
 
 

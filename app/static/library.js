@@ -23,7 +23,8 @@ const astrai = (() => {
 
   const send = async (address, batch, collection, { file, name }) => {
     const query = new URLSearchParams({ name, collection, language: language() });
-    const response = await fetch(`${address}/${batch}?${query}`, { method: "POST", body: file });
+    const headers = { "content-type": "application/octet-stream" };
+    const response = await fetch(`${address}/${batch}?${query}`, { method: "POST", body: file, headers });
     if (!response.ok) throw new Error((await response.json()).error ?? name);
   };
 
