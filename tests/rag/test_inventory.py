@@ -1,15 +1,22 @@
 """Questions about the files, answered from the database."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from rag import KnowledgeBase
-from tests.rag.conftest import Write
+from tests.rag.conftest import HashEmbedder
 
 
-@pytest.fixture
-def filled(kb: KnowledgeBase, write: Write) -> KnowledgeBase:
-    kb.add([write("lease.md", "The lease."), write("cats.txt", "On cats."), write("report.md", "A report.")])
-    return kb
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
+    folder = tmp_path_factory.mktemp("inventory")
+    texts = {"lease.md": "The lease.", "cats.txt": "On cats.", "report.md": "A report."}
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    with KnowledgeBase(folder / "library", HashEmbedder()) as kb:
+        kb.add([folder / name for name in texts])
+        yield kb
 
 
 @pytest.mark.parametrize(

@@ -155,9 +155,10 @@ def test_the_self_test_says_when_another_weight_of_the_vectors_is_better(
 
     with KnowledgeBase(tmp_path / "library", Misleading(dim=2)) as kb:
         places = ("dawn", "noon", "dusk", "night", "lunch", "tea", "supper", "midday", "rest", "play")
-        for i, place in enumerate(places):
-            more = "It rained a lot. " * 2 * i
-            kb.add([write(f"{i}.txt", f"We met at {place} near the river with the young. {more}")])
+        kb.add(
+            write(f"{i}.txt", f"We met at {place} near the river with the young. {'It rained a lot. ' * 2 * i}")
+            for i, place in enumerate(places)
+        )
         found = kb.self_test()
     assert found is not None
     assert found.better_factor == 0

@@ -1,5 +1,6 @@
 """The cache of the vectors: it agrees with the database, whatever happened to its file."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,12 +28,19 @@ def _garbage(path: Path) -> None:
 DAMAGES: list[Callable[[Path], None]] = [Path.unlink, _truncate, _flip, _garbage]
 
 
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("filled")
+    for name, text in (("cat.md", "The cat sleeps on the oven."), ("dog.md", "The dog barks at the moon.")):
+        (folder / name).write_text(text, encoding="utf-8")
+    with KnowledgeBase(folder / "library", HashEmbedder()) as kb:
+        kb.add([folder / "cat.md", folder / "dog.md"])
+    return folder / "library"
+
+
 @pytest.fixture
-def filled(tmp_path: Path, write: Write, embedder: HashEmbedder) -> Path:
-    folder = tmp_path / "library"
-    with KnowledgeBase(folder, embedder) as kb:
-        kb.add([write("cat.md", "The cat sleeps on the oven."), write("dog.md", "The dog barks at the moon.")])
-    return folder
+def filled(made_once: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made_once, tmp_path / "library"))
 
 
 def nearest(folder: Path, embedder: HashEmbedder, query: str) -> list[tuple[str, float]]:
