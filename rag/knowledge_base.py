@@ -9,17 +9,16 @@ One program writes at a time, others may search. Its folder holds `library.db`, 
 which can be deleted, and `library.lock`.
 """
 
-import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from core.errors import DataError
+from core.errors import ConfigError, DataError
 from rag.citations import Answer, Attributor, Sentence
 from rag.documents import Box
-from rag.gate import Gate, Signs, null_cosine, null_queries
+from rag.gate import Chance, Gate, Signs
 from rag.hits import Hit
 from rag.indexing import AddReport, FileResult, Indexer, Job, Progress
 from rag.inventory import inventory
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from rag.embedding import Embedder
 
 DEFAULT_COLLECTION = "default"
-NULL_PASSAGES = 400  # whose words make the meaningless questions
+MAX_MEANING_WEIGHT = 100
 
 
 class KnowledgeBase:
@@ -48,8 +47,7 @@ class KnowledgeBase:
         self._store = Store(self.folder)
         self._given_embedder, self._reranker = embedder, reranker
         self._parts: tuple[Embedder, VectorIndex, Retriever] | None = None
-        self._gate = Gate()
-        self._null: dict[tuple[Filter, str, int], float] = {}
+        self._gate, self._chance = Gate(), Chance(self._store)
         self._opening, self._adding = threading.Lock(), threading.Lock()
 
     def __enter__(self) -> Self:
@@ -211,21 +209,32 @@ class KnowledgeBase:
         `history` holds the user's earlier questions, oldest first, for one that makes no sense alone. The others say
         where to look: collections, kinds of file, the beginning of the path, modified after a time.
         """
-        allowed = Filter(
-            None if collections is None else tuple(collections),
-            None if kinds is None else tuple(kinds),
-            None if path_prefix is None else str(path_prefix),
-            None if after is None else int(after.timestamp() * 1e9),
-        )
+        allowed = Filter.of(collections, kinds, path_prefix, after)
         return self._retriever.search(query, k, allowed=allowed, history=history)
 
-    def answerable(self, query: str, hits: Sequence[Hit], *, collections: Sequence[str] | None = None) -> bool:
-        """Whether the hits of a question, found in these collections, are likely to answer it."""
-        allowed = Filter(collections=None if collections is None else tuple(collections))
+    def answerable(
+        self,
+        query: str,
+        hits: Sequence[Hit],
+        *,
+        collections: Sequence[str] | None = None,
+        kinds: Sequence[str] | None = None,
+        path_prefix: str | Path | None = None,
+        after: datetime | None = None,
+    ) -> bool:
+        """Whether the hits of a question, found by a `search` with these options, are likely to answer it."""
         if not hits:
             return False
-        rarity = self._retriever.vocabulary.rarity()
-        return self._gate.passes(Signs.of(query, hits, null_cosine=self._null_cosine(allowed), rarity=rarity))
+        embedder, _, retriever = self._open()
+        allowed = Filter.of(collections, kinds, path_prefix, after)
+        signs = Signs.of(
+            query,
+            hits,
+            null_cosine=self._chance.null_cosine(retriever, embedder.id, allowed),
+            rarity=retriever.vocabulary.rarity(),
+            meaning_weight=self.meaning_weight,
+        )
+        return self._gate.passes(signs)
 
     def extract(self, query: str, hits: Sequence[Hit]) -> Answer:
         """The sentences of the hits that are nearest to the question, as they stand: an answer without a model."""
@@ -242,21 +251,29 @@ class KnowledgeBase:
 
     def self_test(self, collections: Sequence[str] | None = None) -> SelfTest | None:
         """How well each way of searching finds what is known to be there; None if there is too little text."""
-        allowed = Filter(collections=None if collections is None else tuple(collections))
-        return self_test(self._store, self._retriever, allowed)
+        return self_test(self._store, self._retriever, Filter.of(collections))
+
+    @property
+    def meaning_weight(self) -> float:
+        """How many times as much as usual the vectors count in searches; `self_test` says what would be better."""
+        return self._store.meaning_weight()
+
+    @meaning_weight.setter
+    def meaning_weight(self, weight: float) -> None:
+        """It is kept with the library. Raises: ConfigError for one that makes no sense."""
+        if not 0 <= weight <= MAX_MEANING_WEIGHT:
+            raise ConfigError(
+                "A weight of meaning of {weight} makes no sense.",
+                "Give a number from 0 to {most}.",
+                weight=weight,
+                most=MAX_MEANING_WEIGHT,
+            )
+        self._store.set_meaning_weight(weight)
 
     def _attributor(self) -> Attributor:
         embedder, _, retriever = self._open()
+        retriever.vocabulary.refresh()
         return Attributor(embedder, retriever.vocabulary.idf_of)
-
-    def _null_cosine(self, allowed: Filter) -> float:
-        """What the vectors of meaningless questions reach, measured anew when the library has grown by a fifth."""
-        size = int(math.log(max(self._store.num_chunks(), 1), 1.2))
-        key = (allowed, self.embedder.id, size)
-        if key not in self._null:
-            passages = [chunk.text for chunk in self._store.sample_chunks(NULL_PASSAGES, allowed)]
-            self._null[key] = null_cosine(self._retriever.best_cosines(null_queries(passages), allowed))
-        return self._null[key]
 
     # Parts
 
