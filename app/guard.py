@@ -41,7 +41,7 @@ HEADERS = {
 ALLOWED = re.compile(
     r"/(health|login|config|theme\.css|favicon\.ico|manifest\.json)?"
     r"|/library/(passage/\d+/\d+/\d+|page/\d+/\d+/\d+/\d+\.png|files/[a-z0-9]+)"
-    r"|/studio/(runs(/[a-z0-9_-]+(/(metrics|answers))?)?|files/[a-z0-9]+)"
+    r"|/studio/(runs(/[a-z0-9_-]+(/(metrics|answers))?)?|files/[a-z0-9]+|preferences(\.jsonl)?)"
     r"|/(assets|static|svelte)/(?!.*\.\.)[\w./@-]+"
     r"|/gradio_api/(queue/(join|data)|run/predict|cancel|reset|startup-events|app_id|heartbeat/\w+)"
 )

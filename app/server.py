@@ -51,6 +51,7 @@ def serve_page(*, port: int | None, opens_browser: bool, model: Path | None) -> 
 
 def _build_app(services: Services, port: int) -> FastAPI:
     from app.library_routes import library_routes
+    from app.preference_routes import preference_routes
     from app.studio_routes import studio_routes
     from app.ui import mount_page
 
@@ -62,6 +63,7 @@ def _build_app(services: Services, port: int) -> FastAPI:
 
     app.include_router(library_routes(services.library))
     app.include_router(studio_routes(services.studio))
+    app.include_router(preference_routes(services.preferences))
     return mount_page(app, services, host=HOST, port=port)
 
 
