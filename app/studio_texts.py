@@ -1,5 +1,7 @@
 """The texts of the studio, in English and Chinese; `app.i18n` has them with all others."""
 
+from app.preference_texts import PREFERENCE_TEXTS
+
 # Metrics that have a name for people; the others are shown as the trainer calls them.
 METRICS = (
     "loss", "learning_rate", "tokens_per_s", "grad_norm", "tokens", "memory_bytes", "efficiency", "data_wait", "reward",
@@ -89,6 +91,8 @@ STUDIO_TEXTS: dict[str, dict[str, str]] = {
     "nproc": {"en": "Processes", "zh": "进程数"},
     "start_now": {"en": "Start training", "zh": "开始训练"},
     "start_queued": {"en": "Add to queue", "zh": "加入队列"},
+    "estimate_stop": {"en": "Stop measuring", "zh": "停止测量"},
+    "act_answer_stop": {"en": "Stop", "zh": "停止"},
     "estimate": {"en": "Estimate time and memory", "zh": "估计时间与内存"},
     "estimating": {
         "en": "Measuring two real steps at the longest batch …",
@@ -289,4 +293,4 @@ STUDIO_TEXTS: dict[str, dict[str, str]] = {
     },
     "no_evaluation_files": {"en": "Give the path of files to evaluate on first.", "zh": "请先填写评测文件的路径。"},
     "refresh": {"en": "Refresh", "zh": "刷新"},
-}
+} | PREFERENCE_TEXTS

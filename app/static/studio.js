@@ -200,7 +200,8 @@ const astraiStudio = (() => {
       slider.max = Math.max(answers.length - 1, 0);
       slider.hidden = answers.length < 2;
       if (wasLast) slider.value = slider.max;
-      place.querySelector(".answer-note").textContent = note;
+      place.querySelector(".answer-note").hidden = !note;
+      place.querySelector(".answer-note span").textContent = note;
       place.hidden = false;
       showAnswer(place);
     };
