@@ -55,6 +55,8 @@ ALLOWED = (
     _way(r"/library/files/[a-z0-9]+", method="POST", body=FILE_BODY),
     _way(r"/studio/runs(/[a-z0-9_-]+(/(metrics|answers))?)?"),
     _way(r"/studio/files/[a-z0-9]+", method="POST", body=FILE_BODY),
+    _way(r"/studio/preferences\.jsonl"),
+    _way(r"/studio/preferences", method="POST", body=FILE_BODY),
 )
 
 

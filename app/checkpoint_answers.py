@@ -1,22 +1,29 @@
 """One prompt, one seed, every checkpoint of a run: how the answer changes while a model learns.
 
-The checkpoints are opened one after the other by a thread, the newest first, each closed before the next. A question
-that was asked stays asked: checkpoints that come later are answered when the page looks again.
+A child process opens the checkpoints one after the other, the newest first: no model of a run is ever in the memory of
+the page. A question that was asked stays asked: checkpoints that come later are answered when the page looks again. A
+new question or a stop ends the child, and so does an answer that takes too long.
 """
 
-import logging
+import json
+import subprocess
+import sys
 import threading
-from contextlib import closing
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from core.errors import AssistantError
-from core.files import read_json_object
+from core.files import read_json_object, write_json
 
-logger = logging.getLogger(__name__)
-
+ROOT = Path(__file__).resolve().parents[1]
 MAX_NEW_TOKENS = 96
 MAX_QUESTIONS = 16  # runs whose answers are remembered
+ANSWER_TIMEOUT_S = 180.0
+POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,7 @@ class _Question:
     prompt: str
     seed: int
     answers: dict[int, Answer] = field(default_factory=dict)
+    is_over: bool = False  # stopped, or another one came
 
 
 class CheckpointAnswers:
@@ -46,7 +54,8 @@ class CheckpointAnswers:
     def ask(self, run: Path, prompt: str, seed: int) -> None:
         """Put a question to every checkpoint of a run, in place of the one before."""
         with self._lock:
-            self._questions.pop(run, None)
+            if before := self._questions.pop(run, None):
+                before.is_over = True
             self._questions[run] = _Question(prompt, seed)
             while len(self._questions) > MAX_QUESTIONS:
                 self._questions.pop(next(iter(self._questions)))
@@ -58,31 +67,66 @@ class CheckpointAnswers:
             question = self._questions.get(run)
             if question is None:
                 return [], 0
-            missing = [path for path in checkpoints(run) if step_of(path) not in question.answers]
+            is_wanted = not question.is_over
+            missing = [path for path in checkpoints(run) if is_wanted and step_of(path) not in question.answers]
             if missing and self._busy is None:
                 self._busy = run
                 threading.Thread(target=self._work, args=(run,), name="checkpoint answers", daemon=True).start()
             return [question.answers[step] for step in sorted(question.answers)], len(missing)
 
+    def stop(self, run: Path) -> None:
+        """End the answering; what was answered stays."""
+        with self._lock:
+            if question := self._questions.get(run):
+                question.is_over = True
+
     def _work(self, run: Path) -> None:
-        is_pretraining = stage_of(run) == "pt"
         try:
             while (task := self._next(run)) is not None:
-                question, folder = task
-                answer = _answer(folder, question.prompt, question.seed, is_plain=is_pretraining)
-                with self._lock:
-                    question.answers[answer.step] = answer
+                self._put(*task, is_plain=stage_of(run) == "pt")
         finally:
             with self._lock:
                 self._busy = None
 
-    def _next(self, run: Path) -> tuple[_Question, Path] | None:
+    def _next(self, run: Path) -> "tuple[_Question, list[Path]] | None":
+        """The question to a run, and the checkpoints that have not answered it, the newest first."""
         with self._lock:
             question = self._questions.get(run)
-            if question is None:
+            if question is None or question.is_over:
                 return None
             missing = [path for path in reversed(checkpoints(run)) if step_of(path) not in question.answers]
-            return (question, missing[0]) if missing else None
+            return (question, missing) if missing else None
+
+    def _put(self, question: "_Question", folders: Sequence[Path], *, is_plain: bool) -> None:
+        """Put a question to checkpoints, in one child."""
+        request = {
+            "folders": [str(folder) for folder in folders],
+            "prompt": question.prompt,
+            "seed": question.seed,
+            "max_new_tokens": MAX_NEW_TOKENS,
+            "is_plain": is_plain,
+        }
+        with TemporaryDirectory(prefix="astrai-answers-") as name, _child(Path(name), request) as (child, output):
+            answered, since = 0, time.monotonic()
+            while not question.is_over:
+                has_ended = child.poll() is not None
+                rows = _rows(output)
+                for row, folder in zip(rows[answered:], folders[answered:], strict=False):
+                    self._keep(question, Answer(step_of(folder), str(row["text"]), bool(row["is_error"])))
+                    answered, since = answered + 1, time.monotonic()
+                if answered == len(folders):
+                    return
+                is_late = time.monotonic() - since > ANSWER_TIMEOUT_S
+                if has_ended or is_late:
+                    reason = f"gave no answer in {ANSWER_TIMEOUT_S:.0f} s" if is_late else "could not be asked"
+                    folder = folders[answered]
+                    self._keep(question, Answer(step_of(folder), f"{folder.name} {reason}.", is_error=True))
+                    return
+                time.sleep(POLL_S)
+
+    def _keep(self, question: "_Question", answer: Answer) -> None:
+        with self._lock:
+            question.answers[answer.step] = answer
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -103,19 +147,24 @@ def stage_of(run: Path) -> str:
         return ""
 
 
-def _answer(folder: Path, prompt: str, seed: int, *, is_plain: bool) -> Answer:
-    """Open a checkpoint, ask it (or let it continue the prompt), close it. A run that goes on may delete it."""
-    step = step_of(folder)
+@contextmanager
+def _child(place: Path, request: dict[str, object]) -> "Iterator[tuple[subprocess.Popen[bytes], Path]]":
+    """The process that answers, and the file that it writes to; it is ended when the context is left."""
+    write_json(place / "request.json", request)
+    output = place / "answers"
+    with output.open("wb") as out:
+        command = [sys.executable, "-m", "app.checkpoint_program", str(place / "request.json")]
+        child = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.DEVNULL, start_new_session=True
+        )
     try:
-        import core
+        yield child, output
+    finally:
+        child.kill()
+        child.communicate()
 
-        with closing(core.load(folder, max_running=1)) as model:
-            options = {"seed": seed, "max_new_tokens": MAX_NEW_TOKENS}
-            if is_plain:
-                return Answer(step, model.stream(prompt, **options).read())
-            return Answer(step, model.chat([{"role": "user", "content": prompt}], **options).read())
-    except AssistantError as exc:
-        return Answer(step, str(exc), is_error=True)
-    except Exception as exc:
-        logger.exception("asking %s", folder)
-        return Answer(step, f"{folder.name} could not be asked: {type(exc).__name__}.", is_error=True)
+
+def _rows(path: Path) -> list[dict[str, object]]:
+    """The answers in a file; a line that is not whole yet is left out."""
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [json.loads(line) for line in lines if line.startswith(b"{")]

@@ -20,6 +20,11 @@ SPOOLED_BYTES = 1 << 20
 
 async def receive_dropped(request: Request, folder: Path, keep: Callable[[IO[bytes]], bool]) -> Response:
     """Read the body, spooled below `folder`, and let `keep` have it; it says whether the file is new."""
+    return await receive(request, folder, lambda content: JSONResponse({"is_new": keep(content)}))
+
+
+async def receive(request: Request, folder: Path, keep: Callable[[IO[bytes]], Response]) -> Response:
+    """Read the body, spooled below `folder`, and let `keep` answer it."""
     try:
         with SpooledTemporaryFile(max_size=SPOOLED_BYTES, dir=str(folder)) as content:
             async for part in request.stream():
@@ -27,9 +32,8 @@ async def receive_dropped(request: Request, folder: Path, keep: Callable[[IO[byt
                 if content.tell() > dropped_files.MAX_COPIED_BYTES:
                     break  # `keep` refuses it
             content.seek(0)
-            is_new = await run_in_threadpool(keep, content)
+            return await run_in_threadpool(keep, content)
     except AssistantError as exc:
         return JSONResponse({"error": error_text(exc, asked_language(request))}, 400)
     except ClientDisconnect:
         return Response(status_code=400)
-    return JSONResponse({"is_new": is_new})

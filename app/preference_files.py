@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from core.errors import DataError
 from core.files import write_bytes
 
 MAX_PROBLEMS = 100
+BATCH_PAIRS = 500
 
 
 @dataclass(slots=True)
@@ -25,6 +27,7 @@ class ImportReport:
 
     num_added: int = 0
     num_known: int = 0
+    num_opposite: int = 0  # of those left out because the opposite is in the store
     num_bad: int = 0
     problems: list[tuple[int, str]] = field(default_factory=list)
 
@@ -34,19 +37,31 @@ class ImportReport:
             self.problems.append((row, problem))
 
 
+def pair_lines(pairs: Iterable[Pair]) -> Iterator[str]:
+    """Pairs as lines of JSON, oldest first."""
+    for pair in sorted(pairs, key=lambda pair: pair.id):
+        yield json.dumps(_to_row(pair), ensure_ascii=False) + "\n"
+
+
 def export_pairs(pairs: Iterable[Pair], path: Path) -> int:
     """Write pairs to a file, oldest first; how many."""
-    rows = [json.dumps(_to_row(pair), ensure_ascii=False) for pair in sorted(pairs, key=lambda pair: pair.id)]
-    write_bytes(path, "".join(f"{row}\n" for row in rows).encode())
-    return len(rows)
+    lines = list(pair_lines(pairs))
+    write_bytes(path, "".join(lines).encode())
+    return len(lines)
 
 
 def import_pairs(preferences: Preferences, path: Path) -> ImportReport:
-    """Read pairs of any spelling that `prepare` knows into the store; those of other programs wait for a review."""
+    """Read pairs of any spelling that `prepare` knows into the store; those of other programs wait for a review.
+
+    Nothing in the store is changed by it: rows that are there already or say the opposite are counted.
+    """
     report = ImportReport()
-    pairs = list(_read(path, report))
-    report.num_added = preferences.add(pairs)
-    report.num_known = len(pairs) - report.num_added
+    rows = _read(path, report)
+    while batch := list(islice(rows, BATCH_PAIRS)):
+        num_added, num_opposite = preferences.add(batch)
+        report.num_added += num_added
+        report.num_opposite += num_opposite
+        report.num_known += len(batch) - num_added - num_opposite
     return report
 
 
@@ -79,6 +94,8 @@ def _from_row(value: str | dict[str, Any]) -> Pair:
     if not isinstance(example, Preference):
         raise UnrecognisedError(f"{example.kind} data among pairs")
     assert isinstance(value, dict), "a text is no pair"
+    if not example.chosen.strip() or not example.rejected.strip() or example.chosen == example.rejected:
+        raise UnrecognisedError("a pair needs two different answers")
     made = value.get("time")
     return Pair(
         id=0,

@@ -214,20 +214,20 @@ class Preferences:
             connection.executemany("DELETE FROM pairs WHERE id = ?", [(id_,) for id_ in ids])
             _drop_orphans(connection)
 
-    def add(self, pairs: Iterable[Pair]) -> int:
-        """Take pairs over from elsewhere, as they are; how many were new."""
+    def add(self, pairs: Iterable[Pair]) -> tuple[int, int]:
+        """Take pairs over from elsewhere, as they are; how many were new, and how many contradict one that is here.
+
+        What is here stays as it is.
+        """
+        num_new = num_opposite = 0
         with self._database.write() as connection:
-            return sum(
-                _add_pair(
-                    connection,
-                    _answer_id(connection, pair.messages, pair.chosen),
-                    _answer_id(connection, pair.messages, pair.rejected),
-                    pair.source,
-                    review=pair.review,
-                    time_s=pair.time,
-                )
-                for pair in pairs
-            )
+            for pair in pairs:
+                better, worse = (_answer_id(connection, pair.messages, one) for one in (pair.chosen, pair.rejected))
+                if _has_pair(connection, worse, better):
+                    num_opposite += 1
+                else:
+                    num_new += _add_pair(connection, better, worse, pair.source, review=pair.review, time_s=pair.time)
+        return num_new, num_opposite
 
     def counts(self) -> Counts:
         with self._database.read() as connection:
@@ -305,6 +305,13 @@ def _answer_id(connection: sqlite3.Connection, messages: Sequence[Mapping[str, A
         (*key, json.dumps(turns, ensure_ascii=False), answer.origin.to_json(), time.time()),
     )
     return int(connection.execute("SELECT id FROM answers WHERE prompt = ? AND text = ?", key).fetchone()[0])
+
+
+def _has_pair(connection: sqlite3.Connection, chosen_id: int, rejected_id: int) -> bool:
+    found = connection.execute(
+        "SELECT 1 FROM pairs WHERE chosen_id = ? AND rejected_id = ?", (chosen_id, rejected_id)
+    ).fetchone()
+    return found is not None
 
 
 def _add_pair(

@@ -80,6 +80,7 @@ def build_doors(
 
 def _build_app(services: Services, port: int) -> FastAPI:
     from app.library_routes import library_routes
+    from app.preference_routes import preference_routes
     from app.studio_routes import studio_routes
     from app.ui import mount_page
 
@@ -91,6 +92,7 @@ def _build_app(services: Services, port: int) -> FastAPI:
 
     app.include_router(library_routes(services.library))
     app.include_router(studio_routes(services.studio))
+    app.include_router(preference_routes(services.preferences))
     return mount_page(app, services, host=HOST, port=port)
 
 

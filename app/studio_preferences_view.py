@@ -10,11 +10,13 @@ from app.studio_parts import act_button
 
 if TYPE_CHECKING:
     from app.ab_test import Contest
+    from app.preference_files import ImportReport
     from studio.improve import Readiness
 
 PAGE_PAIRS = 20
 MAX_SHOWN_CHARS = 1500
 MAX_EDIT_CHARS = 20_000
+MAX_PROBLEMS, MAX_PROBLEM_CHARS = 8, 300  # of rows of a file that are shown
 
 
 def counts_html(counts: Counts, language: str) -> str:
@@ -24,6 +26,32 @@ def counts_html(counts: Counts, language: str) -> str:
     alone = counts.num_up_alone + counts.num_down_alone
     lone = f' <span class="hint">{t("thumbs_alone", language, count=alone)}</span>' if alone else ""
     return f"<p>{text}{lone}</p>"
+
+
+def pair_files_html(language: str) -> str:
+    """Where pairs leave as a file, and where one comes in; `studio.js` sends it."""
+    chosen = html.escape(t("pairs_importing", language))
+    return (
+        f'<div class="pair-files" data-busy="{chosen}">'
+        f'<a class="act" href="/studio/preferences.jsonl" download="preferences.jsonl" '
+        f'title="{t("pairs_export_hint", language)}">{t("pairs_export", language)}</a>'
+        f'<label class="act" title="{t("pairs_import_hint", language)}">{t("pairs_import", language)}'
+        '<input type="file" accept=".jsonl,.json"></label><div class="import-report" role="status"></div></div>'
+    )
+
+
+def import_html(report: "ImportReport", name: str, language: str) -> str:
+    """What became of the rows of a file."""
+    added = t("pairs_imported", language, added=report.num_added, known=report.num_known, name=html.escape(name))
+    opposite = t("pairs_opposite", language, count=report.num_opposite) if report.num_opposite else ""
+    shown = [
+        f"<li>{t('pairs_bad_row', language, row=row, problem=html.escape(problem[:MAX_PROBLEM_CHARS]))}</li>"
+        for row, problem in report.problems[:MAX_PROBLEMS]
+    ]
+    if report.num_bad > len(shown):
+        shown.append(f"<li>{t('pairs_bad_more', language, count=report.num_bad - len(shown))}</li>")
+    bad = f"<p>{t('pairs_bad', language, count=report.num_bad)}</p><ul>{''.join(shown)}</ul>" if shown else ""
+    return f"<p>{' '.join(filter(None, (added, opposite)))}</p>{bad}"
 
 
 def pairs_html(pairs: Sequence[Pair], language: str) -> str:

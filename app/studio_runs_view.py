@@ -236,7 +236,8 @@ def answers_html(language: str) -> str:
     return (
         '<div class="checkpoint-answers" hidden><input type="range" min="0" max="0" value="0" '
         f'aria-label="{t("checkpoints", language)}"><p class="answer-step"></p><p class="answer-text"></p>'
-        '<p class="answer-note hint" role="status"></p></div>'
+        f'<p class="answer-note hint"><span role="status"></span> '
+        f"{act_button('answer_stop', t('act_answer_stop', language))}</p></div>"
     )
 
 

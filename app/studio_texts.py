@@ -1,5 +1,7 @@
 """The texts of the studio, in English and Chinese; `app.i18n` has them with all others."""
 
+from app.preference_texts import PREFERENCE_TEXTS
+
 # Metrics that have a name for people; the others are shown as the trainer calls them.
 METRICS = (
     "loss", "learning_rate", "tokens_per_s", "grad_norm", "tokens", "memory_bytes", "efficiency", "data_wait", "reward",
@@ -89,6 +91,8 @@ STUDIO_TEXTS: dict[str, dict[str, str]] = {
     "nproc": {"en": "Processes", "zh": "进程数"},
     "start_now": {"en": "Start training", "zh": "开始训练"},
     "start_queued": {"en": "Add to queue", "zh": "加入队列"},
+    "estimate_stop": {"en": "Stop measuring", "zh": "停止测量"},
+    "act_answer_stop": {"en": "Stop", "zh": "停止"},
     "estimate": {"en": "Estimate time and memory", "zh": "估计时间与内存"},
     "estimating": {
         "en": "Measuring two real steps at the longest batch …",
@@ -289,78 +293,4 @@ STUDIO_TEXTS: dict[str, dict[str, str]] = {
     },
     "no_evaluation_files": {"en": "Give the path of files to evaluate on first.", "zh": "请先填写评测文件的路径。"},
     "refresh": {"en": "Refresh", "zh": "刷新"},
-    # Preferences
-    "pairs_counted": {
-        "en": "{new} pairs wait for your review; {accepted} of {all} are accepted and will be trained on.",
-        "zh": "{new} 对待审阅；共 {all} 对，其中 {accepted} 对已接受、将用于训练。",
-    },
-    "thumbs_alone": {
-        "en": "{count} thumbs stand alone: another answer to the same question with the other thumb makes a pair.",
-        "zh": "{count} 个评价尚未成对：对同一问题的另一个回答给出相反评价即可成对。",
-    },
-    "no_pairs": {
-        "en": "No pairs here. Rate, correct or pick answers in chat, or rank some below.",
-        "zh": "这里没有回答对。请在对话中评价、修改或挑选回答，或在下方排序。",
-    },
-    "pairs_new": {"en": "To review", "zh": "待审阅"},
-    "pairs_accepted": {"en": "Accepted", "zh": "已接受"},
-    "pairs_rejected": {"en": "Rejected", "zh": "已拒绝"},
-    "pair_keep": {"en": "Keep", "zh": "接受"},
-    "pair_reject": {"en": "Reject", "zh": "拒绝"},
-    "pair_swap": {"en": "The other is better", "zh": "另一个更好"},
-    "pair_edit": {"en": "Edit", "zh": "修改"},
-    "pair_save": {"en": "Save and keep", "zh": "保存并接受"},
-    "keep_all": {"en": "Keep all shown", "zh": "全部接受"},
-    "source_edit": {"en": "corrected", "zh": "修改"},
-    "source_version": {"en": "picked", "zh": "挑选"},
-    "source_rating": {"en": "thumbs", "zh": "评价"},
-    "source_ranking": {"en": "ranked", "zh": "排序"},
-    "source_ab": {"en": "blind vote", "zh": "盲测"},
-    "source_import": {"en": "imported", "zh": "导入"},
-    "review_new": {"en": "new", "zh": "新"},
-    "review_kept": {"en": "kept", "zh": "已接受"},
-    "review_edited": {"en": "edited", "zh": "已修改"},
-    "review_rejected": {"en": "rejected", "zh": "已拒绝"},
-    "improve_title": {"en": "Learn from them", "zh": "从偏好中学习"},
-    "pairs_enough": {"en": "{count} accepted pairs: enough.", "zh": "已接受 {count} 对：足够。"},
-    "pairs_few": {
-        "en": "{count} accepted pairs; from {enough} on the difference shows.",
-        "zh": "已接受 {count} 对；达到 {enough} 对后效果才明显。",
-    },
-    "improve": {"en": "Improve my model", "zh": "改进我的模型"},
-    "train_reward_model": {"en": "Train reward model", "zh": "训练奖励模型"},
-    "reinforce": {"en": "RLHF with the reward model", "zh": "用奖励模型做 RLHF"},
-    "ab_title": {"en": "Old against new", "zh": "新旧对比"},
-    "ab_none": {
-        "en": "There is no second version of this model yet.",
-        "zh": "这个模型还没有第二个版本。",
-    },
-    "ab_model_itself": {"en": "the model itself", "zh": "原模型"},
-    "ab_versions": {"en": "New: {new}. Old: {old}.", "zh": "新：{new}。旧：{old}。"},
-    "ab_no_votes": {
-        "en": "No votes yet: compare them blind in chat.",
-        "zh": "还没有投票：请在对话中盲测对比。",
-    },
-    "ab_votes": {
-        "en": "{new} for the new one, {old} for the old one, {ties} ties; n = {count}.",
-        "zh": "新版 {new} 票，旧版 {old} 票，平局 {ties} 票；n = {count}。",
-    },
-    "ab_share": {
-        "en": "The new one's share is {share} (95 %: {low} to {high}).",
-        "zh": "新版得票率 {share}（95 %：{low} 至 {high}）。",
-    },
-    "ab_too_few": {"en": "Too few to tell: under {count} votes.", "zh": "票数太少，尚无定论：不足 {count} 票。"},
-    "ab_new_wins": {"en": "The new one is better.", "zh": "新版更好。"},
-    "ab_old_wins": {"en": "The old one is better.", "zh": "旧版更好。"},
-    "ab_open": {"en": "No clear difference.", "zh": "没有明显差别。"},
-    "ab_adopt": {"en": "Use the new one in chat", "zh": "在对话中使用新版"},
-    "ab_roll_back": {"en": "Roll back", "zh": "回退"},
-    "ab_answers_now": {"en": "{name} answers from now on.", "zh": "从现在起由{name}回答。"},
-    "rank_title": {"en": "Rank several answers", "zh": "给多个回答排序"},
-    "rank_count": {"en": "Answers", "zh": "回答数"},
-    "rank_generate": {"en": "Write answers", "zh": "生成回答"},
-    "rank_save": {"en": "Save this order, best first", "zh": "保存此顺序（最好的在前）"},
-    "rank_saved": {"en": "{count} new pairs.", "zh": "新增 {count} 对。"},
-    "rank_up": {"en": "Better", "zh": "更好"},
-    "rank_down": {"en": "Worse", "zh": "更差"},
-}
+} | PREFERENCE_TEXTS

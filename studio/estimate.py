@@ -22,6 +22,7 @@ import psutil
 from core.config.train_config import TrainConfig
 from core.errors import TrainingError
 from core.files import read_json_object, write_json
+from core.parallel.launch import launch_command, launch_environment
 from core.parallel.priority import BACKGROUND, asks_for_background
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +38,7 @@ class Estimate:
 
     fits: bool
     device: str
-    peak_memory_bytes: int  # of one process, on the GPU of its tensors; of a run that does not fit, up to where it got
+    peak_memory_bytes: int  # of all processes, on a GPU of its tensors; of a run that does not fit, up to where it got
     machine_memory_bytes: int  # that is free for it
     step_s: float
     num_steps: int
@@ -74,7 +75,7 @@ def estimate(
             share, data = float(read_json_object(folder / "share.json")["share"]), str(folder / "data")
         run = {**config.to_dict(), "data": data, "output": str(folder / "run")}
         write_json(folder / "config.json", _with_whole_paths(run))
-        measured = child.run("core.trainer.probe", [str(folder / "config.json"), "--nproc", str(nproc)])
+        measured = child.run("core.trainer.probe", [str(folder / "config.json")], config=config, nproc=nproc)
     if measured is None:
         return None
     return _estimate(config, measured, share, child)
@@ -127,18 +128,26 @@ class _Child:
         self.peak_bytes = 0
         self.found_no_memory = False
 
-    def run(self, module: str, arguments: list[str]) -> dict[str, Any] | None:
-        """The JSON line that a module ends with, {} without one; None when it was stopped. Raises TrainingError."""
+    def run(
+        self, module: str, arguments: list[str], *, config: TrainConfig | None = None, nproc: int = 1
+    ) -> dict[str, Any] | None:
+        """The JSON line that a module ends with, {} without one; None when it was stopped. Raises TrainingError.
+
+        With `nproc` it runs on so many processes, as a run of the config does.
+        """
+        line, environment = [sys.executable, "-m", module, *arguments], {}
+        if config is not None and nproc > 1:
+            line, environment = launch_command(nproc, [module, *arguments]), launch_environment(config, nproc)
         with TemporaryDirectory(prefix="astrai-estimate-") as name:
             output, errors = Path(name, "stdout"), Path(name, "stderr")
             with output.open("wb") as out, errors.open("wb") as err:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", module, *arguments],
+                    line,
                     cwd=ROOT,
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=err,
-                    env={**os.environ, BACKGROUND: str(int(asks_for_background("1")))},
+                    env={**os.environ, **environment, BACKGROUND: str(int(asks_for_background("1")))},
                     start_new_session=True,
                 )
                 try:
@@ -167,7 +176,9 @@ class _Child:
 
     def _watch_memory(self, pid: int) -> None:
         try:
-            self.peak_bytes = max(self.peak_bytes, psutil.Process(pid).memory_info().rss)
+            first = psutil.Process(pid)
+            processes = [first, *first.children(recursive=True)]
+            self.peak_bytes = max(self.peak_bytes, sum(each.memory_info().rss for each in processes))
         except psutil.Error:
             return
         self.found_no_memory = psutil.virtual_memory().available < MIN_FREE_BYTES

@@ -1,6 +1,8 @@
 """What the words that open a model have in common: the option, the opening, and the line that says what it is."""
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.paths import starter_dir
@@ -22,11 +24,12 @@ def add_model_options(parser: ArgumentParser) -> None:
     add_options(parser, LoadConfig)
 
 
-def open_model(arguments: Namespace) -> "LanguageModel":
-    """The model that the options name. Imports torch."""
+def open_model(arguments: Namespace, adapters: Mapping[str, Path] | None = None) -> "LanguageModel":
+    """The model that the options name, with adapters by name beside it. Imports torch."""
     import core
 
-    model: LanguageModel = core.load(arguments.model, **given_options(arguments, LoadConfig))
+    options = given_options(arguments, LoadConfig)
+    model: LanguageModel = core.load(arguments.model, adapters=dict(adapters or {}), **options)
     return model
 
 

@@ -31,6 +31,11 @@ MIN_KEY_CHARS = 16
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--port", type=int, help="port to use; 0 takes any (default: 8000 or the next free one)")
+    parser.add_argument(
+        "--adapter", action="append", default=[], metavar="RUN",
+        help="run (id or folder) of an adapter of the model, a model id of its own beside it; NAME=RUN names it"
+        " (may be given again)",
+    )  # fmt: skip
     parser.add_argument("--api-key-file", type=Path, help=f"file with the key to ask for (or set {KEY_VARIABLE})")
     parser.add_argument(
         "--max-open", type=int, default=MAX_OPEN, help=f"answers under way or waiting at once (default {MAX_OPEN})"
@@ -42,7 +47,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     if not 1 <= arguments.max_open <= MOST_OPEN:
         raise ConfigError(f"--max-open {arguments.max_open} is outside 1 … {MOST_OPEN}.", "Give a number in between.")
-    own_key = given_key(arguments.api_key_file)
+    own_key, adapters = given_key(arguments.api_key_file), given_adapters(arguments.adapter)
     opened = opening(arguments)
     listener = listen(arguments.port, PORTS, opened.host)
     os.umask(0o077)  # what is written is the user's alone
@@ -55,12 +60,14 @@ def run(arguments: Namespace) -> int:
         from app.server import KEY_FILE
         from core.inference.server import CompletionServer
 
-        model = open_model(arguments)
+        model = open_model(arguments, adapters)
         port, key = int(listener.getsockname()[1]), own_key or session_secret(data_dir() / KEY_FILE)
         library = Library(library_dir(), follows=False)
         documents, embedder = DocumentAnswers(library, lambda: model), library.served_embedder()
         completions = CompletionServer(lambda: model, answers=documents, embedder=embedder, max_open=arguments.max_open)
         print(f"{describe(model)}. Ctrl-C ends it.")
+        if adapters:
+            print(f"Model ids: {', '.join([model.name, *(f'{model.name}:{name}' for name in adapters)])}")
         print(setting("OPENAI_BASE_URL", f"{origin_of(opened.own_host, port)}/v1"), flush=True)
         if own_key is None:
             print(setting("OPENAI_API_KEY", key), flush=True)
@@ -86,6 +93,24 @@ def given_key(path: Path | None) -> str | None:
             f"Give at least {MIN_KEY_CHARS}, letters and digits.",
         )
     return key
+
+
+def given_adapters(words: list[str]) -> dict[str, Path]:
+    """Folders of adapters by name. Raises: TrainingError for a run that is not there, ConfigError for a name twice."""
+    found: dict[str, Path] = {}
+    for word in words:
+        name, _, run = word.rpartition("=")
+        if Path(run).exists():
+            place = Path(run)
+        else:
+            from app.commands.run_argument import find_run, open_store
+
+            place = find_run(open_store(), run).folder
+        name = name or place.absolute().name
+        if name in found:
+            raise ConfigError(f"Two adapters are called {name}.", "Name one of them: --adapter NAME=RUN.")
+        found[name] = place
+    return found
 
 
 def setting(name: str, value: str) -> str:

@@ -200,7 +200,8 @@ const astraiStudio = (() => {
       slider.max = Math.max(answers.length - 1, 0);
       slider.hidden = answers.length < 2;
       if (wasLast) slider.value = slider.max;
-      place.querySelector(".answer-note").textContent = note;
+      place.querySelector(".answer-note").hidden = !note;
+      place.querySelector(".answer-note span").textContent = note;
       place.hidden = false;
       showAnswer(place);
     };
@@ -313,6 +314,25 @@ const astraiStudio = (() => {
     });
   };
 
+  // A file of pairs is sent as it is; what became of its rows is shown, and the pairs anew.
+  const pairFiles = (element, trigger) => {
+    element.addEventListener("change", async (event) => {
+      const [file] = event.target.files ?? [];
+      const place = element.querySelector(".import-report");
+      if (!file) return;
+      place.textContent = element.querySelector(".pair-files").dataset.busy;
+      const query = new URLSearchParams({ name: file.name, language: language() });
+      try {
+        const headers = { "content-type": "application/octet-stream" };
+        const response = await fetch(`/studio/preferences?${query}`, { method: "POST", body: file, headers });
+        if (response.ok) place.innerHTML = await response.text();
+        else place.textContent = (await response.json()).error ?? response.statusText;
+      } catch (error) { place.textContent = error.message; }
+      event.target.value = "";
+      trigger("input", {});
+    });
+  };
+
   const go = (run) => dispatchEvent(new CustomEvent("astrai-run", { detail: run }));
-  return { runs, settings, buttons, go };
+  return { runs, settings, buttons, pairFiles, go };
 })();

@@ -1,5 +1,6 @@
 """A new run: data in, what it is, the model, how thorough, what it will take, start."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +49,7 @@ class NewRunPanel:
 
     def __init__(self, studio: Studio, language: gr.Radio) -> None:
         self.studio, self.language = studio, language
+        self._measuring: dict[str, threading.Event] = {}  # by page, what ends its measurement
         self._build()
         self.draft = [self.paths, self.prepared, self.report, self.base, self.reward, self.stage, self.preset,
                       self.edits, self.name, self.nproc]  # fmt: skip
@@ -83,6 +85,7 @@ class NewRunPanel:
                     self.queue = gr.Button(size="sm", min_width=110, elem_id="start-queued")
                 with gr.Row(elem_classes="starting"):
                     self.measure = gr.Button(size="sm", min_width=150, elem_id="estimate")
+                    self.stop_measuring = gr.Button(size="sm", min_width=90, visible=False, elem_id="estimate-stop")
                     self.check = gr.Button(size="sm", min_width=110, elem_id="preflight")
                 self.problems = gr.HTML("", elem_id="new-problems")
                 self.estimate = gr.HTML("", elem_id="estimate-found")
@@ -107,7 +110,9 @@ class NewRunPanel:
             choice.input(self.refresh, self.inputs, shown, queue=False, **PRIVATE)
         self.form.input(self.edit, self.inputs, [self.edits, self.problems], queue=False, **PRIVATE)
         self.tell.click(self.show_tokens, self.inputs, self.tokens, **PRIVATE)
-        self.measure.click(self.estimate_run, self.inputs, [self.estimate, self.problems], **PRIVATE)
+        measured = [self.estimate, self.problems, self.stop_measuring]
+        self.measure.click(self.estimate_run, self.inputs, measured, **PRIVATE)
+        self.stop_measuring.click(self.stop_estimate, queue=False, **PRIVATE)
 
     # Handlers: plain values in and out; `form` holds the value of each input component.
 
@@ -177,23 +182,34 @@ class NewRunPanel:
             return problems_html([str(exc)], language)
         return ""
 
-    def estimate_run(self, form: Form) -> Iterator[Updates]:
-        """Measure two steps of the run as it would be started."""
+    def estimate_run(self, form: Form, request: gr.Request | None = None) -> Iterator[Updates]:
+        """Measure two steps of the run as it would be started; another measurement of the same page ends."""
         from studio.estimate import estimate
 
         language, draft = form[self.language], self._draft(form)
         if not draft.has_data:
             gr.Warning(t("no_data_yet", language))
             return
+        self.stop_estimate(request)
+        stopped = self._measuring[_page_of(request)] = threading.Event()
         try:
             config = config_of(draft, form[self.report])
-            yield {self.estimate: f'<p class="hint">{t("estimating", language)}</p><progress></progress>'}
-            found = estimate(config, prepare=preparation(draft), nproc=draft.nproc)
+            waiting = f'<p class="hint">{t("estimating", language)}</p><progress></progress>'
+            yield {self.estimate: waiting, self.stop_measuring: gr.update(visible=True)}
+            found = estimate(config, prepare=preparation(draft), nproc=draft.nproc, should_stop=stopped.is_set)
+            shown = {self.estimate: estimate_html(found, language) if found else ""}
         except AssistantError as exc:
             gr.Warning(to_html(str(exc)))
-            yield {self.estimate: "", self.problems: problems_html([str(exc)], language)}
-            return
-        yield {self.estimate: estimate_html(found, language) if found else ""}
+            shown = {self.estimate: "", self.problems: problems_html([str(exc)], language)}
+        if self._measuring.get(_page_of(request)) is stopped:
+            del self._measuring[_page_of(request)]
+            yield {**shown, self.stop_measuring: gr.update(visible=False)}
+
+    def stop_estimate(self, request: gr.Request | None = None) -> None:
+        """End the measurement of this page, where there is one."""
+        running = self._measuring.get(_page_of(request))
+        if running is not None:
+            running.set()
 
     def begin(self, form: Form, *, queued: bool) -> str:
         """Start the run, or let it wait; its id, or nothing where it could not be."""
@@ -333,6 +349,7 @@ class NewRunPanel:
             self.name: gr.update(label=t("run_name", language)),
             self.nproc: gr.update(label=t("nproc", language)),
             self.measure: gr.update(value=t("estimate", language)),
+            self.stop_measuring: gr.update(value=t("estimate_stop", language)),
             self.queue: gr.update(value=t("start_queued", language)),
             self.check: gr.update(value=t("act_preflight", language)),
             self.start: gr.update(value=t("start_now", language)),
@@ -342,6 +359,11 @@ class NewRunPanel:
             self.text: gr.update(label=t("token_text", language)),
             self.tell: gr.update(value=t("show_tokens", language)),
         }
+
+
+def _page_of(request: gr.Request | None) -> str:
+    """The page that asks, among those that are open."""
+    return str(request.session_hash) if request is not None else ""
 
 
 def tokenizer_of(base: str) -> Path:

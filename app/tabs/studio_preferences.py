@@ -16,6 +16,7 @@ from app.studio_preferences_view import (
     PAGE_PAIRS,
     contest_html,
     counts_html,
+    pair_files_html,
     pairs_html,
     ranking_html,
     readiness_html,
@@ -50,6 +51,7 @@ class PreferencesPanel:
                     elem_id="pair-filter", elem_classes="pills",
                 )  # fmt: skip
                 self.pairs = gr.HTML("", elem_id="pairs", js_on_load="astraiStudio.buttons(element, trigger)")
+                self.files = gr.HTML("", elem_id="pair-files", js_on_load="astraiStudio.pairFiles(element, trigger)")
                 with gr.Row(elem_classes="starting"):
                     self.previous = gr.Button("‹", size="sm", min_width=40, scale=0)
                     self.next = gr.Button("›", size="sm", min_width=40, scale=0)
@@ -78,6 +80,7 @@ class PreferencesPanel:
     def _wire(self) -> None:
         shown: dict[str, Any] = {"fn": self.show, "inputs": self.inputs, "outputs": self.outputs, **PRIVATE}
         self.pairs.input(self.review, self.inputs, self.outputs, **PRIVATE)
+        self.files.input(**shown)
         self.keep_all.click(self.keep_shown, self.inputs, self.outputs, **PRIVATE)
         self.shown.input(lambda: 0, outputs=self.page, queue=False, **PRIVATE).then(**shown)
         self.previous.click(lambda page: max(page - 1, 0), self.page, self.page, queue=False, **PRIVATE).then(**shown)
@@ -274,6 +277,7 @@ class PreferencesPanel:
         }
         return {
             self.shown: gr.update(choices=[(t(f"pairs_{name}", language), name) for name in SHOWN]),
+            self.files: pair_files_html(language),
             self.improve_title: f"<h3>{t('improve_title', language)}</h3>",
             self.contest_title: f"<h3>{t('ab_title', language)}</h3>",
             **{component: gr.update(value=t(key, language)) for component, key in buttons.items()},

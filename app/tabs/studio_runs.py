@@ -32,6 +32,9 @@ class RunsPanel:
             if act == "answer":
                 self._ask(run, str(getattr(event, "prompt", "")), str(getattr(event, "seed", "")))
                 return
+            if act == "answer_stop":
+                self.studio.answers.stop(self.studio.store.folder(run))
+                return
             job = self.studio.act(run, act, text)
         except AssistantError as exc:
             gr.Warning(to_html(str(exc)))

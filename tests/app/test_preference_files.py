@@ -44,3 +44,21 @@ def test_rows_of_others_wait_for_a_review_and_bad_rows_are_told(tmp_path: Path) 
     assert [row for row, _ in report.problems] == [2, 3, 4]
     (pair,) = preferences.pairs()
     assert (pair.source, pair.review, pair.chosen.origin) == (Source.IMPORT, Review.NEW, Origin())
+
+
+def test_what_is_in_the_store_stays_whatever_a_file_says(tmp_path: Path) -> None:
+    preferences = Preferences(tmp_path)
+    preferences.rank(QUESTION, [Answer("better"), Answer("worse")])
+    (pair,) = preferences.pairs()
+    preferences.review([pair.id], Review.KEPT)
+    before = preferences.pairs()
+    rows = [
+        {"messages": QUESTION, "chosen": "worse", "rejected": "better", "review": "kept"},
+        {"messages": QUESTION, "chosen": "better", "rejected": "worse", "review": "rejected"},
+        {"messages": QUESTION, "chosen": "good", "rejected": " "},
+        {"messages": QUESTION, "chosen": "good", "rejected": "bad"},
+    ]
+    write_bytes(tmp_path / "pairs.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows).encode())
+    report = import_pairs(preferences, tmp_path / "pairs.jsonl")
+    assert (report.num_added, report.num_known, report.num_opposite, report.num_bad) == (1, 1, 1, 1)
+    assert preferences.pairs()[1:] == before

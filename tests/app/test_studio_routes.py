@@ -9,7 +9,6 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from app.checkpoint_answers import CheckpointAnswers, checkpoints
 from app.studio import Studio
 from app.studio_routes import studio_routes
 from core.errors import AssistantError, DataError, ModelError, TrainingError
@@ -96,16 +95,3 @@ def test_what_cannot_be_done_is_a_sentence(studio: Studio) -> None:
         studio.act(RUN, "stop")
     with pytest.raises(ModelError, match="none of the models"):
         studio.model("/etc")
-
-
-def test_a_checkpoint_that_cannot_be_opened_answers_with_the_reason(tmp_path: Path) -> None:
-    (tmp_path / "checkpoints" / "step-00000010").mkdir(parents=True)
-    (tmp_path / "checkpoints" / ".step-00000020.tmp").mkdir()
-    assert [path.name for path in checkpoints(tmp_path)] == ["step-00000010"]
-    answers = CheckpointAnswers()
-    assert answers.look(tmp_path) == ([], 0)
-    answers.ask(tmp_path, "Hello", 1)
-    while answers.look(tmp_path)[1]:
-        pass
-    ((answer,), missing) = answers.look(tmp_path)
-    assert (answer.step, answer.is_error, missing) == (10, True, 0)

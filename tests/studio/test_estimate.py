@@ -62,17 +62,23 @@ def test_a_micro_batch_is_as_wide_as_its_longest_row() -> None:
 def stage_options(stage: str, run_options: Options, pair_data: Path, tmp_path: Path) -> dict[str, object]:
     """A run of the starter's shape, whose steps are long enough to be measured."""
     options = run_options(preset="starter", max_seq_len=64, micro_batch_size=4, global_batch_size=8, max_steps=8)
-    if stage == "dpo":
-        train(TrainConfig.from_dict({**options, "max_steps": 1, "output": str(tmp_path / "base")}))
+    if stage != "pt":
+        preset = "starter" if stage == "dpo" else "tiny"
+        train(TrainConfig.from_dict({**options, "preset": preset, "max_steps": 1, "output": str(tmp_path / "base")}))
         del options["preset"]
-        options |= {"stage": "dpo", "data": str(pair_data), "base": str(tmp_path / "base")}
+        options |= {"stage": stage, "data": str(pair_data), "base": str(tmp_path / "base")}
+    if stage in ("grpo", "ppo"):
+        judge = {"stage": "rm", "max_seq_len": 96, "max_steps": 1, "output": str(tmp_path / "rm")}
+        train(TrainConfig.from_dict({**options, **judge}))
+        options |= {"reward_model": str(tmp_path / "rm"), "max_seq_len": 96, "max_new_tokens": 32}
+        options |= {"num_generations": 4, "rollout_batch_size": 16}
     return options
 
 
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("stage", ["pt", "dpo"])
+@pytest.mark.parametrize("stage", ["pt", "dpo", "grpo", "ppo"])
 def test_a_step_takes_what_was_estimated(
     run_options: Options, pair_data: Path, stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +92,7 @@ def test_a_step_takes_what_was_estimated(
     step_s = np.median([count / row["tokens_per_s"] for count, row in zip(tokens, rows, strict=True)][1:])
     assert measured.num_steps == 8
     assert measured.step_s == pytest.approx(step_s, rel=0.3)
+    assert measured.tokens_per_step == pytest.approx(tokens.mean(), rel=0.3)
 
 
 @pytest.mark.slow
@@ -148,6 +155,21 @@ def test_it_ends_when_asked_and_in_time_and_says_why_steps_fail(run_options: Opt
         estimate(config, timeout_s=0.01)
     with pytest.raises(TrainingError, match=r"has no dataset\.json"):
         estimate(TrainConfig.from_dict(run_options(data=str(tmp_path))))
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_two_processes_are_measured_as_two(run_options: Options, tmp_path: Path) -> None:
+    """Their memory is that of both; a config that two cannot share is refused as the run refuses it."""
+    config = TrainConfig.from_dict(run_options(global_batch_size=8))
+    one, two = estimate(config), estimate(config, nproc=2)
+    assert isinstance(one, Estimate)
+    assert isinstance(two, Estimate)
+    assert 1.5 < two.peak_memory_bytes / one.peak_memory_bytes < 2.5
+    assert (two.num_steps, two.num_parameters) == (one.num_steps, one.num_parameters)
+    with pytest.raises(TrainingError, match="is not a multiple of micro_batch_size"):
+        estimate(TrainConfig.from_dict(run_options(global_batch_size=4, micro_batch_size=4)), nproc=2)
 
 
 @pytest.mark.slow

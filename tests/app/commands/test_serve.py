@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,9 +22,13 @@ from app.commands.serve import given_key
 from app.paths import ROOT
 from core.config.model_config import PRESETS, ModelConfig
 from core.data.tokenizer import Tokenizer
-from core.errors import ConfigError
-from core.model.checkpoint import save_model
+from core.errors import ConfigError, TrainingError
+from core.model.adapters import AdapterShape, adaptable_layers, add_adapters_
+from core.model.checkpoint import load_model, save_model
+from core.model.folder import AdapterBase
+from core.model.peft_format import write_adapter
 from core.model.transformer import Transformer
+from core.model.weight_files import weights_hash
 
 CONTEXT = 4096
 TEXTS = [f"The quick brown fox {number} jumps over. 今天天气很好我们去公园散步{number}。" for number in range(60)]
@@ -154,3 +159,35 @@ def test_sigterm_ends_it_within_three_seconds_while_a_stream_is_open(
         list(chunks)
     assert process.wait(5) == -signal.SIGTERM
     assert time.monotonic() - start < 3
+
+
+@pytest.mark.slow
+def test_adapters_are_models_beside_the_model(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "poet"
+    shutil.copytree(folder, run / "base")
+    network = load_model(run / "base")
+    shape = AdapterShape(rank=2, alpha=4.0, is_dora=False)
+    add_adapters_(network, shape, layers=adaptable_layers(network, "all"), seed=1)
+    write_adapter(network, run, base=AdapterBase(str(folder), weights_hash(folder)))
+    options = ["--port", "0", "--model", str(folder), "--adapter", str(run), "--adapter", f"terse={run}"]
+    environment = {**os.environ, "ASTRAI_HOME": str(tmp_path / "home")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "app", "serve", *options], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(4)]
+        assert lines[1] == "Model ids: tiny, tiny:poet, tiny:terse\n"
+        given = dict(re.findall(r'(OPENAI_\w+)\W+(\S+?)"?\n', "".join(lines)))
+        with openai.OpenAI(base_url=given["OPENAI_BASE_URL"], api_key=given["OPENAI_API_KEY"], max_retries=0) as client:
+            assert {model.id for model in client.models.list()} >= {"tiny", "tiny:poet", "tiny:terse"}
+            answer = client.chat.completions.create(model="tiny:poet", messages=MESSAGES, max_tokens=4)
+            assert answer.model == "tiny:poet"
+        process.kill()
+
+
+def test_two_adapters_of_one_name_and_a_run_that_is_not_there_are_refused(tmp_path: Path) -> None:
+    assert serve.given_adapters([f"a={tmp_path}"]) == {"a": tmp_path}
+    with pytest.raises(ConfigError, match="Two adapters are called a"):
+        serve.given_adapters([f"a={tmp_path}", f"a={tmp_path}"])
+    with pytest.raises(TrainingError, match="There is no run 'nothing'"):
+        serve.given_adapters(["nothing"])
