@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.guard import Guard, KeyGuard, session_secret
+from app.instance import announce
 from app.loopback import HOST, listen
 from app.models import ModelHolder, ModelState
 from app.services import Services, build_services
@@ -33,12 +34,14 @@ API_PREFIX, KEY_FILE = "/v1/", "api.key"
 
 def serve_page(*, port: int | None, opens_browser: bool, model: Path | None) -> int:
     """Serve the page until Ctrl-C. `port` None takes the default or the next free one; 0 any."""
+    os.umask(0o077)  # what is written, by jobs and libraries too, is the user's alone
     # Read when gradio is imported; the folder that it takes by itself is shared by all users.
     os.environ["GRADIO_TEMP_DIR"] = str(data_dir() / "cache")
     listener = listen(port, PORTS)
     bound = int(listener.getsockname()[1])
     if port is None and bound != PORTS.start:
         sys.stdout.write(f"Port {PORTS.start} is taken, using {bound}.\n")
+    announce(data_dir(), bound)
     services = build_services(model)
     services.receipt.watch()
     guard = Guard(_build_app(services, bound), port=bound, secret=session_secret(data_dir() / "session.key"))
