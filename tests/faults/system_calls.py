@@ -141,6 +141,7 @@ class Ground:
 
     def points(self) -> list[Point]:
         """All calls of an undisturbed run that touch what is watched."""
+        shutil.rmtree(self.folder / "undisturbed", ignore_errors=True)
         ended = self.run("undisturbed")
         assert ended.status == 0, ended.sentence
         watched = re.escape(str(ended.place / self._watched))
