@@ -1,6 +1,7 @@
 """Reading in bounds and writing so that a crash leaves no half."""
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,26 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
         write_atomic(tmp_path / "file", fail)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"old"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a folder cannot be flushed there")
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_the_write_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, replace, done = os.fsync, os.replace, list[str]()
+
+    def flushed(handle: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    def renamed(source: Path, target: Path) -> None:
+        done.append("name")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "replace", renamed)
+    write_bytes(tmp_path / "file", b"1")
+    assert done == ["file", "name", "folder"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")

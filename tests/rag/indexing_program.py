@@ -1,15 +1,13 @@
-"""python -m tests.rag.indexing_program LIBRARY FILES: index a folder, change it, index again; say what is acknowledged.
+"""A program that indexes a folder, changes it, indexes again, and says what is acknowledged.
 
-The tests that let a system call fail, or end the program there, run this.
+The tests that let a system call fail, or end the program there, run this in a fork.
 """
 
-import logging
 import os
 import shutil
 import sys
 from pathlib import Path
 
-from core.errors import AssistantError
 from rag import KnowledgeBase
 from rag.indexing import FileResult, Indexer
 from tests.rag.conftest import HashEmbedder
@@ -60,8 +58,7 @@ def say(what: str, name: str) -> None:
 
 
 def main(library: Path, files: Path, second: Path) -> None:
-    """The exit status is 3 where the program ends with a sentence."""
-    logging.disable(logging.WARNING)  # such as that the cache was not written
+    """Raises AssistantError where the disk does not take it."""
     commit = Indexer._commit
 
     def told(self: Indexer, read: object) -> FileResult:
@@ -70,20 +67,12 @@ def main(library: Path, files: Path, second: Path) -> None:
         return result
 
     Indexer._commit = told  # type: ignore[method-assign,assignment]
-    try:
-        with KnowledgeBase(library, HashEmbedder()) as kb:
-            with kb._store.database.write() as connection:
-                connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-            follow(kb, files)
-            say("followed", "first")
-            shutil.rmtree(files)
-            second.rename(files)
-            follow(kb, files)
-            say("followed", "second")
-    except AssistantError as exc:
-        sys.stderr.write(f"{exc}\n")
-        sys.exit(3)
-
-
-if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    with KnowledgeBase(library, HashEmbedder()) as kb:
+        with kb._store.database.write() as connection:
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        follow(kb, files)
+        say("followed", "first")
+        shutil.rmtree(files)
+        second.rename(files)
+        follow(kb, files)
+        say("followed", "second")

@@ -1,19 +1,13 @@
 """A library whose program ends, or whose disk fails, at any system call that writes.
 
-strace counts the calls of an undisturbed run that touch the library, then ends the program before one of them, or lets
-one fail. What was acknowledged is there, nothing is mixed, and adding the files again ends where an undisturbed run
-does. A few dozen calls, spread over all of them, are tried unless ASTRAI_FAULT_POINTS says how many ("all").
+What was acknowledged is there, nothing is mixed, and adding the files again ends where an undisturbed run does. How the
+calls are counted and tampered with is in `tests.faults.system_calls`.
 """
 
 import hashlib
-import os
-import re
-import shutil
-import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,42 +20,21 @@ from rag.schema import FILE, LOCK
 from rag.store_reader import passage
 from rag.vector_index import FILE as CACHE
 from rag.vector_index import VectorIndex
-from tests.conftest import ROOT
+from tests.faults.system_calls import CALLS, Ended, Ground, fail_at, kill_at, needs_strace, of_each_kind, programs
+from tests.figures import Figure
 from tests.rag.conftest import HashEmbedder
 from tests.rag.indexing_program import AFTER_NS, BEFORE_NS, BROKEN, FIRST, SECOND, follow, write_files
 
-# strace follows the thread that commits, and not those that read, whose number of calls varies.
-CALLS = "write,pwrite64,fsync,fdatasync,rename,renameat,renameat2,unlink,ftruncate"
-STAYS_FULL = ("pwrite64", "fsync", "fdatasync", "ftruncate")  # only the library's files see these
-NUM_POINTS = 8
-REFUSED = 3
-
 State = dict[str, Any]
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(7200),
-    pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed (apt install strace)"),
-]
+pytestmark = needs_strace
+MANY_FAILURES = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """The `number`-th call of this name, from 1, and the file it touches."""
-
-    call: str
-    number: int
-    file: str
-
-    def __str__(self) -> str:
-        return f"{self.call}#{self.number} of {self.file}"
-
-
-class Ground:
-    """Makes folders in which the program can run, and knows what every content must be."""
+class Library:
+    """Knows what every content must be, and whether what is left of a library is that."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
         self.contents: dict[tuple[str, str], State] = {}
         with KnowledgeBase(folder / "reference", HashEmbedder()) as kb:
             for texts, mtime_ns in ((FIRST, BEFORE_NS), (SECOND, AFTER_NS)):
@@ -70,35 +43,9 @@ class Ground:
                 self.contents |= contents(kb)
             self.end = documents(kb)
 
-    def run(self, name: str, *injected: str) -> tuple[Path, subprocess.CompletedProcess[str]]:
-        """Run the program in a new folder with system calls tampered with; its trace is `trace` there."""
-        place = self.folder / name
-        place.mkdir()
-        write_files(place / "files", FIRST, BEFORE_NS)
-        write_files(place / "second", FIRST, BEFORE_NS)
-        write_files(place / "second", SECOND, AFTER_NS)
-        tracing = ["strace", "-y", "-o", str(place / "trace"), "-e", f"trace={CALLS}"]
-        tampering = [part for each in injected for part in ("-e", f"inject={each}")]
-        program = [sys.executable, "-B", "-m", "tests.rag.indexing_program"]
-        command = [*tracing, *tampering, *program, *(str(place / part) for part in ("library", "files", "second"))]
-        return place, subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=100)
-
-    def points(self) -> list[Point]:
-        """All calls of an undisturbed run that touch the library."""
-        place, result = self.run("undisturbed")
-        assert result.returncode == 0, result.stderr
-        counts: Counter[str] = Counter()
-        found: list[Point] = []
-        for line in (place / "trace").read_text(encoding="utf-8").splitlines():
-            call = line.partition("(")[0]
-            counts[call] += 1
-            if touched := re.search(rf"{re.escape(str(place))}/library(?:/([^\"<>]*))?[\">]", line):
-                found.append(Point(call, counts[call], touched[1] or "the folder"))
-        return found
-
-    def check(self, place: Path, said: str) -> None:
+    def check(self, ended: Ended) -> None:
         """What was acknowledged is there, nothing is mixed, and adding again ends where an undisturbed run does."""
-        lines = [line.split() for line in said.splitlines()]
+        lines, place = ended.said, ended.place
         is_second = ["followed", "first"] in lines
         split = lines.index(["followed", "first"]) if is_second else len(lines)
         with KnowledgeBase(place / "library", HashEmbedder()) as kb:
@@ -120,7 +67,13 @@ class Ground:
             assert {document.content_id for document in kb.documents()} - {None} == {*content_ids(kb)}
             check_parts(kb)
         assert {path.name for path in (place / "library").iterdir()} <= {FILE, LOCK, CACHE}
-        shutil.rmtree(place)
+
+
+def prepare(place: Path) -> None:
+    """The files that a run begins with."""
+    write_files(place / "files", FIRST, BEFORE_NS)
+    write_files(place / "second", FIRST, BEFORE_NS)
+    write_files(place / "second", SECOND, AFTER_NS)
 
 
 def version(document: DocumentRow) -> tuple[str, int]:
@@ -187,52 +140,39 @@ def check_parts(kb: KnowledgeBase) -> None:
         np.testing.assert_allclose(index.similarities(vector, [chunk.id]), 1.0, atol=2e-3)
 
 
-def spread(points: Sequence[Any]) -> list[Any]:
-    """Some of the points, evenly over all of them, or as many as are wanted."""
-    wanted = os.environ.get("ASTRAI_FAULT_POINTS", str(NUM_POINTS))
-    count = len(points) if wanted == "all" else min(int(wanted), len(points))
-    return [points[i] for i in np.linspace(0, len(points) - 1, count).round().astype(int).tolist()]
-
-
-def of_each_kind(points: Sequence[Point]) -> list[Point]:
-    """The first call of each kind on each kind of file, and some of the rest."""
-    first = {(point.call, re.sub(r"\.[0-9a-zA-Z]+(?=\.tmp$)|tmp\w+$", "", point.file)): point for point in points[::-1]}
-    return sorted({*first.values(), *spread(points)}, key=points.index)
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Library:
+    return Library(tmp_path_factory.mktemp("reference"))
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    return Ground(tmp_path_factory.mktemp("ground"))
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    folder = tmp_path_factory.mktemp("ground")
+    calls = [call for call in CALLS if call not in ("mkdir", "rmdir", "unlinkat", "writev")]
+    with programs() as opened:
+        yield Ground(opened, "the library", folder, watched="library", prepare=prepare, calls=calls)
 
 
-@pytest.fixture(scope="module")
-def points(ground: Ground) -> list[Point]:
-    return ground.points()
-
-
-def test_death_before_any_call_loses_nothing_and_mixes_nothing(ground: Ground, points: list[Point]) -> None:
-    tried = of_each_kind(points)
-    for i, point in enumerate(tried):
-        place, result = ground.run(f"killed-{i}", f"{point.call}:signal=KILL:when={point.number}")
-        assert result.returncode == -9, f"{point}: {result.returncode} {result.stderr}"
-        ground.check(place, result.stdout)
+@pytest.mark.parametrize("has_all", [False, pytest.param(True, marks=pytest.mark.long)], ids=["few", "all"])
+def test_death_before_any_call_loses_nothing_and_mixes_nothing(
+    ground: Ground, expected: Library, figure: Figure, has_all: bool
+) -> None:
+    points = ground.points()
+    tried = kill_at(ground, points if has_all else of_each_kind(points), expected.check)
     calls = dict(Counter(point.call for point in points))
-    sys.stdout.write(f"{len(points)} calls {calls}; {len(tried)} kills, each mended\n")
+    sys.stdout.write(f"{len(points)} calls {calls}; {tried} kills, each mended\n")
+    if has_all:
+        figure("G2 the library", 100 * tried / len(points))
 
 
-def test_a_failing_disk_is_one_sentence_and_leaves_the_library_whole(ground: Ground, points: list[Point]) -> None:
-    cases = [
-        (point, error, stays)
-        for point in of_each_kind(points)
-        for error in ("EIO", "ENOSPC")
-        for stays in ("", "+")
-        if not stays or point.call in STAYS_FULL
-    ]
-    told: Counter[str] = Counter()
-    for i, (point, error, stays) in enumerate(tried := spread(cases)):
-        place, result = ground.run(f"failed-{i}", f"{point.call}:error={error}:when={point.number}{stays}")
-        sentence = result.stderr.strip()
-        assert (result.returncode, len(sentence.splitlines())) in {(0, 0), (REFUSED, 1)}, f"{point} {error}: {sentence}"
-        told[re.sub(r"^.*(?=: )|\d+", "", sentence) or "nothing, as it did not matter"] += 1
-        ground.check(place, result.stdout)
-    sys.stdout.write(f"{len(tried)} of {len(cases)} failing calls, said: {dict(told)}\n")
+@pytest.mark.parametrize("has_all", [False, pytest.param(True, marks=pytest.mark.long)], ids=["few", "all"])
+def test_a_failing_disk_is_one_sentence_and_leaves_the_library_whole(
+    ground: Ground, expected: Library, figure: Figure, has_all: bool
+) -> None:
+    points = ground.points()
+    tried, of_all, told = fail_at(
+        ground, points if has_all else of_each_kind(points), expected.check, at_most=MANY_FAILURES if has_all else None
+    )
+    sys.stdout.write(f"{tried} of {of_all} failing calls, said: {dict(told)}\n")
+    if has_all:
+        figure("G3 the library", 0)

@@ -1,0 +1,222 @@
+"""Ends a program, or lets its disk fail, at any system call that writes: what the crash tests of all stores share.
+
+The programs that save are functions of `tests.faults.saving`, run in forks of one process that has imported what they
+need, so that a try costs a fraction of a second. strace counts the calls of an undisturbed run that touch the watched
+folder; then a fork is killed before one of them, or one fails. What a program acknowledges it says by `say`; how it
+reports a failure is the sentence that it ends with.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+
+# strace follows the thread that saves, and not those that read, whose number of calls varies.
+CALLS = (
+    "write", "writev", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "renameat2", "unlink", "unlinkat",
+    "ftruncate", "mkdir", "rmdir",
+)  # fmt: skip
+FULL_DISK = ("pwrite64", "fsync", "fdatasync", "ftruncate")  # those that what is said does not need
+ERRORS = ("EIO", "ENOSPC", "EDQUOT")
+REFUSED = 3
+NUM_POINTS = 8
+RUN_S = 100
+
+needs_strace = [
+    pytest.mark.slow,
+    pytest.mark.timeout(7200),
+    pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed (apt install strace)"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The `number`-th call of this name, from 1, and the file it touches."""
+
+    call: str
+    number: int
+    file: str
+
+    def __str__(self) -> str:
+        return f"{self.call}#{self.number} of {self.file}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a try ended: its folder, its status (negative: by a signal), what it said, and its last sentence."""
+
+    place: Path
+    status: int
+    said: list[list[str]]
+    sentence: str
+
+
+class Programs:
+    """The process that forks them; its standard input takes orders, its output tells pids and statuses."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-B", "-m", "tests.faults.saving"]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def run(self, kind: str, place: Path, calls: Sequence[str], injected: Sequence[str]) -> Ended:
+        """Run a program of this kind in `place` under strace, whose record is `place`.trace."""
+        self._order({"kind": kind, "place": str(place)})
+        pid = int(self._answer())
+        tracing = ["strace", "-y", "-o", f"{place}.trace", "-p", str(pid), "-e", f"trace={','.join(calls)}"]
+        tampering = [part for each in injected for part in ("-e", f"inject={each}")]
+        with subprocess.Popen([*tracing, *tampering], stderr=subprocess.PIPE, text=True) as strace:
+            assert strace.stderr is not None
+            attached = strace.stderr.readline()
+            assert "attached" in attached, attached
+            os.kill(pid, signal.SIGCONT)
+            status = int(self._answer())
+        said = [line.split() for line in Path(f"{place}.said").read_text(encoding="utf-8").splitlines()]
+        return Ended(place, status, said, Path(f"{place}.sentence").read_text(encoding="utf-8").strip())
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(20)
+        self._process.stdout.close()
+
+    def _order(self, order: dict[str, str]) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+
+@contextmanager
+def programs() -> Iterator[Programs]:
+    """For a fixture: one process for all tries of a module."""
+    opened = Programs()
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+class Ground:
+    """Folders in which programs of one kind run; `watched` is the part of each that is saved to."""
+
+    def __init__(
+        self,
+        opened: Programs,
+        kind: str,
+        folder: Path,
+        *,
+        watched: str = "saved",
+        prepare: Callable[[Path], None] = lambda place: None,
+        calls: Sequence[str] = CALLS,
+    ) -> None:
+        self.kind, self.folder = kind, folder
+        self._opened, self._watched, self._prepare, self._calls = opened, watched, prepare, calls
+
+    def run(self, name: str, *injected: str) -> Ended:
+        """Run the program in a new folder with system calls tampered with."""
+        place = self.folder / name
+        place.mkdir(parents=True)
+        self._prepare(place)
+        return self._opened.run(self.kind, place, self._calls, injected)
+
+    def points(self) -> list[Point]:
+        """All calls of an undisturbed run that touch what is watched."""
+        shutil.rmtree(self.folder / "undisturbed", ignore_errors=True)
+        ended = self.run("undisturbed")
+        assert ended.status == 0, ended.sentence
+        watched = re.escape(str(ended.place / self._watched))
+        counts: Counter[str] = Counter()
+        found: list[Point] = []
+        for line in Path(f"{ended.place}.trace").read_text(encoding="utf-8").splitlines():
+            call = line.partition("(")[0]
+            counts[call] += 1
+            if touched := re.search(rf"{watched}(?:/([^\"<>]*))?[\">]", line):
+                found.append(Point(call, counts[call], touched[1] or "the folder"))
+        return found
+
+    def forget(self, ended: Ended) -> None:
+        """Remove what a try left."""
+        shutil.rmtree(ended.place)
+        for suffix in ("trace", "said", "sentence"):
+            Path(f"{ended.place}.{suffix}").unlink()
+
+
+Check = Callable[[Ended], None]
+
+
+def kill_at(ground: Ground, points: Sequence[Point], check: Check) -> int:
+    """Kill the program before each of these calls, and check what is left. Gives how many were tried."""
+    for i, point in enumerate(points):
+        ended = ground.run(f"killed-{i}", f"{point.call}:signal=KILL:when={point.number}")
+        assert ended.status == -signal.SIGKILL, f"{point}: {ended.status} {ended.sentence}"
+        _checked(check, ended, f"killed before {point}")
+        ground.forget(ended)
+    return len(points)
+
+
+def fail_at(
+    ground: Ground, points: Sequence[Point], check: Check, *, at_most: int | None = None
+) -> tuple[int, int, Counter[str]]:
+    """Let calls fail once, and where a disk is full from there on; the program ends well or with one sentence.
+
+    Gives how many were tried, of how many, and what was said.
+    """
+    cases = [
+        (point, error, lasting)
+        for point in points
+        for error in ERRORS
+        for lasting in ("", "+")
+        if not lasting or point.call in FULL_DISK
+    ]
+    told: Counter[str] = Counter()
+    for i, (point, error, lasting) in enumerate(tried := spread(cases, at_most or NUM_POINTS)):
+        ended = ground.run(f"failed-{i}", f"{point.call}:error={error}:when={point.number}{lasting}")
+        outcome = (ended.status, len(ended.sentence.splitlines()))
+        assert outcome in {(0, 0), (REFUSED, 1)}, f"{point} {error}{lasting}: {ended.status} {ended.sentence}"
+        told[re.sub(r"^.*(?=: )|\d+", "", ended.sentence) or "nothing, as it did not matter"] += 1
+        _checked(check, ended, f"{error}{lasting} at {point}")
+        ground.forget(ended)
+    return len(tried), len(cases), told
+
+
+def _checked(check: Check, ended: Ended, what: str) -> None:
+    try:
+        check(ended)
+    except Exception as exc:
+        exc.add_note(f"{what}; said {ended.said}")
+        raise
+
+
+def spread(points: Sequence[Any], count: int = NUM_POINTS) -> list[Any]:
+    """Some of the points, evenly over all of them, or as many as ASTRAI_FAULT_POINTS says ("all")."""
+    wanted = os.environ.get("ASTRAI_FAULT_POINTS", str(count))
+    count = len(points) if wanted == "all" else min(int(wanted), len(points))
+    return [points[i] for i in np.linspace(0, len(points) - 1, count).round().astype(int).tolist()]
+
+
+def of_each_kind(points: Sequence[Point]) -> list[Point]:
+    """The first call of each kind on each kind of file, and some of the rest."""
+    first = {
+        (point.call, re.sub(r"\.[0-9a-zA-Z]+(?=\.tmp$)|tmp\w+$|\d+", "", point.file)): point for point in points[::-1]
+    }
+    return sorted({*first.values(), *spread(points)}, key=points.index)
