@@ -69,6 +69,7 @@ def log_to_file() -> None:
     Raises: SetupError if the folder cannot be written.
     """
     try:
+        log_file().touch(mode=0o600)
         handler = RotatingFileHandler(log_file(), maxBytes=2**20, backupCount=3, encoding="utf-8", delay=True)
     except OSError as exc:
         raise SetupError(

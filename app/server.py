@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.guard import Guard, KeyGuard, session_secret
+from app.instance import announce
 from app.listen_option import THIS_MACHINE, Opening
 from app.loopback import HOST, listen
 from app.models import ModelHolder, ModelState
@@ -52,6 +53,7 @@ def serve_page(
     bound = int(listener.getsockname()[1])
     if port is None and bound != PORTS.start:
         sys.stdout.write(f"Port {PORTS.start} is taken, using {bound}.\n")
+    announce(data_dir(), bound)
     services = build_services(model)
     services.receipt.watch()
     doors = build_doors(services, port=bound, names=opening.names, password=password)

@@ -39,7 +39,7 @@ class Database:
     def __init__(self, path: Path, schema: Schema) -> None:
         """Raises as `write` and `read` do, and DataError for a file that a newer version of the program wrote."""
         self.path, self._schema = path, schema
-        self._lock = FileLock(path.with_suffix(".lock"), timeout=0, thread_local=False)
+        self._lock = FileLock(path.with_suffix(".lock"), timeout=0, mode=0o600, thread_local=False)
         self._writing = threading.RLock()
         self._writer: sqlite3.Connection | None = None
         self._idle: list[sqlite3.Connection] = []

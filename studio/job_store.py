@@ -39,7 +39,7 @@ class JobStore:
         self.root = folder
         self.runs, self.trash_folder = folder / "runs", folder / "trash"
         self._queue = folder / "queue.json"
-        self._queue_lock = FileLock(folder / "queue.lock", timeout=LOCK_TIMEOUT_S, thread_local=False)
+        self._queue_lock = FileLock(folder / "queue.lock", timeout=LOCK_TIMEOUT_S, mode=0o600, thread_local=False)
         self._ended: dict[str, tuple[int, Job]] = {}
         self._guard = threading.Lock()
         self.runs.mkdir(parents=True, exist_ok=True)
@@ -172,7 +172,7 @@ class JobStore:
 @contextmanager
 def locked(path: Path, problem: str, *, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
     """Hold a lock of the operating system, which goes with the process. Raises: BusyError with the problem."""
-    lock = FileLock(path, timeout=timeout_s, thread_local=False)
+    lock = FileLock(path, timeout=timeout_s, mode=0o600, thread_local=False)
     try:
         lock.acquire()
     except Timeout as exc:

@@ -82,7 +82,7 @@ def device_of(job: Job) -> str:
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     store = JobStore(Path(sys.argv[1]))
-    lock = FileLock(store.keeper_lock, timeout=0, thread_local=False)
+    lock = FileLock(store.keeper_lock, timeout=0, mode=0o600, thread_local=False)
     try:
         lock.acquire()
     except Timeout:

@@ -309,7 +309,7 @@ def _end_from_outside(folder: JobFolder) -> None:
 
 def _is_held(path: Path) -> bool:
     """Whether another process holds a lock."""
-    lock = FileLock(path, timeout=0, thread_local=False)
+    lock = FileLock(path, timeout=0, mode=0o600, thread_local=False)
     try:
         lock.acquire()
     except Timeout:

@@ -246,7 +246,7 @@ def main() -> int:
     folder, number = JobFolder(Path(sys.argv[1])), int(sys.argv[2])
     if asks_for_background("1"):
         lower_priority()
-    lock = FileLock(folder.supervisor_lock, timeout=LOCK_TIMEOUT_S)
+    lock = FileLock(folder.supervisor_lock, timeout=LOCK_TIMEOUT_S, mode=0o600)
     try:
         lock.acquire()
     except Timeout:

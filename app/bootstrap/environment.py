@@ -15,11 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
 LOCK_FILES = {
     "pip": "requirements-pip.lock",
     "packages": "requirements.lock",
@@ -110,9 +105,13 @@ def try_lock(file: BinaryIO) -> bool:
     """Take the system's lock on an open file, or say that another process has it."""
     try:
         if sys.platform == "win32":
+            import msvcrt
+
             file.seek(0)
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         else:
+            import fcntl
+
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False

@@ -4,11 +4,17 @@ With --listen other machines can open it too, with a password: from --password-f
 in the terminal. It is kept as a hash, and need not be given again.
 """
 
+import sys
+import webbrowser
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.listen_option import add_listen_options, opening
 from core.folders import data_dir
+
+if TYPE_CHECKING:
+    from app.instance import TakenError
 
 KEPT_HASH = "password.json"
 
@@ -22,6 +28,17 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
+    from app.instance import TakenError, only_instance
+
+    try:
+        with only_instance(data_dir()):
+            return serve(arguments)
+    except TakenError as exc:
+        return show_running(exc, opens_browser=not arguments.no_browser)
+
+
+def serve(arguments: Namespace) -> int:
+    """Serve the page until Ctrl-C."""
     from app.password import choose_password
 
     opened = opening(arguments)
@@ -35,3 +52,16 @@ def run(arguments: Namespace) -> int:
         opening=opened,
         password=password,
     )
+
+
+def show_running(taken: "TakenError", *, opens_browser: bool) -> int:
+    """Open the page that runs already. Raises `taken` when it does not answer."""
+    if taken.running is None or not taken.running.answers():
+        raise taken
+    sys.stdout.write(f"{taken.message} ")
+    if not opens_browser:
+        sys.stdout.write("\n")
+        return 0
+    sys.stdout.write("It is opened in the browser; one that has never been there asks for the link of that start.\n")
+    webbrowser.open(taken.running.address)
+    return 0

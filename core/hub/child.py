@@ -56,7 +56,7 @@ def main() -> int:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = folder.with_name(f".{folder.name}.lock")
-        with FileLock(lock, timeout=0):
+        with FileLock(lock, timeout=0, mode=0o600):
             try:
                 record = run(job, _emit)
             finally:
