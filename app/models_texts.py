@@ -145,6 +145,7 @@ MODELS_TEXTS: dict[str, dict[str, str]] = {
         "en": "{name} is on its way. You can chat with the starter meanwhile.",
         "zh": "正在下载 {name}，其间可以先用入门模型对话。",
     },
+    "ask_documents": {"en": "Ask these documents", "zh": "向这些文档提问"},
     # Settings
     "idle_minutes": {
         "en": "Take a model out of memory after so many minutes without a question (0: never)",

@@ -81,6 +81,7 @@ class LibraryTab:
             )
             self.remove = gr.Button(size="sm", min_width=80, scale=0, variant="stop", elem_id="remove")
             self.forget = gr.Button(size="sm", min_width=120, scale=0, elem_id="forget-collection")
+            self.ask = gr.Button(size="sm", min_width=140, scale=0, variant="primary", elem_id="ask-documents")
         self.passages = gr.HTML("", elem_id="passages")
         with gr.Accordion(open=False, elem_id="watching") as self.watching, gr.Row():
             self.watched = gr.Dropdown([], show_label=False, container=False, elem_id="watched")
@@ -297,6 +298,7 @@ class LibraryTab:
             self.remove: gr.update(value=t("remove_chosen", language)),
             self.watching: gr.update(label=t("watched_folders", language)),
             self.forget: gr.update(value=t("forget_collection", language)),
+            self.ask: gr.update(value=t("ask_documents", language)),
             self.embedding: gr.update(label=t("embedders", language)),
             self.embedder: gr.update(label=t("embedder_field", language), placeholder=t("embedder_field", language)),
             self.use: gr.update(value=t("embedder_use", language)),
