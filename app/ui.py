@@ -8,6 +8,7 @@ import gradio as gr
 from fastapi import FastAPI
 from gradio import processing_utils
 
+from app.error_texts import error_text
 from app.format import to_html
 from app.i18n import ENGLISH, preferred_language, t
 from app.services import Services
@@ -131,7 +132,7 @@ class Page:
         try:
             choice = self.services.board.choice(path) if is_shelf else self.services.studio.choice(run, path)
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return
         self.services.models.select(choice)
         yield {self.tabs: gr.update(selected="chat"), **self.chat.show_model(language)}
@@ -143,7 +144,7 @@ class Page:
         try:
             counts = self.services.library.collections()
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return [gr.skip()] * (1 + len(self.chat.asked_outputs))
         picked = [name for name in (shown, target, *counts) if counts.get(name)][:1]
         return [gr.update(selected="chat"), *self.chat.list_collections(picked, language)]
