@@ -59,6 +59,8 @@ IN_CHINESE: dict[str, str] = {
     "Rename it and drop it again.": "请改名后重新拖入。",
     "{name} has over {most:,} bytes.": "{name} 超过 {most:,} 字节。",
     "Give its folder by its path.": "请改用路径添加其所在文件夹。",
+    "A weight of meaning of {weight} makes no sense.": "语义的权重不能是 {weight}。",
+    "Give a number from 0 to {most}.": "请填写 0 到 {most} 之间的数。",
     # Embedders
     "Delete it, and choose the embedder again.": "请删除它，然后重新选择嵌入模型。",
     "{folder} is {found}, not {wanted} 1.": "{folder} 是 {found}，而不是 {wanted} 1。",

@@ -1,15 +1,16 @@
-"""Every text of the page, in English and Chinese. Errors of the engine are shown in English, as they are."""
+"""Every text of the page, in English and Chinese. Errors have theirs in `app.error_texts`."""
 
 from starlette.requests import Request
 
 from app.guard_texts import GUARD_TEXTS
+from app.library_texts import LIBRARY_TEXTS
 from app.models_texts import MODELS_TEXTS
 from app.studio_texts import STUDIO_TEXTS
 
 ENGLISH, CHINESE = "en", "zh"
 LANGUAGES = {ENGLISH: "English", CHINESE: "中文"}
 
-OF_PAGES = STUDIO_TEXTS | MODELS_TEXTS | GUARD_TEXTS
+OF_PAGES = LIBRARY_TEXTS | STUDIO_TEXTS | MODELS_TEXTS | GUARD_TEXTS
 TEXTS: dict[str, dict[str, str]] = {
     "model": {"en": "Model", "zh": "模型"},
     "language": {"en": "Language", "zh": "语言"},
@@ -182,38 +183,6 @@ TEXTS: dict[str, dict[str, str]] = {
     },
     "embedder_changed": {"en": "Search by meaning now uses {name}.", "zh": "语义检索现在使用 {name}。"},
     "embedder_kept": {"en": "Cancelled; the embedder of before stays.", "zh": "已取消，仍使用原来的嵌入模型。"},
-    "measuring": {"en": "How well the search works here", "zh": "检索效果如何"},
-    "across_languages": {
-        "en": "A question in the documents' language finds the right passage first in 9 of 10 cases (measured on public"
-        " question sets). A question in the other language has it among the first five in about 7 of 10.",
-        "zh": "用文档的语言提问，十次中约九次排在第一的就是正确段落（在公开问答集上测得）；"
-        "用另一种语言提问，十次中约七次正确段落在前五名之内。",
-    },
-    "measure": {"en": "Measure on my documents", "zh": "用我的文档测量"},
-    "measured": {
-        "en": "{count} questions made from your documents; {ms} ms for a search.",
-        "zh": "用您的文档生成了 {count} 个问题；每次检索 {ms} 毫秒。",
-    },
-    "measured_nothing": {
-        "en": "There is too little text to make questions from.",
-        "zh": "文本太少，无法生成问题。",
-    },
-    "measured_best": {
-        "en": "The settings fit these documents.",
-        "zh": "当前设置适合这些文档。",
-    },
-    "measured_better": {
-        "en": "Meaning weighing {factor} times as much would be better for these documents.",
-        "zh": "对这些文档，把语义的权重调为 {factor} 倍会更好。",
-    },
-    "measured_words": {
-        "en": "Searching by words alone would be better for these documents.",
-        "zh": "对这些文档，只按词语检索会更好。",
-    },
-    "way": {"en": "Searching by", "zh": "检索方式"},
-    "among_five": {"en": "Right passage among the first five", "zh": "正确段落在前五名"},
-    "mrr": {"en": "Mean reciprocal rank", "zh": "平均倒数排名"},
-    "leg_both": {"en": "both", "zh": "两者结合"},
     "nothing_found": {"en": "Nothing was found.", "zh": "没有找到结果。"},
     "no_passages": {"en": "This document has no passages.", "zh": "此文档没有段落。"},
     "passages_of": {"en": "Passages: {shown} of {count}", "zh": "段落：{shown} / {count}"},

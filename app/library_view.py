@@ -123,23 +123,36 @@ def collections_text(counts: Mapping[str, int]) -> list[tuple[str, str]]:
 
 
 def self_test_html(found: "SelfTest | None", language: str) -> str:
-    """How well each way of searching did, and whether other weights would do better."""
+    """How well and how fast each way of searching was, and whether another weight of meaning would do better."""
     if found is None:
         return f'<p class="empty">{t("measured_nothing", language)}</p>'
     legs = {"keyword": "leg_keyword", "dense": "leg_dense", "hybrid": "leg_both"}
     rows = "".join(
-        f"<tr><th>{t(legs[name], language)}</th><td>{leg.recall_at_5:.1%}</td><td>{leg.mrr:.3f}</td></tr>"
+        f"<tr><th>{t(legs[name], language)}</th><td>{leg.recall_at_5:.1%}</td><td>{leg.mrr:.3f}</td>"
+        f"<td>{leg.ms:.1f} ms</td></tr>"
         for name, leg in found.figures.items()
     )
-    titles = "".join(f"<th>{t(key, language)}</th>" for key in ("way", "among_five", "mrr"))
-    ms = found.figures["hybrid"].ms
-    factor = found.better_factor
-    key = "measured_best" if factor is None else "measured_better" if factor else "measured_words"
-    advice = t(key, language, factor=f"{factor:g}") if factor else t(key, language)
+    titles = "".join(f"<th>{t(key, language)}</th>" for key in ("way", "among_five", "mrr", "ms_per_search"))
     return (
-        f"<p>{t('measured', language, count=found.num_probes, ms=f'{ms:.0f}')}</p>"
-        f'<table class="figures"><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table><p>{advice}</p>'
+        f"<p>{t('measured', language, count=found.num_probes)}</p>"
+        f'<table class="figures"><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table>'
+        f"<p>{_advice(found, language)}</p>"
     )
+
+
+def _advice(found: "SelfTest", language: str) -> str:
+    if found.better_weight is None:
+        return t("measured_best", language)
+    key = {0.0: "measured_words", 1.0: "measured_usual"}.get(found.better_weight, "measured_better")
+    reached = {"now": found.figures["hybrid"].mrr, "better": found.better_mrr}
+    return t(key, language, weight=found.better_weight, **reached)
+
+
+def weight_html(weight: float, language: str) -> str:
+    """How much meaning weighs, where that is not the usual."""
+    if weight == 1:
+        return ""
+    return f"<p>{t('weight_now' if weight else 'weight_none', language, weight=weight)}</p>"
 
 
 def size_text(num_bytes: int) -> str:

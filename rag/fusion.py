@@ -5,7 +5,7 @@ close together, or that nothing in the library is anywhere near it. The weights 
 a softmax over the candidates of each question, fitted on half of the articles of each question set.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rag.keywords import Match
 from rag.rows import ChunkRow
@@ -54,9 +54,13 @@ class Fusion:
             + self.proximity * match.proximity
             + self.adjacency * match.adjacency
             + self.characters * match.characters
-            + self.similarity * max(-MAX_DEVIATIONS, min(MAX_DEVIATIONS, candidate.deviations))
+            + self.meaning(candidate.deviations)
             + self.name * candidate.named
         )
+
+    def meaning(self, deviations: float) -> float:
+        """How much of that is said by the vectors."""
+        return self.similarity * max(-MAX_DEVIATIONS, min(MAX_DEVIATIONS, deviations))
 
 
 # Both sum to the same without the vectors, as the gate compares scores.
@@ -64,6 +68,7 @@ LATIN = Fusion(bm25=1.0, coverage=1.006, proximity=1.631, adjacency=0.933, simil
 HAN = Fusion(bm25=0.654, coverage=1.174, proximity=0.999, adjacency=0.395, similarity=0.114, characters=1.349)
 
 
-def fusion_for(query: str) -> Fusion:
-    """The weights for the script of a question."""
-    return HAN if han_share(query) >= HAN_SHARE else LATIN
+def fusion_for(query: str, meaning_weight: float = 1.0) -> Fusion:
+    """The weights for the script of a question, with the vectors counting so many times as much as usual."""
+    fusion = HAN if han_share(query) >= HAN_SHARE else LATIN
+    return replace(fusion, similarity=fusion.similarity * meaning_weight)

@@ -14,7 +14,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rag.fusion import HAN_SHARE
+from rag.fusion import HAN_SHARE, fusion_for
 from rag.hits import Hit
 from rag.text import fold, han_share
 
@@ -39,12 +39,19 @@ class Signs:
     is_foreign: bool
 
     @classmethod
-    def of(cls, query: str, hits: Sequence[Hit], *, null_cosine: float, rarity: float) -> "Signs":
-        """The signs of the hits of a question, of which there are some."""
+    def of(
+        cls, query: str, hits: Sequence[Hit], *, null_cosine: float, rarity: float, meaning_weight: float = 1.0
+    ) -> "Signs":
+        """The signs of the hits of a question, of which there are some.
+
+        They were found with the vectors weighing `meaning_weight` times as much as usual; the score is the usual one.
+        """
         is_han = han_share(query) >= HAN_SHARE
         nearest = max(hit.legs["dense"].score for hit in hits[:LOOKED_AT])
         is_foreign = is_han != (han_share(hits[0].text) >= HAN_SHARE)
-        return cls(hits[0].score, nearest / max(null_cosine, MIN_COSINE), rarity, is_han, is_foreign)
+        usual, weighted = fusion_for(query), fusion_for(query, meaning_weight)
+        score = max(hit.score - (weighted.meaning(hit.deviations) - usual.meaning(hit.deviations)) for hit in hits)
+        return cls(score, nearest / max(null_cosine, MIN_COSINE), rarity, is_han, is_foreign)
 
 
 @dataclass(frozen=True, slots=True)

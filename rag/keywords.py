@@ -62,7 +62,7 @@ class Vocabulary:
 
     def question(self, query: str, history: Sequence[str] = ()) -> Question:
         """The terms of a question; those of earlier ones count less."""
-        self._refresh()
+        self.refresh()
         own = tuple(terms(query))
         turn_weights = dict.fromkeys(own, 1.0)
         for weight, earlier in zip(HISTORY_WEIGHTS, reversed(history), strict=False):
@@ -78,7 +78,7 @@ class Vocabulary:
 
     def rarity(self) -> float:
         """How much a term tells that one passage has, over one that none has: from 0 to 1, more in a large library."""
-        self._refresh()
+        self.refresh()
         return self.idf(1) / self.idf(0) if self._num_chunks else 0.0
 
     def idf_of(self, term: str) -> float:
@@ -101,7 +101,8 @@ class Vocabulary:
             self._known[term] = self._store.document_frequency(term)
         return min(self._known[term], self._num_chunks)
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
+        """See what was added since; `idf_of` does not look by itself."""
         generation = self._store.generation()
         if generation != self._generation:
             self._num_chunks, self._known = self._store.num_chunks(), {}

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from core.errors import DataError
+from core.errors import ConfigError, DataError
 from rag.citations import Answer, Attributor, Sentence
 from rag.documents import Box
 from rag.gate import Gate, Signs, null_cosine, null_queries
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rag.embedding import Embedder
 
 DEFAULT_COLLECTION = "default"
+MAX_MEANING_WEIGHT = 100
 NULL_PASSAGES = 400  # whose words make the meaningless questions
 
 
@@ -224,8 +225,14 @@ class KnowledgeBase:
         allowed = Filter(collections=None if collections is None else tuple(collections))
         if not hits:
             return False
-        rarity = self._retriever.vocabulary.rarity()
-        return self._gate.passes(Signs.of(query, hits, null_cosine=self._null_cosine(allowed), rarity=rarity))
+        signs = Signs.of(
+            query,
+            hits,
+            null_cosine=self._null_cosine(allowed),
+            rarity=self._retriever.vocabulary.rarity(),
+            meaning_weight=self.meaning_weight,
+        )
+        return self._gate.passes(signs)
 
     def extract(self, query: str, hits: Sequence[Hit]) -> Answer:
         """The sentences of the hits that are nearest to the question, as they stand: an answer without a model."""
@@ -245,8 +252,26 @@ class KnowledgeBase:
         allowed = Filter(collections=None if collections is None else tuple(collections))
         return self_test(self._store, self._retriever, allowed)
 
+    @property
+    def meaning_weight(self) -> float:
+        """How many times as much as usual the vectors count in searches; `self_test` says what would be better."""
+        return self._store.meaning_weight()
+
+    @meaning_weight.setter
+    def meaning_weight(self, weight: float) -> None:
+        """It is kept with the library. Raises: ConfigError for one that makes no sense."""
+        if not 0 <= weight <= MAX_MEANING_WEIGHT:
+            raise ConfigError(
+                "A weight of meaning of {weight} makes no sense.",
+                "Give a number from 0 to {most}.",
+                weight=weight,
+                most=MAX_MEANING_WEIGHT,
+            )
+        self._store.set_meaning_weight(weight)
+
     def _attributor(self) -> Attributor:
         embedder, _, retriever = self._open()
+        retriever.vocabulary.refresh()
         return Attributor(embedder, retriever.vocabulary.idf_of)
 
     def _null_cosine(self, allowed: Filter) -> float:

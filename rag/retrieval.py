@@ -55,7 +55,7 @@ class Retriever:
     def search(self, query: str, k: int, *, allowed: Filter = EVERYTHING, history: Sequence[str] = ()) -> list[Hit]:
         """The best passages, best first; what nearly repeats a better one is left out, neighbours are one."""
         candidates = self.candidates(query, allowed=allowed, history=history)
-        fusion = fusion_for(query)
+        fusion = fusion_for(query, self._store.meaning_weight())
         scored = [(fusion.score(candidate), candidate) for candidate in candidates]
         scored.sort(key=lambda pair: -pair[0])
         if self._reranker is not None:

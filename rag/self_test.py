@@ -10,7 +10,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rag.chunking import sentences
 from rag.fusion import Candidate, Fusion, fusion_for
@@ -22,7 +22,7 @@ from rag.text import terms
 NUM_PASSAGES = 200
 MIN_TERMS = 6
 MASKED_SHARE = 0.34
-SIMILARITY_FACTORS = (0.0, 0.5, 2.0, 4.0)
+MEANING_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)  # of the vectors, as `fusion_for` takes them
 WORTHWHILE = 0.01  # gain of MRR from which another weight is proposed
 MISSED = 0.0
 TIMED = 100  # of the questions
@@ -54,33 +54,36 @@ class LegFigures:
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
-    """The figures by way of searching, and the factor on the vectors' weight that would be better, if one is."""
+    """The figures by way of searching, with the weight of the vectors that is set; and a better one, if there is."""
 
     num_probes: int
     figures: dict[str, LegFigures]
-    better_factor: float | None = None
+    weight: float = 1.0
+    better_weight: float | None = None
     better_mrr: float = 0.0
 
     @property
     def advice(self) -> str:
         """One sentence."""
-        if self.better_factor is None:
-            return "The settings fit these files: no other weight of the vectors is better."
+        if self.better_weight is None:
+            return f"The settings fit these files: meaning weighs {self.weight:g} times the usual, no other is better."
         return (
-            f"Vectors weighing {self.better_factor:g} times as much would be better here: "
-            f"MRR {self.better_mrr:.3f} instead of {self.figures['hybrid'].mrr:.3f}."
+            f"Meaning weighing {self.better_weight:g} times the usual, not {self.weight:g}, would be better for these "
+            f"files: MRR {self.better_mrr:.3f} instead of {self.figures['hybrid'].mrr:.3f}."
         )
 
 
 def self_test(store: StoreReader, retriever: Retriever, allowed: Filter = EVERYTHING) -> SelfTest | None:
     """Ask questions made from the library; None if its passages are too short or too few for any."""
+    retriever.vocabulary.refresh()
     probes = make_probes(store.sample_chunks(NUM_PASSAGES, allowed), retriever.vocabulary.idf_of)
     if not probes:
         return None
     found = [retriever.candidates(probe.query, allowed=allowed) for probe in probes]
     times = _median_times_ms(probes, retriever, allowed)
-    figures = {name: _figures(probes, found, way, times[name]) for name, way in WAYS.items()}
-    return SelfTest(len(probes), figures, *_better(probes, found, figures))
+    weight = store.meaning_weight()
+    figures = {name: _figures(probes, found, way, weight, times[name]) for name, way in WAYS.items()}
+    return SelfTest(len(probes), figures, weight, *_better(probes, found, figures["hybrid"].mrr))
 
 
 def _median_times_ms(probes: Sequence[Probe], retriever: Retriever, allowed: Filter) -> dict[str, float]:
@@ -126,11 +129,12 @@ def _figures(
     probes: Sequence[Probe],
     found: Sequence[Sequence[Candidate]],
     score: Callable[[Fusion, Candidate], float],
-    ms: float,
+    weight: float,
+    ms: float = 0.0,
 ) -> LegFigures:
     ranks = []
     for probe, candidates in zip(probes, found, strict=True):
-        fusion = fusion_for(probe.query)
+        fusion = fusion_for(probe.query, weight)
         order = sorted(candidates, key=lambda candidate: -score(fusion, candidate))
         places = (place for place, candidate in enumerate(order, 1) if candidate.chunk.id in probe.right)
         ranks.append(next(places, None))
@@ -139,17 +143,8 @@ def _figures(
     return LegFigures(round(recall, 4), round(mrr, 4), round(ms, 2))
 
 
-def _better(
-    probes: Sequence[Probe], found: Sequence[Sequence[Candidate]], figures: dict[str, LegFigures]
-) -> tuple[float | None, float]:
-    """The factor on the weight of the vectors with which the MRR is best, where it is worth it, and that MRR."""
-    best_factor, best = None, figures["hybrid"].mrr + WORTHWHILE
-    for factor in SIMILARITY_FACTORS:
-
-        def score(fusion: Fusion, candidate: Candidate, factor: float = factor) -> float:
-            return replace(fusion, similarity=fusion.similarity * factor).score(candidate)
-
-        mrr = _figures(probes, found, score, 0.0).mrr
-        if mrr > best:
-            best_factor, best = factor, mrr
-    return best_factor, best
+def _better(probes: Sequence[Probe], found: Sequence[Sequence[Candidate]], mrr: float) -> tuple[float | None, float]:
+    """The weight of the vectors with which the MRR is best, where it is worth a change, and that MRR."""
+    reached = {weight: _figures(probes, found, WAYS["hybrid"], weight).mrr for weight in MEANING_WEIGHTS}
+    best = max(reached, key=lambda weight: reached[weight])
+    return (best, reached[best]) if reached[best] > mrr + WORTHWHILE else (None, 0.0)

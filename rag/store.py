@@ -17,7 +17,7 @@ from rag.documents import Chunk, ParsedDocument
 from rag.remarks import Remark
 from rag.rows import Change, Embedded, FileState, Vectors
 from rag.schema import FILE, LIBRARY
-from rag.store_reader import LACKING, StoreReader, in_parts
+from rag.store_reader import LACKING, MEANING_WEIGHT, StoreReader, in_parts
 from rag.text import terms
 
 
@@ -111,6 +111,10 @@ class Store(StoreReader):
             connection.execute("DELETE FROM embedders WHERE name != ?", (embedder_name,))
             _next_generation(connection)
             return True
+
+    def set_meaning_weight(self, weight: float) -> None:
+        with self.database.write() as connection:
+            _set(connection, MEANING_WEIGHT, repr(weight))
 
     def add_collection(self, name: str) -> None:
         with self.database.write() as connection:

@@ -17,6 +17,7 @@ from rag.rows import ChunkRow, DocumentRow, Filter, Ids, Vectors, marks
 IDS_AT_ONCE = 500  # of the variables that a statement may have
 
 # Passages without a vector of the embedder named, of which {} is selected.
+MEANING_WEIGHT = "meaning_weight"  # name of a setting
 LACKING = """
     SELECT {} FROM chunks k WHERE NOT EXISTS (
         SELECT 1 FROM vectors v JOIN embedders e ON e.id = v.embedder_id WHERE v.chunk_id = k.id AND e.name = ?
@@ -159,6 +160,10 @@ class StoreReader:
     def setting(self, name: str, default: str = "") -> str:
         with self.database.read() as connection:
             return _setting(connection, name, default)
+
+    def meaning_weight(self) -> float:
+        """How many times as much as usual the vectors count."""
+        return float(self.setting(MEANING_WEIGHT, "1"))
 
     def vector_ids(self, embedder_name: str) -> Ids:
         """The passages that have a vector of this embedder, ascending."""

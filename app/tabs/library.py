@@ -9,19 +9,17 @@ import gradio as gr
 from app.error_texts import error_html, error_text
 from app.format import to_html
 from app.i18n import t
-from app.library_embedder import embedder_name
 from app.library_view import (
     PAGE_ROWS,
     activity_html,
     collections_text,
     documents_html,
     drop_zone_html,
-    embedder_html,
-    self_test_html,
 )
 from app.passages import chunks_html, hits_html
 from app.scope import Scope
 from app.services import Services
+from app.tabs.library_settings import LibrarySettings
 from app.tabs.scope import ScopePicker, texts_of
 from core.errors import AssistantError
 
@@ -42,8 +40,8 @@ class LibraryTab:
         self.library, self.language = services.library, language
         self._build()
         self.inputs = [self.shown, self.page, self.chosen, language, *self.scope.inputs]
-        self.outputs = [self.page, self.table, self.pager, self.shown, self.target, self.destination, self.watched,
-                        self.embedder_now, self.activity, self.cancel, self.timer, *self.scope.inputs]  # fmt: skip
+        self.outputs = [self.page, self.table, self.pager, self.shown, self.target, self.destination, self.activity,
+                        self.cancel, self.timer, *self.scope.inputs, *self.settings.outputs]  # fmt: skip
         self._wire()
 
     def _build(self) -> None:
@@ -83,22 +81,7 @@ class LibraryTab:
             self.forget = gr.Button(size="sm", min_width=120, scale=0, elem_id="forget-collection")
             self.ask = gr.Button(size="sm", min_width=140, scale=0, variant="primary", elem_id="ask-documents")
         self.passages = gr.HTML("", elem_id="passages")
-        with gr.Accordion(open=False, elem_id="watching") as self.watching, gr.Row():
-            self.watched = gr.Dropdown([], show_label=False, container=False, elem_id="watched")
-            self.unwatch = gr.Button(size="sm", min_width=120, scale=0, elem_id="unwatch")
-        with gr.Accordion(open=False, elem_id="embedding") as self.embedding:
-            self.embedder_now = gr.HTML("", elem_id="embedder-now")
-            with gr.Row():
-                self.embedder = gr.Textbox(
-                    show_label=False, container=False, max_lines=1, max_length=MAX_PATH_CHARS, elem_id="embedder",
-                    scale=3,
-                )  # fmt: skip
-                self.use = gr.Button(size="sm", min_width=120, scale=0, elem_id="use-embedder")
-                self.use_own = gr.Button(size="sm", min_width=160, scale=0, elem_id="use-own-embedder")
-        with gr.Accordion(open=False, elem_id="measuring") as self.measuring:
-            self.languages = gr.HTML("", elem_id="across-languages")
-            self.measure = gr.Button(size="sm", min_width=160, scale=0, elem_id="measure")
-            self.figures = gr.HTML("", elem_id="figures")
+        self.settings = LibrarySettings(self.library, self.language, self._begin)
 
     def _wire(self) -> None:
         begun = [self.activity, self.cancel, self.timer]
@@ -125,14 +108,7 @@ class LibraryTab:
         removed = [self.chosen, self.language]
         self.remove.click(self.remove_chosen, removed, [self.chosen, self.passages], **PRIVATE).then(**shown)
         self.forget.click(self.forget_collection, [self.shown, self.language], self.shown, **PRIVATE).then(**shown)
-        self.measure.click(
-            self.measure_search, [self.shown, self.language], self.figures, **PRIVATE | {"show_progress": "minimal"}
-        )
-        choice = [self.embedder, self.language]
-        self.use.click(self.use_embedder, choice, begun, **PRIVATE)
-        self.embedder.submit(self.use_embedder, choice, begun, **PRIVATE)
-        self.use_own.click(self.use_own_embedder, self.language, begun, **PRIVATE)
-        self.unwatch.click(self.stop_watching, self.watched, **PRIVATE).then(**shown)
+        self.settings.wire(self.shown, begun, shown)
 
     # Handlers: plain values in and out.
 
@@ -144,7 +120,7 @@ class LibraryTab:
             scope = Scope.picked((), *texts_of(*picked))
             documents = [document for document in everything if scope.allows(document)]
             counts = library.collections()
-            watched = [str(folder) for folder, _ in library.open().watched()] if library.exists else []
+            settings = self.settings.show(language)
         except AssistantError as exc:
             return [
                 page,
@@ -165,12 +141,11 @@ class LibraryTab:
             gr.update(choices=[all_of_them, *collections_text(counts)], value=filtered),
             gr.update(choices=names),
             gr.update(choices=names),
-            gr.update(choices=watched, value=watched[0] if watched else None),
-            embedder_html(embedder_name(library.embedders.current), language),
             activity_html(library.activity, language),
             gr.update(visible=running),
             gr.update(active=running),
             *self.scope.choices(everything, library, language),
+            *settings,
         ]
 
     def poll(self, collection: str, page: int, chosen: list[int], language: str, *picked: Any) -> list[Any]:
@@ -232,27 +207,6 @@ class LibraryTab:
             return collection
         return ""
 
-    def measure_search(self, collection: str, language: str) -> str:
-        """Ask the library questions made from its own passages."""
-        try:
-            found = self.library.open().self_test([collection] if collection else None) if self.library.exists else None
-        except AssistantError as exc:
-            return error_html(exc, language)
-        return self_test_html(found, language)
-
-    def use_embedder(self, text: str, language: str) -> list[Any]:
-        """Begin to make vectors with the embedder whose folder or name was typed."""
-        if not text.strip():
-            return [gr.skip()] * 3
-        return self._begin(lambda: self.library.choose_embedder(text), language)
-
-    def use_own_embedder(self, language: str) -> list[Any]:
-        return self._begin(lambda: self.library.choose_embedder(""), language)
-
-    def stop_watching(self, folder: str | None) -> None:
-        if folder:
-            self.library.open().unwatch(folder)
-
     def _by_path(self, path: str, act: Callable[[Path], None], language: str) -> list[Any]:
         """Do something with a path that was typed, and empty the field if it could be done."""
         given = path.strip().strip("\"'")
@@ -296,17 +250,9 @@ class LibraryTab:
             self.destination: gr.update(label=t("destination", language)),
             self.move: gr.update(value=t("move_chosen", language)),
             self.remove: gr.update(value=t("remove_chosen", language)),
-            self.watching: gr.update(label=t("watched_folders", language)),
+            **self.settings.texts(language),
             self.forget: gr.update(value=t("forget_collection", language)),
             self.ask: gr.update(value=t("ask_documents", language)),
-            self.embedding: gr.update(label=t("embedders", language)),
-            self.embedder: gr.update(label=t("embedder_field", language), placeholder=t("embedder_field", language)),
-            self.use: gr.update(value=t("embedder_use", language)),
-            self.use_own: gr.update(value=t("embedder_own", language)),
-            self.measuring: gr.update(label=t("measuring", language)),
-            self.languages: f"<p>{t('across_languages', language)}</p>",
-            self.measure: gr.update(value=t("measure", language)),
-            self.unwatch: gr.update(value=t("stop_watching", language)),
         }
 
 

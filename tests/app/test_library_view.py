@@ -62,12 +62,14 @@ def test_sizes_and_times_are_short() -> None:
 
 
 def test_a_measurement_names_each_way_of_searching_and_what_would_be_better() -> None:
-    figures = {name: LegFigures(0.5, 0.25, 12.0) for name in ("keyword", "dense", "hybrid")}
+    figures = {name: LegFigures(0.5, 0.25, ms) for name, ms in (("keyword", 1.5), ("dense", 2.5), ("hybrid", 12.0))}
     shown = self_test_html(SelfTest(7, figures), "en")
     assert shown.count("50.0%") == 3
-    assert "7 questions made from your documents; 12 ms for a search." in shown
+    assert "7 questions were made from your documents." in shown
+    assert [ms in shown for ms in ("1.5 ms", "2.5 ms", "12.0 ms")] == [True] * 3
     assert "The settings fit these documents." in shown
-    better = self_test_html(SelfTest(7, figures, 2.0, 0.3), "zh")
+    better = self_test_html(SelfTest(7, figures, 1.0, 2.0, 0.3), "zh")
     assert "2 倍" in better
-    assert "词语" in self_test_html(SelfTest(7, figures, 0.0, 0.3), "zh").rpartition("</table>")[2]
+    assert "词语" in self_test_html(SelfTest(7, figures, 1.0, 0.0, 0.3), "zh").rpartition("</table>")[2]
+    assert "The usual weight" in self_test_html(SelfTest(7, figures, 2.0, 1.0, 0.3), "en")
     assert "too little text" in self_test_html(None, "en")

@@ -34,6 +34,29 @@ class HashEmbedder:
         return total / max(float(np.linalg.norm(total)), 1e-9)
 
 
+class MisleadingEmbedder(HashEmbedder):
+    """Puts every question near the longest text."""
+
+    def __init__(self) -> None:
+        super().__init__("misleading", dim=2)
+
+    def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        angles = np.array([len(text) / 1000 for text in texts], np.float32)
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return np.tile(np.array([0, 1], np.float32), (len(texts), 1))
+
+
+def misleading_files() -> list[tuple[str, str]]:
+    """Names and texts of different lengths, each with words of its own, by which they are found."""
+    own = ("met", "ate", "sang", "slept", "wrote")
+    return [
+        (f"{i}.txt", f"We {' '.join(f'{word}{i}' for word in own)} near the river. {'It rained a lot. ' * 2 * i}")
+        for i in range(10)
+    ]
+
+
 @pytest.fixture
 def embedder() -> HashEmbedder:
     return HashEmbedder()

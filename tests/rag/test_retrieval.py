@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from core.errors import DataError, SetupError
+from core.errors import ConfigError, DataError, SetupError
 from rag import KnowledgeBase, fusion, schema
+from rag.gate import Signs
 from rag.keywords import Vocabulary
 from rag.store import Store
-from tests.rag.conftest import HashEmbedder, Write
+from tests.rag.conftest import HashEmbedder, MisleadingEmbedder, Write, misleading_files
 
 FILLER = "Some words stand here that say nothing of it and only make the passage longer than it would be. " * 9
 
@@ -143,26 +142,19 @@ def test_the_self_test_says_when_another_weight_of_the_vectors_is_better(
 ) -> None:
     monkeypatch.setattr(fusion, "LATIN", replace(fusion.LATIN, similarity=5.0))  # they weigh far too much
 
-    class Misleading(HashEmbedder):
-        """Puts every question near the longest text."""
-
-        def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
-            angles = np.array([len(text) / 1000 for text in texts], np.float32)
-            return np.stack([np.cos(angles), np.sin(angles)], axis=1)
-
-        def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-            return np.tile(np.array([0, 1], np.float32), (len(texts), 1))
-
-    with KnowledgeBase(tmp_path / "library", Misleading(dim=2)) as kb:
-        places = ("dawn", "noon", "dusk", "night", "lunch", "tea", "supper", "midday", "rest", "play")
-        for i, place in enumerate(places):
-            more = "It rained a lot. " * 2 * i
-            kb.add([write(f"{i}.txt", f"We met at {place} near the river with the young. {more}")])
+    with KnowledgeBase(tmp_path / "library", MisleadingEmbedder()) as kb:
+        kb.add([write(name, text) for name, text in misleading_files()])
         found = kb.self_test()
-    assert found is not None
-    assert found.better_factor == 0
+        assert found is not None
+        assert found.better_weight is not None
+        kb.meaning_weight = found.better_weight
+        again = kb.self_test()
+    assert again is not None
+    assert again.figures["hybrid"].mrr == found.better_mrr
+    assert again.better_weight is None
+    assert found.better_weight == 0
     assert found.better_mrr > found.figures["hybrid"].mrr
-    assert "Vectors weighing 0 times as much would be better here" in found.advice
+    assert "Meaning weighing 0 times the usual, not 1, would be better for these files" in found.advice
 
 
 def test_a_library_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
@@ -193,3 +185,30 @@ def test_a_python_without_full_text_search_is_said(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, factory=Without, **k))
     with pytest.raises(SetupError, match="has no full-text search"):
         Store(tmp_path)
+
+
+def test_the_weight_of_meaning_changes_the_order_and_is_kept(
+    tmp_path: Path, embedder: HashEmbedder, write: Write
+) -> None:
+    with KnowledgeBase(tmp_path / "library", embedder) as kb:
+        kb.add([write("a.txt", "A zebra."), write("b.txt", "A zebra runs through the grass at dawn.")])
+        usual = kb.search("zebra")
+        kb.meaning_weight = 4.0
+        heavier = kb.search("zebra")
+        assert [hit.path for hit in heavier] == [hit.path for hit in usual]
+        assert heavier[0].score > usual[0].score
+        with pytest.raises(ConfigError, match=r"weight of meaning of -1 makes no sense\. Give a number from 0 to 100"):
+            kb.meaning_weight = -1
+    with KnowledgeBase(tmp_path / "library", embedder) as kb:
+        assert kb.meaning_weight == 4.0
+        assert kb.search("zebra")[0].score == heavier[0].score
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 4.0])
+def test_the_gate_sees_the_usual_score_whatever_meaning_weighs(kb: KnowledgeBase, write: Write, weight: float) -> None:
+    kb.add([write(f"{name}.txt", f"The {name} eats grass at dawn near {name}ville.") for name in ("zebra", "tapir")])
+    signs = Signs.of("When does the zebra eat?", kb.search("When does the zebra eat?"), null_cosine=0.3, rarity=0.6)
+    kb.meaning_weight = weight
+    hits = kb.search("When does the zebra eat?")
+    weighted = Signs.of("When does the zebra eat?", hits, null_cosine=0.3, rarity=0.6, meaning_weight=weight)
+    assert weighted.score == pytest.approx(signs.score)

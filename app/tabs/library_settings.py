@@ -1,0 +1,134 @@
+"""What a library is set to, folded away below its documents: followed folders, the embedder, the weight of meaning."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+
+from app.error_texts import error_html
+from app.i18n import t
+from app.library import Library
+from app.library_embedder import embedder_name
+from app.library_view import embedder_html, self_test_html, weight_html
+from core.errors import AssistantError
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+MAX_PATH_CHARS = 4096
+Updates = dict[Any, Any]  # component -> what it shows
+
+
+class LibrarySettings:
+    """Three folded parts. `outputs` are what `show` fills; `begin` starts work and says how it is under way."""
+
+    def __init__(
+        self, library: Library, language: gr.Radio, begin: Callable[[Callable[[], None], str], list[Any]]
+    ) -> None:
+        self.library, self.language, self._begin = library, language, begin
+        self._build()
+        self.outputs = [self.watched, self.embedder_now, self.weight_now, self.usual]
+
+    def _build(self) -> None:
+        self.advised = gr.State(None)
+        with gr.Accordion(open=False, elem_id="watching") as self.watching, gr.Row():
+            self.watched = gr.Dropdown([], show_label=False, container=False, elem_id="watched")
+            self.unwatch = gr.Button(size="sm", min_width=120, scale=0, elem_id="unwatch")
+        with gr.Accordion(open=False, elem_id="embedding") as self.embedding:
+            self.embedder_now = gr.HTML("", elem_id="embedder-now")
+            with gr.Row():
+                self.embedder = gr.Textbox(
+                    show_label=False, container=False, max_lines=1, max_length=MAX_PATH_CHARS, elem_id="embedder",
+                    scale=3,
+                )  # fmt: skip
+                self.use = gr.Button(size="sm", min_width=120, scale=0, elem_id="use-embedder")
+                self.use_own = gr.Button(size="sm", min_width=160, scale=0, elem_id="use-own-embedder")
+        with gr.Accordion(open=False, elem_id="measuring") as self.measuring:
+            self.languages = gr.HTML("", elem_id="across-languages")
+            self.weight_now = gr.HTML("", elem_id="weight-now")
+            self.figures = gr.HTML("", elem_id="figures")
+            with gr.Row():
+                self.measure = gr.Button(size="sm", min_width=160, scale=0, elem_id="measure")
+                self.apply = gr.Button(
+                    size="sm", min_width=160, scale=0, variant="primary", visible=False, elem_id="apply-weight"
+                )
+                self.usual = gr.Button(size="sm", min_width=160, scale=0, visible=False, elem_id="usual-weight")
+
+    def wire(self, collection: gr.Dropdown, begun: Sequence[Any], shown: dict[str, Any]) -> None:
+        """`begun` shows work under way, `shown` is the event that shows the whole library."""
+        choice = [self.embedder, self.language]
+        self.use.click(self.use_embedder, choice, begun, **PRIVATE)
+        self.embedder.submit(self.use_embedder, choice, begun, **PRIVATE)
+        self.use_own.click(self.use_own_embedder, self.language, begun, **PRIVATE)
+        self.unwatch.click(self.stop_watching, self.watched, **PRIVATE).then(**shown)
+        measured: dict[str, Any] = {
+            "fn": self.measure_search,
+            "inputs": [collection, self.language],
+            "outputs": [self.figures, self.advised, self.apply],
+            **PRIVATE | {"show_progress": "minimal"},
+        }
+        self.measure.click(**measured)
+        self.apply.click(self.weigh, [self.advised, self.language], self.outputs, **PRIVATE).then(**measured)
+        self.usual.click(self.weigh_as_usual, self.language, self.outputs, **PRIVATE).then(**measured)
+
+    # Handlers: plain values in and out.
+
+    def show(self, language: str) -> list[Any]:
+        """What is set now. Raises: AssistantError if the library cannot be read."""
+        kb = self.library.open() if self.library.exists else None
+        watched = [str(folder) for folder, _ in kb.watched()] if kb else []
+        weight = kb.meaning_weight if kb else 1.0
+        return [
+            gr.update(choices=watched, value=watched[0] if watched else None),
+            embedder_html(embedder_name(self.library.embedders.current), language),
+            weight_html(weight, language),
+            gr.update(visible=weight != 1),
+        ]
+
+    def use_embedder(self, text: str, language: str) -> list[Any]:
+        """Begin to make vectors with the embedder whose folder or name was typed."""
+        if not text.strip():
+            return [gr.skip()] * 3
+        return self._begin(lambda: self.library.choose_embedder(text), language)
+
+    def use_own_embedder(self, language: str) -> list[Any]:
+        return self._begin(lambda: self.library.choose_embedder(""), language)
+
+    def stop_watching(self, folder: str | None) -> None:
+        if folder:
+            self.library.open().unwatch(folder)
+
+    def measure_search(self, collection: str, language: str) -> tuple[str, float | None, Any]:
+        """Ask the library questions made from its own passages; with them, the weight that would be better."""
+        try:
+            found = self.library.open().self_test([collection] if collection else None) if self.library.exists else None
+        except AssistantError as exc:
+            return error_html(exc, language), None, gr.update(visible=False)
+        advised = found.better_weight if found else None
+        return self_test_html(found, language), advised, gr.update(visible=advised is not None)
+
+    def weigh(self, weight: float | None, language: str) -> list[Any]:
+        """Let meaning weigh as was advised."""
+        try:
+            if weight is not None:
+                self.library.open().meaning_weight = weight
+            return self.show(language)
+        except AssistantError as exc:
+            return [gr.skip(), gr.skip(), error_html(exc, language), gr.skip()]
+
+    def weigh_as_usual(self, language: str) -> list[Any]:
+        return self.weigh(1.0, language)
+
+    def texts(self, language: str) -> Updates:
+        """What each component with text shows in a language."""
+        return {
+            self.watching: gr.update(label=t("watched_folders", language)),
+            self.unwatch: gr.update(value=t("stop_watching", language)),
+            self.embedding: gr.update(label=t("embedders", language)),
+            self.embedder: gr.update(label=t("embedder_field", language), placeholder=t("embedder_field", language)),
+            self.use: gr.update(value=t("embedder_use", language)),
+            self.use_own: gr.update(value=t("embedder_own", language)),
+            self.measuring: gr.update(label=t("measuring", language)),
+            self.languages: f"<p>{t('across_languages', language)}</p>",
+            self.measure: gr.update(value=t("measure", language)),
+            self.apply: gr.update(value=t("weight_apply", language)),
+            self.usual: gr.update(value=t("weight_undo", language)),
+        }
