@@ -6,6 +6,7 @@ lies in a file of the data folder; every host that is connected to is told to th
 """
 
 import logging
+import os
 import shutil
 import threading
 import time
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from app.receipt import Receipt
 from core.errors import AssistantError, ConfigError, DownloadError
@@ -28,6 +30,7 @@ logger = logging.getLogger(__name__)
 FILE = "downloads.json"
 KINDS = (MODEL, EMBEDDER)
 MAX_KEPT = 50
+HUB = "https://huggingface.co"
 
 
 class DownloadState(StrEnum):
@@ -74,6 +77,11 @@ class Download:
     @property
     def is_active(self) -> bool:
         return self.state in ACTIVE
+
+
+def hub_host() -> str:
+    """Where downloads come from."""
+    return urlsplit(os.environ.get("HF_ENDPOINT") or HUB).netloc
 
 
 class Downloads:

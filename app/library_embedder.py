@@ -1,6 +1,7 @@
 """Which embedder the library searches by meaning with: the user's choice, kept over a restart, and lent to programs.
 
-The choice is a folder, a hub name, or nothing, which is the one that comes with the program. While the vectors of
+The choice is a folder, the hub name of one that was downloaded or is in the hub's cache, or nothing, which is the one
+that comes with the program. While the vectors of
 another one are made, the file names both: a search uses the old one, and the next start goes on with the new.
 """
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from core.errors import ConfigError
 from core.files import read_json_object, write_json
+from core.hub.places import EMBEDDER, find_downloaded
 
 if TYPE_CHECKING:
     from rag.embedding import Embedder
@@ -54,7 +56,7 @@ class EmbedderSetting:
 
         if choice == OWN and self._own is not None:
             return self._own()
-        return load_embedder(choice or None)
+        return load_embedder(find_downloaded(choice, EMBEDDER) or choice or None)
 
     def _read(self, name: str) -> str | None:
         if not self._path.exists():

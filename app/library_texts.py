@@ -39,6 +39,13 @@ LIBRARY_TEXTS: dict[str, dict[str, str]] = {
     "mrr": {"en": "Mean reciprocal rank", "zh": "平均倒数排名"},
     "ms_per_search": {"en": "Time of a search", "zh": "每次检索用时"},
     "leg_both": {"en": "both", "zh": "两者结合"},
+    # An embedder that has to be fetched
+    "embedder_missing": {
+        "en": "{name} is not on this machine. Its files are asked of {host}, and nothing else is sent; the download can"
+        " be stopped and gone on with.",
+        "zh": "本机没有 {name}。下载只会向 {host} 请求它的文件，不发送其他内容；可以随时停止，之后继续。",
+    },
+    "embedder_fetch": {"en": "Download it and use it", "zh": "下载并使用"},
     # The weight of meaning
     "weight_apply": {"en": "Use this weight", "zh": "采用此权重"},
     "weight_undo": {"en": "Back to the usual weight", "zh": "恢复默认权重"},

@@ -8,6 +8,7 @@ from app.error_texts import error_html
 from app.i18n import t
 from app.library import Activity, VectorProgress
 from app.remarks import remark_text
+from app.studio_parts import act_button
 
 if TYPE_CHECKING:
     from rag.indexing import Progress
@@ -115,6 +116,12 @@ def _vectors_html(progress: VectorProgress, language: str) -> str:
 def embedder_html(name: str, language: str) -> str:
     """Which embedder answers."""
     return f"<p>{t('embedder_now', language, name=f'<b>{html.escape(name)}</b>')}</p>"
+
+
+def missing_embedder_html(name: str, host: str, language: str) -> str:
+    """What is asked before an embedder is fetched, with the button that does it."""
+    words = t("embedder_missing", language, name=html.escape(name), host=html.escape(host))
+    return f"<p>{words}</p>{act_button('begin', t('embedder_fetch', language), data={'download': name})}"
 
 
 def collections_text(counts: Mapping[str, int]) -> list[tuple[str, str]]:

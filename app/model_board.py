@@ -1,16 +1,14 @@
 """What the models page and the first page ask for: the shelf, downloads, additions and this machine's speed in one."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import psutil
 
 from app.adding import Adding
 from app.catalogue import BY_NAME, FIRST, Offer
-from app.downloads import Download, Downloads, DownloadState
+from app.downloads import Download, Downloads, DownloadState, hub_host
 from app.machine_speed import MachineSpeed, SpeedMeter, known_speed
 from app.model_shelf import ModelShelf
 from app.models import ModelChoice, ModelHolder, ModelState
@@ -20,8 +18,6 @@ from core.hub.places import DownloadRecord
 
 if TYPE_CHECKING:
     from studio import Job
-
-HUB = "https://huggingface.co"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +34,7 @@ class ModelBoard:
     @property
     def host(self) -> str:
         """Where downloads come from."""
-        return urlsplit(os.environ.get("HF_ENDPOINT") or HUB).netloc
+        return hub_host()
 
     @property
     def speed(self) -> MachineSpeed | None:

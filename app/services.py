@@ -8,6 +8,7 @@ from app.adding import Adding
 from app.answers import DocumentAnswers
 from app.assistant import Assistant
 from app.downloads import Downloads
+from app.embedder_downloads import EmbedderDownloads
 from app.improvement import Improvement
 from app.library import Library
 from app.machine_speed import SpeedMeter
@@ -34,6 +35,7 @@ class Services:
     improvement: Improvement
     receipt: Receipt
     downloads: Downloads
+    embedders: EmbedderDownloads
     settings: Settings
     board: ModelBoard
 
@@ -58,6 +60,7 @@ def build_services(model: Path | None = None) -> Services:
         improvement=Improvement(models, preferences, studio),
         receipt=receipt,
         downloads=downloads,
+        embedders=EmbedderDownloads(library, downloads),
         settings=settings,
         board=ModelBoard(models, ModelShelf(models), downloads, Adding(), SpeedMeter(), studio),
     )

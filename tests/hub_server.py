@@ -144,11 +144,11 @@ def serving(hub: FakeHub) -> Iterator[str]:
         thread.join()
 
 
-def wait_until_kept(num_bytes: int) -> None:
+def wait_until_kept(num_bytes: int, name: str = "model.safetensors") -> None:
     """What the hub has sent may still be on its way to the disk."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        if any(path.stat().st_size >= num_bytes for path in data_dir().rglob("*.partial/files/model.safetensors")):
+        if any(path.stat().st_size >= num_bytes for path in data_dir().rglob(f"*.partial/files/{name}")):
             return
         time.sleep(0.02)
     raise AssertionError(f"{num_bytes} bytes never came")

@@ -37,7 +37,7 @@ class LibraryTab:
     """Builds the library and answers its events."""
 
     def __init__(self, services: Services, language: gr.Radio) -> None:
-        self.library, self.language = services.library, language
+        self.library, self.embedders, self.language = services.library, services.embedders, language
         self._build()
         self.inputs = [self.shown, self.page, self.chosen, language, *self.scope.inputs]
         self.outputs = [self.page, self.table, self.pager, self.shown, self.target, self.destination, self.activity,
@@ -81,7 +81,7 @@ class LibraryTab:
             self.forget = gr.Button(size="sm", min_width=120, scale=0, elem_id="forget-collection")
             self.ask = gr.Button(size="sm", min_width=140, scale=0, variant="primary", elem_id="ask-documents")
         self.passages = gr.HTML("", elem_id="passages")
-        self.settings = LibrarySettings(self.library, self.language, self._begin)
+        self.settings = LibrarySettings(self.library, self.embedders, self.language, self._begin)
 
     def _wire(self) -> None:
         begun = [self.activity, self.cancel, self.timer]

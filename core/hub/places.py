@@ -125,14 +125,14 @@ def staging(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.partial")
 
 
-def find_downloaded(name: str | Path) -> Path | None:
-    """The folder, or the GGUF file, of a model that was downloaded under this name; None if there is none."""
+def find_downloaded(name: str | Path, kind: str = MODEL) -> Path | None:
+    """The folder, or the GGUF file, of what was downloaded under this name; None if there is none."""
     try:
         wanted = HubName.parse(str(name))
     except ConfigError:
         return None
     try:
-        folder = models_folder() / wanted.folder_name
+        folder = (embedders_folder() if kind == EMBEDDER else models_folder()) / wanted.folder_name
     except OSError:
         return None
     path = folder / wanted.file if wanted.file else folder
