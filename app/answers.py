@@ -238,7 +238,7 @@ def _search(kb: "KnowledgeBase", questions: Sequence[str], scope: Scope) -> Grou
     """Passages for the last question; those before it tell what it means."""
     *history, question = questions
     hits = kb.search(question, NUM_HITS, history=history, **scope.search_options)
-    return Grounds(question, tuple(hits), kb.answerable(question, hits, collections=scope.collections))
+    return Grounds(question, tuple(hits), kb.answerable(question, hits, **scope.search_options))
 
 
 def _with_passages(

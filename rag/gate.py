@@ -2,26 +2,33 @@
 
 Two signs speak for the best passages: the score that put them in order, in which a telling word of the question that
 stands nowhere costs most, and how near the nearest vector is. How near one is by chance depends on the embedder and on
-the documents, so it is measured for each choice of collections, with questions put together at random from their own
-words. What a word costs that stands nowhere depends on the library's size: in a small one the words that it has tell
-little, so that a third sign makes up for it. A question in another script than its passages has no words in common with
+the documents, so it is measured for what a search may find, with questions put together at random from its own words.
+What a word costs that stands nowhere depends on the library's size: in a small one the words that it has tell little,
+so that a third sign makes up for it. A question in another script than its passages has no words in common with
 them; its vector decides alone. The weights are logistic regressions by `launch.py bench rag --tune`, moved so that one
 in twenty answered questions is refused at most.
 """
 
+import math
 import random
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rag.fusion import HAN_SHARE, fusion_for
 from rag.hits import Hit
+from rag.retrieval import Retriever
+from rag.rows import Filter
+from rag.store_reader import StoreReader
 from rag.text import fold, han_share
 
 LOOKED_AT = 3  # of the hits, for the nearest vector
+NULL_PASSAGES = 400  # whose words make the meaningless questions
 NULL_QUERIES = 64
 NULL_PIECES = 6
 MIN_COSINE = 0.05  # of chance: a smaller one is none
+MAX_MEASURED = 100  # parts of a library
+DAY_NS = 24 * 3600 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,27 @@ class Gate:
         """Whether the best hits are likely to answer."""
         weights = self.foreign if signs.is_foreign else self.han if signs.is_han else self.latin
         return weights.sum(signs) >= 0
+
+
+class Chance:
+    """What the vectors of meaningless questions reach in each part of a library that was searched."""
+
+    def __init__(self, store: StoreReader) -> None:
+        self._store = store
+        self._measured: dict[tuple[Filter, str, int], float] = {}
+
+    def null_cosine(self, retriever: Retriever, embedder_id: str, allowed: Filter) -> float:
+        """It is measured anew when the library has grown by a fifth; a time counts by its day."""
+        if allowed.after_ns is not None:
+            allowed = replace(allowed, after_ns=allowed.after_ns // DAY_NS * DAY_NS)
+        size = int(math.log(max(self._store.num_chunks(), 1), 1.2))
+        key = (allowed, embedder_id, size)
+        if key not in self._measured:
+            if len(self._measured) >= MAX_MEASURED:
+                self._measured.clear()
+            passages = [chunk.text for chunk in self._store.sample_chunks(NULL_PASSAGES, allowed)]
+            self._measured[key] = null_cosine(retriever.best_cosines(null_queries(passages), allowed))
+        return self._measured[key]
 
 
 def null_queries(passages: Sequence[str]) -> list[str]:

@@ -9,7 +9,6 @@ One program writes at a time, others may search. Its folder holds `library.db`, 
 which can be deleted, and `library.lock`.
 """
 
-import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 from core.errors import ConfigError, DataError
 from rag.citations import Answer, Attributor, Sentence
 from rag.documents import Box
-from rag.gate import Gate, Signs, null_cosine, null_queries
+from rag.gate import Chance, Gate, Signs
 from rag.hits import Hit
 from rag.indexing import AddReport, FileResult, Indexer, Job, Progress
 from rag.inventory import inventory
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 DEFAULT_COLLECTION = "default"
 MAX_MEANING_WEIGHT = 100
-NULL_PASSAGES = 400  # whose words make the meaningless questions
 
 
 class KnowledgeBase:
@@ -49,8 +47,7 @@ class KnowledgeBase:
         self._store = Store(self.folder)
         self._given_embedder, self._reranker = embedder, reranker
         self._parts: tuple[Embedder, VectorIndex, Retriever] | None = None
-        self._gate = Gate()
-        self._null: dict[tuple[Filter, str, int], float] = {}
+        self._gate, self._chance = Gate(), Chance(self._store)
         self._opening, self._adding = threading.Lock(), threading.Lock()
 
     def __enter__(self) -> Self:
@@ -212,24 +209,29 @@ class KnowledgeBase:
         `history` holds the user's earlier questions, oldest first, for one that makes no sense alone. The others say
         where to look: collections, kinds of file, the beginning of the path, modified after a time.
         """
-        allowed = Filter(
-            None if collections is None else tuple(collections),
-            None if kinds is None else tuple(kinds),
-            None if path_prefix is None else str(path_prefix),
-            None if after is None else int(after.timestamp() * 1e9),
-        )
+        allowed = Filter.of(collections, kinds, path_prefix, after)
         return self._retriever.search(query, k, allowed=allowed, history=history)
 
-    def answerable(self, query: str, hits: Sequence[Hit], *, collections: Sequence[str] | None = None) -> bool:
-        """Whether the hits of a question, found in these collections, are likely to answer it."""
-        allowed = Filter(collections=None if collections is None else tuple(collections))
+    def answerable(
+        self,
+        query: str,
+        hits: Sequence[Hit],
+        *,
+        collections: Sequence[str] | None = None,
+        kinds: Sequence[str] | None = None,
+        path_prefix: str | Path | None = None,
+        after: datetime | None = None,
+    ) -> bool:
+        """Whether the hits of a question, found by a `search` with these options, are likely to answer it."""
         if not hits:
             return False
+        embedder, _, retriever = self._open()
+        allowed = Filter.of(collections, kinds, path_prefix, after)
         signs = Signs.of(
             query,
             hits,
-            null_cosine=self._null_cosine(allowed),
-            rarity=self._retriever.vocabulary.rarity(),
+            null_cosine=self._chance.null_cosine(retriever, embedder.id, allowed),
+            rarity=retriever.vocabulary.rarity(),
             meaning_weight=self.meaning_weight,
         )
         return self._gate.passes(signs)
@@ -249,8 +251,7 @@ class KnowledgeBase:
 
     def self_test(self, collections: Sequence[str] | None = None) -> SelfTest | None:
         """How well each way of searching finds what is known to be there; None if there is too little text."""
-        allowed = Filter(collections=None if collections is None else tuple(collections))
-        return self_test(self._store, self._retriever, allowed)
+        return self_test(self._store, self._retriever, Filter.of(collections))
 
     @property
     def meaning_weight(self) -> float:
@@ -273,15 +274,6 @@ class KnowledgeBase:
         embedder, _, retriever = self._open()
         retriever.vocabulary.refresh()
         return Attributor(embedder, retriever.vocabulary.idf_of)
-
-    def _null_cosine(self, allowed: Filter) -> float:
-        """What the vectors of meaningless questions reach, measured anew when the library has grown by a fifth."""
-        size = int(math.log(max(self._store.num_chunks(), 1), 1.2))
-        key = (allowed, self.embedder.id, size)
-        if key not in self._null:
-            passages = [chunk.text for chunk in self._store.sample_chunks(NULL_PASSAGES, allowed)]
-            self._null[key] = null_cosine(self._retriever.best_cosines(null_queries(passages), allowed))
-        return self._null[key]
 
     # Parts
 

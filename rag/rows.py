@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,22 @@ class Filter:
     kinds: tuple[str, ...] | None = None
     path_prefix: str | None = None
     after_ns: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        collections: Sequence[str] | None = None,
+        kinds: Sequence[str] | None = None,
+        path_prefix: str | Path | None = None,
+        after: datetime | None = None,
+    ) -> "Filter":
+        """From what a search is asked with."""
+        return cls(
+            None if collections is None else tuple(collections),
+            None if kinds is None else tuple(kinds),
+            None if path_prefix is None else str(path_prefix),
+            None if after is None else int(after.timestamp() * 1e9),
+        )
 
     def __bool__(self) -> bool:
         return self != Filter()

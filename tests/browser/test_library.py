@@ -349,3 +349,32 @@ def pick(page: Page, row: str, number: int, name: str) -> None:
     """Choose in one of the pickers that narrow a search."""
     page.locator(f"{row} input").nth(number).click()
     page.get_by_role("option", name=name, exact=True).click()
+
+
+@pytest.mark.slow
+def test_a_folder_narrows_the_table_the_search_and_the_chat(scripted_page: Page, tmp_path: Path) -> None:
+    page = scripted_page
+    for name, hour in (("north", "seven"), ("south", "nine")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.md").write_text(f"# Quay\n\nThe {name} bus leaves at {hour}.\n", "utf-8")
+    page.fill("#path textarea, #path input", str(tmp_path))
+    page.click("#add-path")
+    expect(page.locator(ROW, has_text="south.md").locator(".state")).to_have_text("ready", timeout=60_000)
+    pick(page, "#library-scope", 1, str(tmp_path / "north"))
+    expect(page.locator(ROW)).to_have_count(1)
+    expect(page.locator(ROW)).to_contain_text("north.md")
+    page.fill("#query textarea, #query input", "When does the quay bus leave?")
+    page.keyboard.press("Enter")
+    expect(page.locator("#results li")).to_have_count(1)
+    expect(page.locator("#results li")).to_contain_text("seven")
+    pick(page, "#library-scope", 1, str(tmp_path / "south"))
+    expect(page.locator("#results li")).to_contain_text("nine")
+    page.locator("#library-scope input").nth(1).fill(str(tmp_path))  # the beginning of both
+    page.keyboard.press("Enter")
+    expect(page.locator(ROW)).to_have_count(2)
+    ask_documents(page, "How many documents do I have?")
+    expect(page.locator(ANSWER).first).not_to_contain_text("The library has 1 file")
+    pick(page, "#chat-scope", 1, str(tmp_path / "south"))
+    page.fill(COMPOSER, "How many documents do I have?")
+    page.press(COMPOSER, "Enter")
+    expect(page.locator(ANSWER).nth(1)).to_contain_text("The library has 1 file")

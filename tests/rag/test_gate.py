@@ -1,11 +1,13 @@
 """Whether the library holds an answer."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rag import KnowledgeBase
 from rag.gate import Gate, Signs, null_cosine, null_queries
 from rag.hits import Hit, Leg
-from tests.rag.conftest import Write
+from rag.rows import Filter
+from tests.rag.conftest import HashEmbedder, Write
 
 
 def test_a_question_of_the_documents_passes_and_a_foreign_one_does_not(kb: KnowledgeBase, write: Write) -> None:
@@ -54,3 +56,27 @@ def test_signs_by_hand() -> None:
     )
     assert null_cosine([0.1, 0.2, 0.9]) == 0.2
     assert null_cosine([]) == 0.0
+
+
+def test_chance_is_measured_in_the_part_that_is_searched(kb: KnowledgeBase, write: Write, tmp_path: Path) -> None:
+    animals = ("zebra", "tapir", "gecko", "heron", "otter", "bison")
+    for name in animals:
+        write(f"animals/{name}.txt", f"The {name} eats grass at dawn near the river of {name}ville.")
+        write(f"notes/{name}.md", f"{name}: bread, butter, jam and tea.")
+    kb.add([tmp_path / "files"])
+    with KnowledgeBase(tmp_path / "other", HashEmbedder()) as alone:
+        alone.add([tmp_path / "files" / "animals"])
+        expected = alone._chance.null_cosine(alone._retriever, "hash-1", Filter())
+    part = Filter.of(path_prefix=tmp_path / "files" / "animals")
+    measured = [kb._chance.null_cosine(kb._retriever, "hash-1", one) for one in (part, Filter.of(kinds=["txt"]))]
+    assert measured == [expected] * 2
+    assert kb._chance.null_cosine(kb._retriever, "hash-1", Filter()) != expected
+
+
+def test_a_time_counts_by_its_day(kb: KnowledgeBase, write: Write) -> None:
+    kb.add([write("zebra.txt", "The zebra eats grass at dawn.")])
+    for minute in range(5):
+        since = datetime(2020, 1, 1, 12, minute, tzinfo=UTC)
+        hits = kb.search("When does the zebra eat grass?", after=since)
+        assert kb.answerable("When does the zebra eat grass?", hits, after=since)
+    assert len(kb._chance._measured) == 1
