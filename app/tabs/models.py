@@ -94,7 +94,7 @@ class ModelsTab:
             **{one: f"<h2>{to_html(t(key, language))}</h2>" for one, key in titles.items()},
             self.name: gr.update(label=t("hub_name", language), placeholder=t("hub_name_hint", language)),
             self.fetch: gr.update(value=t("download_it", language)),
-            self.path: gr.update(label=t("add_path", language), info=t("add_path_hint", language)),
+            self.path: gr.update(label=t("add_model_path", language), info=t("add_path_hint", language)),
             self.add: gr.update(value=t("add_it", language)),
         }
 
