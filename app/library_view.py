@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from app.error_texts import error_html
 from app.i18n import t
-from app.library import Activity, VectorProgress
+from app.library_work import Activity, VectorProgress
 from app.remarks import remark_text
 from app.studio_parts import act_button
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app.library import Activity
 from app.library_view import activity_html, documents_html, duration_text, self_test_html, size_text
+from app.library_work import Activity
 from core.errors import DataError
 from rag.indexing import Progress
 from rag.remarks import Remark
