@@ -99,10 +99,11 @@ class Page:
         outputs = [*self.texts(ENGLISH), chat.status, self.saved_language]
         switched = language.input(self.switch_language, language, outputs, queue=False, **PRIVATE)
         switched.then(chat.blind.show, language, chat.blind.outputs, **PRIVATE)
+        switched.then(**self._shown_library())
         asked = [chat.collections, language]
         self.chat_tab.select(chat.list_collections, asked, chat.asked_outputs, **PRIVATE)
         self.chat_tab.select(chat.blind.show, language, chat.blind.outputs, **PRIVATE)
-        self.library_tab.select(self.library.show, self.library.inputs, self.library.outputs, queue=False, **PRIVATE)
+        self.library_tab.select(**self._shown_library())
         new = self.studio.new
         self.studio_tab.select(new.show, new.inputs, new.shown, **PRIVATE)
         for board in (self.studio.runs.board, self.studio.models.tree, self.shelf.shelf):
@@ -159,6 +160,12 @@ class Page:
         opened.then(chat.list_collections, [chat.saved_collections, language], chat.asked_outputs, **PRIVATE)
         opened.then(chat.blind.show, language, chat.blind.outputs, **PRIVATE)
         opened.then(chat.first.show, language, chat.first.outputs, **PRIVATE)
+        opened.then(**self._shown_library())
+
+    def _shown_library(self) -> dict[str, Any]:
+        """The event that shows the library, in the language of the moment."""
+        library = self.library
+        return {"fn": library.show, "inputs": library.inputs, "outputs": library.outputs, "queue": False, **PRIVATE}
 
     def open_page(self, saved_language: str, saved_chat: Messages, saved_record: Any, request: gr.Request) -> Updates:
         language = saved_language or preferred_language(request.headers.get("accept-language", ""))
