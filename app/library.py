@@ -4,83 +4,24 @@ Files that were dropped onto the page are copied below its folder, for a browser
 machine are read where they are. Importing this costs nothing: `rag` comes with the first question to the library.
 """
 
-import logging
-import shutil
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from app.dropped_files import copy_dropped, place_of
+from app.library_drops import Drops
 from app.library_embedder import EmbedderSetting, LazyEmbedder, ServedEmbedder, embedder_name, to_choice
-from core.errors import AssistantError, DataError, ModelError
-from core.parallel.priority import lower_thread
+from app.library_work import Activity, Task, VectorProgress, Worker
+from core.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     from rag import KnowledgeBase
     from rag.embedding import Embedder
-    from rag.indexing import AddReport, Progress
-    from rag.remarks import Remark
-
-logger = logging.getLogger(__name__)
 
 DATABASE, COPIES = "library.db", "files"
-RESCAN_EVERY_S = 30.0
 MAX_NAME_CHARS = 64
-KEPT_FAILURES = 20
-
-Work = Callable[..., "AddReport | None"]
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """Work for the library's thread, which tells of itself or gives a report.
-
-    Of quiet work nobody hears unless it changed something.
-    """
-
-    work: Work
-    is_quiet: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class VectorProgress:
-    """How far the vectors of another embedder are, in passages. There is no total while it is being loaded."""
-
-    embedder: str
-    done: int = 0
-    total: int | None = None
-    elapsed_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Activity:
-    """What the library's thread does, or how its last work ended. `failed` says why files could not be read.
-
-    `embedder` is the name of one that answers since then.
-    """
-
-    is_running: bool = False
-    progress: "Progress | VectorProgress | None" = None
-    embedder: str = ""
-    num_waiting: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
-    failed: "tuple[Remark, ...]" = ()
-    was_stopped: bool = False
-    elapsed_s: float = 0.0
-    error: AssistantError | None = None
-
-
-@dataclass(slots=True)
-class _Drop:
-    """Files that arrive together, and the hashes of those that need not."""
-
-    known: set[str]
-    paths: list[Path] = field(default_factory=list)
 
 
 class Library:
@@ -92,13 +33,8 @@ class Library:
         self.embedders, self._follows = EmbedderSetting(folder, embedder), follows
         self._lazy = LazyEmbedder(lambda: self.embedders.load(self.embedders.current))
         self._kb: KnowledgeBase | None = None
-        self._opening, self._changing = threading.Lock(), threading.Condition()
-        self._tasks: deque[Task] = deque()
-        self._activity = Activity()
-        self._stops = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._is_busy = False
-        self._drops: dict[str, _Drop] = {}
+        self._opening, self._worker = threading.Lock(), Worker(self._rescan)
+        self._drops = Drops(folder / COPIES)
 
     # What is there
 
@@ -109,7 +45,7 @@ class Library:
 
     @property
     def activity(self) -> Activity:
-        return self._activity
+        return self._worker.activity
 
     def open(self) -> "KnowledgeBase":
         """The knowledge base. Raises: AssistantError if it cannot be opened."""
@@ -138,7 +74,7 @@ class Library:
     def close(self) -> None:
         """Save what speeds up the next start. Work that is under way ends with the program and goes on at the next."""
         with self._opening:
-            if self._kb is not None and not self._activity.is_running:
+            if self._kb is not None and not self.activity.is_running:
                 self._kb.close()
 
     # Long work
@@ -149,13 +85,13 @@ class Library:
         if missing:
             raise DataError("{path} is not there.", "Give the whole path of a file or a folder.", path=missing[0])
         kb, name = self.open(), collection_name(collection)
-        self._start(Task(lambda **options: kb.add(paths, name, **options)))
+        self._worker.start(Task(lambda **options: kb.add(paths, name, **options)))
 
     def watch(self, folder: Path, collection: str) -> None:
         """Add a folder and follow it from now on. Raises: DataError if it is none."""
         kb = self.open()
         kb.watch(folder, collection_name(collection))
-        self._start(Task(kb.rescan))
+        self._worker.start(Task(kb.rescan))
 
     def choose_embedder(self, text: str) -> None:
         """Begin to make vectors with another embedder, by its folder or hub name; nothing is the program's own.
@@ -163,20 +99,15 @@ class Library:
         Searches use the one before until all are there.
         """
         kb, choice = self.open(), to_choice(text)
-        self._start(Task(partial(self._change_embedder, kb, choice)))
+        self._worker.start(Task(partial(self._change_embedder, kb, choice)))
 
     def cancel(self) -> None:
         """End the work at the file it is on; what was added stays."""
-        with self._changing:
-            self._tasks.clear()
-            self._stops.set()
-            if not self._is_busy:
-                self._rest()
+        self._worker.cancel()
 
     def wait(self, timeout_s: float) -> bool:
         """Whether all work has ended within the time."""
-        with self._changing:
-            return self._changing.wait_for(lambda: not self._activity.is_running, timeout_s)
+        return self._worker.wait(timeout_s)
 
     def remove(self, document_ids: Sequence[int]) -> None:
         """Forget documents, and delete the copies that were made of dropped files."""
@@ -200,91 +131,31 @@ class Library:
 
         `name` is its path within what was dropped. Raises: DataError for a name or size that cannot be.
         """
-        path = place_of(self.folder / COPIES, batch, name)
-        drop = self._drops.get(batch) or self._drops.setdefault(batch, self._new_drop(collection))
-        digest = copy_dropped(content, path)
-        if digest in drop.known:
-            path.unlink()
-            return False
-        drop.known.add(digest)
-        drop.paths.append(path)
-        return True
+        return self._drops.receive(batch, name, content, lambda: self._hashes(collection))
 
     def finish(self, batch: str, collection: str) -> None:
         """Begin to add what was received. Of a dropped folder, files of an unknown kind are left out."""
-        from rag.parsing import is_supported
-
-        root = self.folder / COPIES / batch
-        drop = self._drops.pop(batch, None)
-        if drop is None:
-            return
-        wanted = [path for path in drop.paths if path.parent == root or is_supported(path)]
-        for path in set(drop.paths) - set(wanted):
-            path.unlink(missing_ok=True)
-        if wanted:
+        if wanted := self._drops.finish(batch):
             self.add(wanted, collection)
-        else:
-            shutil.rmtree(root, ignore_errors=True)
 
-    def _new_drop(self, collection: str) -> "_Drop":
+    def _hashes(self, collection: str) -> set[str]:
+        """Of the documents that the collection has."""
         documents = self.open().documents(collection_name(collection))
-        return _Drop({document.sha256 for document in documents if not document.error})
+        return {document.sha256 for document in documents if not document.error}
 
-    # The thread
+    # What the worker does
 
     def _begin(self, kb: "KnowledgeBase") -> None:
         """Go on where the last run ended, then follow the watched folders."""
-        self._start(Task(partial(self._complete_vectors, kb), is_quiet=True))
-        self._start(Task(kb.resume, is_quiet=True))
+        self._worker.start(Task(partial(self._complete_vectors, kb), is_quiet=True))
+        self._worker.start(Task(kb.resume, is_quiet=True))
         if kb.watched():
-            self._start(Task(kb.rescan, is_quiet=True))
+            self._worker.start(Task(kb.rescan, is_quiet=True))
 
-    def _start(self, task: Task) -> None:
-        with self._changing:
-            self._tasks.append(task)
-            self._stops.clear()
-            self._activity = replace(self._activity, is_running=True, num_waiting=len(self._tasks))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="library", daemon=True)
-                self._thread.start()
-            self._changing.notify_all()
-
-    def _run(self) -> None:
-        lower_thread()  # the chat goes on meanwhile
-        while True:
-            task = self._next()
-            if task is not None:
-                self._do(task)
-            elif self._kb is not None and self._kb.watched():
-                self._do(Task(self._kb.rescan, is_quiet=True))
-
-    def _next(self) -> Task | None:
-        """What to do next; None after a while in which nothing was asked."""
-        with self._changing:
-            self._is_busy = False
-            if not self._tasks:
-                self._rest()
-                self._changing.wait_for(lambda: bool(self._tasks), RESCAN_EVERY_S)
-            self._is_busy = True
-            return self._tasks.popleft() if self._tasks else None
-
-    def _rest(self) -> None:
-        """Say that nothing is under way."""
-        self._activity = replace(self._activity, is_running=False, progress=None, num_waiting=0)
-        self._changing.notify_all()
-
-    def _do(self, task: Task) -> None:
-        try:
-            report = task.work(on_progress=self._note, should_stop=self._stops.is_set)
-        except AssistantError as exc:
-            self._end(Activity(is_running=True, error=exc))
-        except Exception:
-            logger.exception("indexing")
-            ended = AssistantError("An error in this program ended the work.", "See the log file, and report this.")
-            self._end(Activity(is_running=True, error=ended))
-        else:
-            if report and (not task.is_quiet or set(report.counts) - {"unchanged", "failed"}):
-                self._end(_activity_of(report))
+    def _rescan(self) -> Task | None:
+        """What is done now and then: following the watched folders."""
+        kb = self._kb
+        return Task(kb.rescan, is_quiet=True) if kb is not None and kb.watched() else None
 
     def _complete_vectors(self, kb: "KnowledgeBase", **told: Any) -> None:
         """Go on with a change of the embedder, or make the vectors of one whose folder has another model now."""
@@ -313,10 +184,10 @@ class Library:
         note(0)
         if kb.change_embedder(embedder, on_progress=note, should_stop=should_stop):
             self.embedders.keep(choice)
-            self._end(Activity(is_running=True, embedder=name))
+            self._worker.end(Activity(embedder=name))
         else:
             self.embedders.want(None)
-            self._end(Activity(is_running=True, was_stopped=True, elapsed_s=time.monotonic() - started))
+            self._worker.end(Activity(was_stopped=True, elapsed_s=time.monotonic() - started))
 
     def _loaded(self, choice: str) -> "Embedder":
         """The embedder of a choice; one that cannot be loaded is not tried again at the next start."""
@@ -326,25 +197,6 @@ class Library:
             if self.embedders.wanted is not None:
                 self.embedders.want(None)
             raise
-
-    def _note(self, progress: "Progress | VectorProgress") -> None:
-        with self._changing:
-            waiting = len(self._tasks)
-            self._activity = replace(self._activity, is_running=True, progress=progress, num_waiting=waiting)
-
-    def _end(self, activity: Activity) -> None:
-        with self._changing:
-            self._activity = activity
-
-
-def _activity_of(report: "AddReport") -> Activity:
-    return Activity(
-        is_running=True,
-        counts=report.counts,
-        failed=tuple(result.remark for result in report.failed[:KEPT_FAILURES] if result.remark),
-        was_stopped=report.was_stopped,
-        elapsed_s=report.elapsed_s,
-    )
 
 
 def collection_name(name: str) -> str:

@@ -2,16 +2,18 @@
 
 import html
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.error_texts import error_html
 from app.i18n import t
-from app.library import Activity, VectorProgress
+from app.library_work import Activity, VectorProgress
 from app.remarks import remark_text
 from app.studio_parts import act_button
 
 if TYPE_CHECKING:
     from rag.indexing import Progress
+    from rag.remarks import Remark
     from rag.rows import DocumentRow
     from rag.self_test import SelfTest
 
@@ -54,7 +56,7 @@ def _row_html(row: "DocumentRow", is_chosen: bool, language: str) -> str:
     name = html.escape(row.path.name)
     state = t("state_failed", language) if row.error else t("state_ready", language)
     remarks = [row.error] if row.error else row.notes
-    sentence = html.escape(" · ".join(remark_text(remark, language) for remark in remarks))
+    sentence = html.escape(" · ".join(_of_row(remark, language) for remark in remarks))
     below = f'<div class="sentence">{sentence}</div>' if sentence else ""
     kind = "failed" if row.error else "noted" if row.notes else "ready"
     checked = " checked" if is_chosen else ""
@@ -64,6 +66,12 @@ def _row_html(row: "DocumentRow", is_chosen: bool, language: str) -> str:
         f'{name}</button>{below}</td><td><span class="state">{state}</span></td>'
         f"<td>{html.escape(row.collection)}</td><td>{size_text(row.size_bytes)}</td><td>{row.num_chunks:,}</td></tr>"
     )
+
+
+def _of_row(remark: "Remark", language: str) -> str:
+    """A remark below the name of its file."""
+    text = remark_text(replace(remark, file=""), language)
+    return text[:1].upper() + text[1:]
 
 
 def activity_html(activity: Activity, language: str) -> str:

@@ -43,11 +43,11 @@ MODELS_TEXTS: dict[str, dict[str, str]] = {
     "on_disk": {"en": "{size} on disk", "zh": "磁盘占用 {size}"},
     "licence_known": {"en": "licence {licence}", "zh": "许可证 {licence}"},
     "licence_unknown": {"en": "licence not stated", "zh": "许可证未注明"},
-    "estimate_memory": {
+    "fit_memory": {
         "en": "≈ {running} in memory as {form}, {most} while it loads",
         "zh": "以 {form} 运行约占内存 {running}，加载时最多 {most}",
     },
-    "estimate_speed": {
+    "fit_speed": {
         "en": "≈ {speed:.0f} tokens/s, reads ≈ {prompt:.0f} tokens/s",
         "zh": "约 {speed:.0f} 词元/秒，阅读约 {prompt:.0f} 词元/秒",
     },
@@ -102,7 +102,7 @@ MODELS_TEXTS: dict[str, dict[str, str]] = {
     "hub_name": {"en": "Another one by its name on the hub", "zh": "按名称下载其他模型"},
     "hub_name_hint": {"en": "owner/name, or owner/name:file.gguf", "zh": "owner/name 或 owner/name:file.gguf"},
     "download_it": {"en": "Download", "zh": "下载"},
-    "add_path": {"en": "A model file or folder of this computer", "zh": "本机的模型文件或文件夹"},
+    "add_model_path": {"en": "A model file or folder of this computer", "zh": "本机的模型文件或文件夹"},
     "add_path_hint": {
         "en": "A GGUF file, or a folder with config.json and safetensors. It is copied and checked first.",
         "zh": "GGUF 文件，或含 config.json 与 safetensors 的文件夹；会先复制并检查。",
@@ -115,8 +115,8 @@ MODELS_TEXTS: dict[str, dict[str, str]] = {
     "download_paused": {"en": "stopped; {done} of {total} are here", "zh": "已停止，已下载 {done} / {total}"},
     "download_failed": {"en": "did not work", "zh": "失败"},
     "download_done": {"en": "is here · commit {commit}", "zh": "已下载 · 版本 {commit}"},
-    "act_cancel": {"en": "Stop", "zh": "停止"},
-    "act_resume": {"en": "Go on", "zh": "继续"},
+    "get_cancel": {"en": "Stop", "zh": "停止"},
+    "get_resume": {"en": "Go on", "zh": "继续"},
     "act_forget": {"en": "Remove", "zh": "移除"},
     "adding_copying": {"en": "Copying {name}: {done} of {total}", "zh": "正在复制 {name}：{done} / {total}"},
     "adding_checking": {
@@ -145,6 +145,7 @@ MODELS_TEXTS: dict[str, dict[str, str]] = {
         "en": "{name} is on its way. You can chat with the starter meanwhile.",
         "zh": "正在下载 {name}，其间可以先用入门模型对话。",
     },
+    "ask_documents": {"en": "Ask these documents", "zh": "向这些文档提问"},
     # Settings
     "idle_minutes": {
         "en": "Take a model out of memory after so many minutes without a question (0: never)",

@@ -184,9 +184,9 @@ def _estimate(guess: Estimate, language: str) -> list[str]:
     needed = guess.need
     form = "fp32" if guess.quantization == "none" else guess.quantization
     sizes = {"running": size(needed.running_bytes), "most": size(needed.most_bytes)}
-    parts = [t("estimate_memory", language, form=form, **sizes)]
+    parts = [t("fit_memory", language, form=form, **sizes)]
     if guess.tokens_per_s and guess.prompt_tokens_per_s:
-        parts.append(t("estimate_speed", language, speed=guess.tokens_per_s, prompt=guess.prompt_tokens_per_s))
+        parts.append(t("fit_speed", language, speed=guess.tokens_per_s, prompt=guess.prompt_tokens_per_s))
     return parts
 
 
@@ -213,9 +213,9 @@ def _trash_html(trash: Sequence[Trashed], language: str) -> str:
 
 def _download(download: Download, host: str, language: str) -> str:
     state, data = download.state, {"download": download.name}
-    acts = act_button("cancel", t("act_cancel", language), data=data) if download.is_active else ""
+    acts = act_button("cancel", t("get_cancel", language), data=data) if download.is_active else ""
     if state in (DownloadState.PAUSED, DownloadState.FAILED):
-        acts += act_button("resume", t("act_resume", language), data=data)
+        acts += act_button("resume", t("get_resume", language), data=data)
     if not download.is_active:
         acts += act_button("forget", t("act_forget", language), data=data)
     bar = ""
@@ -264,5 +264,5 @@ def _addition(addition: Addition, language: str) -> str:
     bar = "<progress></progress>"
     if addition.total_bytes and not addition.is_checking:
         bar = f'<progress value="{addition.done_bytes}" max="{addition.total_bytes}"></progress>'
-    acts = act_button("cancel_addition", t("act_cancel", language))
+    acts = act_button("cancel_addition", t("get_cancel", language))
     return f'<div class="card row"><div class="title">{html.escape(line)}{acts}</div>{bar}</div>'

@@ -1,9 +1,11 @@
 """Which documents are asked: collections, kinds of file, a folder, modified since when. As picked on the page."""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,14 +64,31 @@ class Scope:
 
 
 def folders(documents: "Iterable[DocumentRow]", copies: Path) -> list[tuple[str, str]]:
-    """Label and path of each folder that has documents; of those below `copies` the part that was dropped."""
+    """Label and path of each folder that has documents, or several folders that have some.
+
+    Of those below `copies` the label is the part that was dropped.
+    """
+    own = {document.path.parent for document in documents}
     found: dict[str, str] = {}
-    for folder in sorted({document.path.parent for document in documents}):
+    for folder in sorted(own | _forks(own, copies)):
         dropped = folder.is_relative_to(copies)
         name = "/".join(folder.relative_to(copies).parts[1:]) if dropped else str(folder)
         if name:
             found.setdefault(str(folder), name)
     return [(name, path) for path, name in list(found.items())[:MAX_FOLDERS]]
+
+
+def _forks(own: set[Path], copies: Path) -> set[Path]:
+    """The folders below which two or more lead to one of these; not the top of the disk, nor of `copies`."""
+    below = defaultdict[Path, set[Path]](set)
+    for folder in own:
+        for child, parent in pairwise((folder, *folder.parents)):
+            below[parent].add(child)
+    return {
+        folder
+        for folder, children in below.items()
+        if len(children) > 1 and folder != copies and not copies.is_relative_to(folder) and folder.parent != folder
+    }
 
 
 def _prefix(folder: str) -> str:

@@ -26,11 +26,14 @@ def measure_files(paths: Sequence[Path], embedder: "Embedder") -> dict[str, Any]
         size_bytes = sum(document.size_bytes for document in kb.documents())
         rows: list[tuple[str, ...]] = [("", "recall@5", "MRR", "ms")]
         rows += [(name, *map(str, asdict(leg).values())) for name, leg in found.figures.items()]
-        print(f"{found.num_probes} questions made from {len(kb.documents())} files\n{table(rows)}\n{found.advice}\n")
+        print(f"{found.num_probes} questions made from {len(kb.documents())} files\n{table(rows)}\n{found.advice}")
+        if found.better_weight is not None:
+            print(f"kb.meaning_weight = {found.better_weight:g} sets it, as the library's page does with one click.")
         return {
             "files": report.counts,
             "questions": found.num_probes,
             "legs": {name: asdict(leg) for name, leg in found.figures.items()},
             "advice": found.advice,
+            "better_weight": found.better_weight,
             "indexing_mb_per_s": round(size_bytes / 1e6 / max(report.elapsed_s, 1e-9), 3),
         }

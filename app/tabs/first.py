@@ -4,6 +4,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.error_texts import error_text
 from app.format import to_html
 from app.i18n import t
 from app.model_board import ModelBoard
@@ -55,7 +56,7 @@ class FirstPanel:
                 return self.poll("" if act == "forget" else download, language)
             self.settings.change(is_welcomed=True)
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return [gr.skip()] * 3
         return [gr.update(visible=False), gr.Timer(active=False), ""]
 

@@ -79,6 +79,7 @@ class LibraryTab:
             )
             self.remove = gr.Button(size="sm", min_width=80, scale=0, variant="stop", elem_id="remove")
             self.forget = gr.Button(size="sm", min_width=120, scale=0, elem_id="forget-collection")
+            self.ask = gr.Button(size="sm", min_width=140, scale=0, variant="primary", elem_id="ask-documents")
         self.passages = gr.HTML("", elem_id="passages")
         self.settings = LibrarySettings(self.library, self.embedders, self.language, self._begin)
 
@@ -251,6 +252,7 @@ class LibraryTab:
             self.remove: gr.update(value=t("remove_chosen", language)),
             **self.settings.texts(language),
             self.forget: gr.update(value=t("forget_collection", language)),
+            self.ask: gr.update(value=t("ask_documents", language)),
         }
 
 

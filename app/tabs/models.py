@@ -1,9 +1,11 @@
 """The models: what is here, what can be had, what is on its way, and what is in memory."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
+from app.error_texts import error_text
 from app.format import to_html
 from app.i18n import t
 from app.model_board import ModelBoard
@@ -72,18 +74,18 @@ class ModelsTab:
         try:
             said = self._do(given["act"], given, language)
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return
         if said:
             gr.Info(to_html(said))
 
     def fetch_named(self, name: str, language: str) -> Any:
         """Begin the download of a name that was typed."""
-        return self._begin(lambda: self.board.download(name), name)
+        return self._begin(lambda: self.board.download(name), name, language)
 
     def add_path(self, path: str, language: str) -> Any:
         """Begin to copy a model of this disk."""
-        return self._begin(lambda: self.board.adding.begin(path.strip().strip("\"'")), path)
+        return self._begin(lambda: self.board.adding.begin(path.strip().strip("\"'")), path, language)
 
     def texts(self, language: str) -> Updates:
         """What each component with text shows in a language."""
@@ -92,17 +94,17 @@ class ModelsTab:
             **{one: f"<h2>{to_html(t(key, language))}</h2>" for one, key in titles.items()},
             self.name: gr.update(label=t("hub_name", language), placeholder=t("hub_name_hint", language)),
             self.fetch: gr.update(value=t("download_it", language)),
-            self.path: gr.update(label=t("add_path", language), info=t("add_path_hint", language)),
+            self.path: gr.update(label=t("add_model_path", language), info=t("add_path_hint", language)),
             self.add: gr.update(value=t("add_it", language)),
         }
 
-    def _begin(self, begin: Any, typed: str) -> Any:
+    def _begin(self, begin: Callable[[], object], typed: str, language: str) -> Any:
         if not typed.strip():
             return gr.skip()
         try:
             begin()
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return gr.skip()
         return ""
 

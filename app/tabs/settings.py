@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.error_texts import error_text
 from app.format import to_html
 from app.i18n import t
 from app.model_shelf import size_of
@@ -55,7 +56,7 @@ class SettingsTab:
         try:
             self.settings.change(idle_minutes=int(minutes))
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return
         gr.Info(to_html(t("settings_saved", language)))
 

@@ -2,6 +2,7 @@
 
 import re
 import string
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,12 @@ def test_every_text_is_there_in_both_languages_with_the_same_places() -> None:
     for key, texts in TEXTS.items():
         assert set(texts) == set(LANGUAGES), key
         assert places(texts["en"]) == places(texts["zh"]), key
+
+
+def test_no_text_takes_the_place_of_another() -> None:
+    texts = "\n".join(source for source in SOURCES if "TEXTS: dict[str, dict[str, str]]" in source)
+    keys = re.findall(r"""^    "(\w+)": \{""", texts, re.MULTILINE)
+    assert [key for key, count in Counter(keys).items() if count > 1] == []
 
 
 def test_chinese_texts_are_chinese() -> None:

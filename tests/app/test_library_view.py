@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app.library import Activity
 from app.library_view import activity_html, documents_html, duration_text, self_test_html, size_text
+from app.library_work import Activity
 from core.errors import DataError
 from rag.indexing import Progress
 from rag.remarks import Remark
@@ -23,7 +23,7 @@ def row(name: str = "lease.pdf", *, error: Remark | None = None, notes: tuple[Re
 def test_a_row_says_what_became_of_its_file() -> None:
     assert '<tr class="ready">' in documents_html([row()], {7}, "en")
     assert 'value="7" aria-label="lease.pdf" checked' in documents_html([row()], {7}, "en")
-    assert "protected with a password" in documents_html([row(error=Remark("password"))], set(), "en")
+    assert ">It is protected with a password." in documents_html([row(error=Remark("password"))], set(), "en")
     noted = documents_html([row(notes=(Remark("note_images", {"count": 1, "total": 2}),))], set(), "zh")
     assert '<tr class="noted">' in noted
     assert "只有图片：2 页中的 1 页" in noted

@@ -1,0 +1,55 @@
+"""A page that nobody touches costs next to nothing: the server, and the browser with its timers."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, Page
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
+SECONDS, SETTLE_S = 30.0, 8.0
+MAX_SHARE = 0.02  # of one core
+
+
+def cpu_s(processes: list[psutil.Process]) -> float:
+    """The processor time of processes and those below them."""
+    found = {one.pid: one for process in processes for one in (process, *process.children(recursive=True))}
+    return sum(sum(one.cpu_times()[:2]) for one in found.values())
+
+
+def servers() -> list[psutil.Process]:
+    return [one for one in psutil.Process(os.getpid()).children() if "app" in one.cmdline()[-5:]]
+
+
+def browsers() -> list[psutil.Process]:
+    below = psutil.Process(os.getpid()).children(recursive=True)
+    return [one for one in below if "--type=renderer" in " ".join(one.cmdline())]
+
+
+def measure(processes: list[psutil.Process]) -> float:
+    """The share of a core that processes take while nothing is done."""
+    assert processes
+    before = cpu_s(processes)
+    time.sleep(SECONDS)
+    return (cpu_s(processes) - before) / SECONDS
+
+
+@pytest.mark.parametrize("tab", ["Chat", "Library", "Studio", "Models", "Settings"])
+def test_an_idle_page_takes_less_than_a_fiftieth_of_a_core(
+    tab: str, start: Callable[..., str], browser: Browser
+) -> None:
+    page: Page = browser.new_context(locale="en-US").new_page()
+    page.goto(start())
+    page.wait_for_selector("#composer textarea")
+    page.get_by_text("ready", exact=False).first.wait_for(timeout=90_000)
+    page.get_by_role("tab", name=tab, exact=True).first.click()
+    time.sleep(SETTLE_S)
+    before = cpu_s(browsers())
+    server = measure(servers()[-1:])
+    shown = (cpu_s(browsers()) - before) / SECONDS
+    sys.stderr.write(f"\nidle on {tab}: server {server:.2%} of a core, browser {shown:.2%}\n")
+    assert server < MAX_SHARE
+    assert shown < MAX_SHARE
