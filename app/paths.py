@@ -27,6 +27,11 @@ def preferences_dir() -> Path:
     return _made(data_dir() / "preferences")
 
 
+def conversations_dir() -> Path:
+    """What was said in the chat, and daily copies of it."""
+    return _made(data_dir() / "conversations")
+
+
 def studio_dir() -> Path:
     """The studio: its runs, each a folder, and copies of the training data that was dropped onto the page."""
     return _made(data_dir() / "studio")

@@ -7,6 +7,7 @@ from app.ab_test import BlindTest
 from app.adding import Adding
 from app.answers import DocumentAnswers
 from app.assistant import Assistant
+from app.conversations import Conversations
 from app.downloads import Downloads
 from app.embedder_downloads import EmbedderDownloads
 from app.improvement import Improvement
@@ -15,7 +16,7 @@ from app.machine_speed import SpeedMeter
 from app.model_board import ModelBoard
 from app.model_shelf import ModelShelf
 from app.models import ModelHolder
-from app.paths import library_dir, preferences_dir, studio_dir
+from app.paths import conversations_dir, library_dir, preferences_dir, studio_dir
 from app.preferences import Preferences
 from app.receipt import Receipt
 from app.settings import Settings
@@ -30,6 +31,7 @@ class Services:
     documents: DocumentAnswers
     assistant: Assistant
     studio: Studio
+    conversations: Conversations
     preferences: Preferences
     blind_test: BlindTest
     improvement: Improvement
@@ -55,6 +57,7 @@ def build_services(model: Path | None = None) -> Services:
         documents=documents,
         assistant=Assistant(models, documents),
         studio=studio,
+        conversations=Conversations(conversations_dir()),
         preferences=preferences,
         blind_test=BlindTest(models, preferences, studio),
         improvement=Improvement(models, preferences, studio),

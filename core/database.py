@@ -3,10 +3,14 @@
 One connection writes, under a lock of the operating system, so that a second program is refused with a sentence;
 every other connection only reads and never moves the log into the file. SQLite before 3.51.3 can lose commits when two
 connections do that at once (https://www.sqlite.org/wal.html#walresetbug).
+
+What cannot be made again is copied once a day, and before its format changes, into a folder `backups` beside it.
 """
 
+import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,16 +18,21 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from core.errors import BusyError, DataError, SetupError
+from core.errors import AssistantError, BusyError, DataError, SetupError
+from core.files import write_atomic
 
+logger = logging.getLogger(__name__)
 BUSY_TIMEOUT_S = 10
+BACKUPS = "backups"
+HOUR_S, DAY_S = 3600, 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
     """What a file holds. A version of it is the number of `migrations` that were run, each a script of SQL.
 
-    `name` is what people call it, as "library"; the remedies follow the errors that a user can meet.
+    `name` is what people call it, as "library"; the remedies follow the errors that a user can meet. `num_backups` is
+    how many daily copies are kept.
     """
 
     name: str
@@ -31,6 +40,16 @@ class Schema:
     busy_remedy: str
     damaged_remedy: str
     check: Callable[[sqlite3.Connection], None] = lambda connection: None
+    num_backups: int = 0
+
+    @property
+    def version(self) -> int:
+        return len(self.migrations)
+
+    def migrate(self, connection: sqlite3.Connection, version: int = 0) -> None:
+        """Bring a file of `version` to this one, each step with its number in one transaction."""
+        for number, script in enumerate(self.migrations[version:], version + 1):
+            connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
 
 
 class Database:
@@ -43,6 +62,7 @@ class Database:
         self._writing = threading.RLock()
         self._writer: sqlite3.Connection | None = None
         self._idle: list[sqlite3.Connection] = []
+        self._backup_due = 0.0  # on the monotonic clock
         path.parent.mkdir(parents=True, exist_ok=True)
         if not self._is_made():
             with self.write():
@@ -64,6 +84,7 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+            self._back_up_daily(connection)
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -79,6 +100,15 @@ class Database:
             finally:
                 connection.rollback()
                 self._idle.append(connection)
+
+    def copy_to(self, path: Path) -> None:
+        """Write the last commit as a file of its own, which its owner alone can read. Raises as `read` does."""
+        with self._told():
+            connection = self._open_reader()
+            try:
+                _copy(connection, path)
+            finally:
+                connection.close()
 
     @property
     def is_writer(self) -> bool:
@@ -101,7 +131,7 @@ class Database:
             return False
         try:
             with self.read() as connection:
-                return self._version(connection) == len(self._schema.migrations)
+                return self._version(connection) == self._schema.version
         except SetupError:  # such as a journal that only a writer may roll back
             return False
 
@@ -138,14 +168,35 @@ class Database:
         return connection
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        """Bring the schema to this version, each step with its number in one transaction."""
+        """Bring the schema to this version; a file of an older one is copied before, where there are copies."""
         version = self._version(connection)
-        for number, script in enumerate(self._schema.migrations[version:], version + 1):
-            connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
+        if 0 < version < self._schema.version and self._schema.num_backups:
+            _copy(connection, self._backup(f"format-{version}"))
+        # A copy of a file that is new, and empty, is none.
+        self._backup_due = time.monotonic() + (0 if version else HOUR_S)
+        self._schema.migrate(connection, version)
+
+    def _back_up_daily(self, connection: sqlite3.Connection) -> None:
+        """Copy the file if today's copy is not there. What is being written does not fail for it."""
+        if not self._schema.num_backups or time.monotonic() < self._backup_due:
+            return
+        self._backup_due = time.monotonic() + DAY_S
+        today = self._backup(time.strftime("%Y-%m-%d", time.gmtime()))
+        try:
+            if not today.exists():
+                _copy(connection, today)
+            kept = sorted(today.parent.glob(f"{self.path.stem}-????-??-??{self.path.suffix}"))
+            for old in kept[: -self._schema.num_backups]:
+                old.unlink(missing_ok=True)
+        except (OSError, sqlite3.Error, AssistantError):
+            logger.exception("copying the %s", self._schema.name)
+
+    def _backup(self, label: str) -> Path:
+        return self.path.parent / BACKUPS / f"{self.path.stem}-{label}{self.path.suffix}"
 
     def _version(self, connection: sqlite3.Connection) -> int:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        known = len(self._schema.migrations)
+        known = self._schema.version
         if version > known:
             raise DataError(
                 "The {what} {path} has format {version}; this program knows {known} at most.",
@@ -178,3 +229,51 @@ class Database:
                 path=self.path,
                 reason=exc,
             ) from exc
+
+
+class MemoryDatabase:
+    """What `Database` is, of a file that is never written: its content ends with the program."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._using = threading.RLock()
+        self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self._connection.execute("PRAGMA foreign_keys = ON")
+        self._connection.execute("PRAGMA temp_store = MEMORY")
+        schema.migrate(self._connection)
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, which an error in the block undoes."""
+        with self._using:
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """A connection that sees the last commit."""
+        with self._using:
+            yield self._connection
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._connection.close()
+
+
+def _copy(connection: sqlite3.Connection, path: Path) -> None:
+    """Write what a connection sees as one private file, without a log beside it."""
+
+    def write(temporary: Path) -> None:
+        target = sqlite3.connect(temporary)
+        try:
+            connection.backup(target)
+            target.execute("PRAGMA journal_mode = DELETE")
+        finally:
+            target.close()
+
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomic(path, write, is_private=True)
