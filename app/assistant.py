@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from app.answers import NUM_NEAREST, DocumentAnswers, Grounds
@@ -39,7 +39,7 @@ class Update:
     """What the page shows now, as Markdown. `is_error` marks a text that is not an answer.
 
     `sources` lists the passages of documents that an answer was written from; `is_refusal` says that they hold none;
-    `origin` is whose an answer is that was made of the conversation alone.
+    `origin` is whose an answer is that was made of the conversation alone; `details` are stored with the answer.
     """
 
     text: str
@@ -48,6 +48,7 @@ class Update:
     sources: str = ""
     is_refusal: bool = False
     origin: Origin | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Assistant:
@@ -70,13 +71,14 @@ class Assistant:
     ) -> Iterator[Update]:
         """Yield the growing answer, out of the documents of a scope where one is given.
 
+        A conversation that ends with an answer has that one gone on with, by the model alone.
         `is_alone` is for a question that documents did not answer: the answer says that none has a part in it.
 
         Errors come as an update, never as an exception.
         """
         self._stopped.discard(tab)
         try:
-            if scope is not None:
+            if scope is not None and messages[-1]["role"] == "user":
                 yield from self._from_documents(tab, messages, sampling, language, scope)
             else:
                 heading = f"*{t('alone', language)}*\n\n" if is_alone else ""
@@ -117,12 +119,14 @@ class Assistant:
         if tab in self._stopped:
             return
         model = self.models.model()
-        kept = model.fitting([{**message, "content": without_markers(message["content"])} for message in messages])
+        begun = messages[-1]["content"] if messages[-1]["role"] == "assistant" else ""
+        asked = messages[:-1] if begun else messages
+        kept = model.fitting([{**message, "content": without_markers(message["content"])} for message in asked])
         version = self.models.version().name
-        stream = model.chat(kept, adapter=version or None, **sampling)
+        stream = model.chat(kept, adapter=version or None, begun=begun, **sampling)
         made_by = None if heading else origin(model, sampling, version)
-        for update in self._stream(tab, stream, language, len(messages) - len(kept)):
-            yield replace(update, text=f"{heading}{update.text}", origin=made_by)
+        for update in self._stream(tab, stream, language, len(asked) - len(kept)):
+            yield replace(update, text=f"{heading}{begun}{update.text}", origin=made_by)
 
     def _from_documents(
         self,

@@ -226,9 +226,15 @@ class Conversations:
     def turn(self, conversation_id: str, message_id: int, by: int) -> None:
         """Show the version before or after one, round and round, with what was last said below it."""
         versions = [message.id for message in self.versions(conversation_id, message_id)]
-        chosen = versions[(versions.index(message_id) + by) % len(versions)]
+        self.reveal(conversation_id, versions[(versions.index(message_id) + by) % len(versions)])
+
+    def reveal(self, conversation_id: str, message_id: int) -> None:
+        """Show the path through a message, if it is not on the shown one. Raises: DataError as `show`."""
+        if any(message.id == message_id for message in self.path(conversation_id)):
+            return
         with self._of(conversation_id).write() as connection:
-            (leaf,) = connection.execute(sql.NEWEST_BELOW, (chosen,)).fetchone()
+            sql.check_parent(connection, conversation_id, message_id)
+            (leaf,) = connection.execute(sql.NEWEST_BELOW, (message_id,)).fetchone()
             sql.show(connection, conversation_id, leaf)
 
     def insert(self, conversation: Conversation, rows: Iterable[tuple[int | None, Message]]) -> Conversation:

@@ -2,6 +2,7 @@
 
 from starlette.requests import Request
 
+from app.conversation_texts import CONVERSATION_TEXTS
 from app.guard_texts import GUARD_TEXTS
 from app.library_texts import LIBRARY_TEXTS
 from app.models_texts import MODELS_TEXTS

@@ -12,20 +12,29 @@ from app.error_texts import error_text
 from app.format import to_html
 from app.i18n import ENGLISH, preferred_language, t
 from app.services import Services
-from app.tabs.chat import PRIVATE, STORAGE_KEY, ChatTab, Messages, Updates
+from app.tabs.chat import PRIVATE, STORAGE_KEY, ChatTab
 from app.tabs.header import Header
 from app.tabs.library import LibraryTab
 from app.tabs.models import ModelsTab
 from app.tabs.settings import SettingsTab
 from app.tabs.studio import StudioTab
+from app.tabs.thread import Updates
 from core.errors import AssistantError, SetupError
 
 STATIC = Path(__file__).parent / "static"
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
+<<<<<<< HEAD
 SCRIPTS = ("page.js", "library.js", "charts.js", "studio.js")
 STYLES = ("style.css", "library.css", "studio.css", "models.css")
 MAX_UPLOAD = "1mb"
 QUEUE_WAIT_S = 0.03
+=======
+STYLES = ("style.css", "conversations.css", "library.css", "studio.css", "models.css")
+MAX_UPLOAD = "1mb"
+# Each tab of the browser has a conversation of its own; a new tab begins with the one that was opened last.
+OPENED_HERE = "(language, opened) => [language, sessionStorage.getItem('astrai-opened') ?? opened]"
+KEEP_OPENED = "(opened) => { sessionStorage.setItem('astrai-opened', opened); }"
+>>>>>>> 08f0aff (The chat's truth is the store: the browser keeps an id, versions switch at any message, conversations stand beside it)
 MONO = ["ui-monospace", "SFMono-Regular", "Consolas", "Noto Sans Mono CJK SC", "monospace"]
 
 
@@ -153,9 +162,11 @@ class Page:
     def on_load(self, blocks: gr.Blocks) -> None:
         """What happens when the page opens: language, models, the conversation of before, then the library."""
         language, chat = self.header.language, self.chat
-        outputs = list({language: None, **self.texts(ENGLISH)} | dict.fromkeys(chat.feedback.outputs))
-        saved = [self.saved_language, chat.saved_chat, chat.feedback.record]
-        opened = blocks.load(self.open_page, saved, outputs, queue=False, **PRIVATE)
+        shown = [chat.sidebar.list, *chat.feedback.outputs]
+        outputs = list({language: None, **self.texts(ENGLISH)} | dict.fromkeys(shown))
+        saved = [self.saved_language, chat.thread.opened]
+        opened = blocks.load(self.open_page, saved, outputs, queue=False, js=OPENED_HERE, **PRIVATE)
+        chat.thread.opened.change(None, chat.thread.opened, js=KEEP_OPENED)
         opened.then(chat.report_model, [language], [chat.status], **PRIVATE)
         opened.then(chat.list_collections, [chat.saved_collections, language], chat.asked_outputs, **PRIVATE)
         opened.then(chat.blind.show, language, chat.blind.outputs, **PRIVATE)
@@ -167,12 +178,12 @@ class Page:
         library = self.library
         return {"fn": library.show, "inputs": library.inputs, "outputs": library.outputs, "queue": False, **PRIVATE}
 
-    def open_page(self, saved_language: str, saved_chat: Messages, saved_record: Any, request: gr.Request) -> Updates:
+    def open_page(self, saved_language: str, opened: Any, request: gr.Request) -> Updates:
         language = saved_language or preferred_language(request.headers.get("accept-language", ""))
         return {
             **self.texts(language),
             self.header.language: gr.update(value=language, label=t("language", language)),
-            **self.chat.open_page(language, saved_chat, saved_record),
+            **self.chat.open_page(language, opened),
         }
 
     def switch_language(self, language: str) -> Updates:
@@ -224,10 +235,17 @@ def theme() -> gr.themes.Base:
 
 def style() -> str:
     return "\n".join(
-        (STATIC / name).read_text(encoding="utf-8") for name in ("style.css", "library.css", "studio.css", "models.css")
+        (STATIC / name).read_text(encoding="utf-8") for name in STYLES
     )
 
 
 def head() -> str:
+<<<<<<< HEAD
     script = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in SCRIPTS)
+=======
+    script = "\n".join(
+        (STATIC / name).read_text(encoding="utf-8")
+        for name in ("page.js", "conversations.js", "library.js", "charts.js", "studio.js")
+    )
+>>>>>>> 08f0aff (The chat's truth is the store: the browser keeps an id, versions switch at any message, conversations stand beside it)
     return f'<meta name="viewport" content="width=device-width, initial-scale=1"><script>{script}</script>'

@@ -1,77 +1,55 @@
 """The chat: composer, streaming answers, stop, regenerate, the model they come from and the documents they cite."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
+from app.answer_record import AnswerRecord
 from app.assistant import Update, loading_line
-from app.chat_record import ChatRecord
+from app.conversation_rows import Said, turns
+from app.conversation_view import growing, marks_html, shown_messages
 from app.error_texts import error_text
-from app.format import (
-    NOTICE,
-    refused,
-    short_count,
-    titled,
-    to_html,
-    to_messages,
-    to_names,
-    to_seed,
-    to_text,
-    without_notices,
-)
+from app.format import short_count, to_html, to_names, to_seed, to_text
 from app.i18n import t
 from app.models import ModelChoice, ModelState
 from app.paths import models_dir
-from app.preference_rows import Answer
 from app.scope import Scope
 from app.services import Services
 from app.tabs.blind import BlindPanel
-from app.tabs.feedback import DISLIKE, LIKE, Feedback
+from app.tabs.feedback import Feedback
 from app.tabs.first import FirstPanel
 from app.tabs.header import Header
 from app.tabs.scope import ScopePicker, texts_of
+from app.tabs.sidebar import Sidebar
+from app.tabs.thread import Thread, Updates, View
 from core.config.param_config import SamplingConfig
 from core.errors import AssistantError
 
-LATEX: list[dict[str, str | bool]] = [
-    {"left": "$$", "right": "$$", "display": True},
-    {"left": "\\[", "right": "\\]", "display": True},
-    {"left": "\\(", "right": "\\)", "display": False},
-]
 # Gradio keeps these in the browser's own storage, so that a reload loses nothing. Without a fixed key it
 # draws one at each start and cannot read what it wrote; the values never leave the browser.
 STORAGE_KEY = "astrai"
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-Messages = list[dict[str, Any]]
-Updates = dict[Any, Any]  # component -> what it shows
 
 
 class ChatTab:
     """Builds the chat and answers its events."""
 
     def __init__(self, services: Services, header: Header) -> None:
-        self.services = services
+        self.services, self.conversations = services, services.conversations
         self.model, self.language, self.new_chat = header.model, header.language, header.new_chat
-        self._build()
+        with gr.Row(elem_id="chat-row"):
+            self.sidebar = Sidebar()
+            with gr.Column(elem_id="chat"):
+                self._build()
         self._wire()
 
     def _build(self) -> None:
         self.first = FirstPanel(self.services.board, self.services.settings)
-        self.chatbot = gr.Chatbot(
-            show_label=False,
-            elem_id="conversation",
-            height="100%",
-            latex_delimiters=LATEX,
-            buttons=["copy"],
-            editable="all",
-            feedback_options=(LIKE, DISLIKE),
-            allow_tags=False,
-            group_consecutive_messages=False,
-            layout="bubble",
-        )
-        self.saved_chat = gr.BrowserState([], storage_key="astrai-conversation", secret=STORAGE_KEY)
-        self.feedback = Feedback(self.services, self.chatbot, self.saved_chat, secret=STORAGE_KEY)
+        self.thread = Thread(self.services, secret=STORAGE_KEY)
+        self.chatbot = self.thread.chatbot
+        self.feedback = Feedback(self.thread)
         self.blind = BlindPanel(self.services)
         self.status = gr.HTML("", elem_id="status")
         self.collections = gr.Dropdown([], multiselect=True, elem_id="collections", visible=False)
@@ -99,52 +77,43 @@ class ChatTab:
 
     def _wire(self) -> None:
         sampling = [self.temperature, self.top_p, self.max_new_tokens, self.seed]
-        kept = self.feedback.outputs
-        busy = [self.status, self.composer, *kept]
+        kept = [self.sidebar.list, *self.feedback.outputs]
         answer: dict[str, Any] = {
             "fn": self.answer,
-            "inputs": {
-                *(self.chatbot, self.language, self.collections, self.feedback.record),
-                *(*self.scope.inputs, *sampling),
-            },
-            "outputs": busy,
+            "inputs": {*self.thread.place, self.language, self.collections, *self.scope.inputs, *sampling},
+            "outputs": [self.status, self.composer, *kept],
             "concurrency_limit": 8,
             **PRIVATE,
         }
-        ask: dict[str, Any] = {
-            "inputs": [self.composer, self.chatbot],
-            "outputs": [self.composer, self.chatbot],
-            "queue": False,
-            **PRIVATE,
-        }
-        self.composer.submit(self.ask, **ask).success(**answer)
-        self.chatbot.example_select(self.ask_example, [self.chatbot], [self.chatbot], queue=False, **PRIVATE).success(
-            **answer
-        )
-        self.chatbot.retry(self.take_back, [self.chatbot], [self.chatbot], queue=False, **PRIVATE).success(**answer)
-        self.chatbot.option_select(
-            self.take_refusal_back, [self.chatbot], [self.chatbot], queue=False, **PRIVATE
-        ).success(**answer | {"fn": self.answer_alone})
+        place, here = self.thread.place, [*self.thread.place, self.language]
+        asking = [*here, self.sidebar.temporary, self.collections]
+        asked: dict[str, Any] = {"outputs": [self.composer, *kept], **PRIVATE}
+        self.composer.submit(self.ask, [self.composer, *asking], **asked).success(**answer)
+        self.chatbot.example_select(self.ask_example, asking, **asked).success(**answer)
+        self.chatbot.retry(self.take_back, place, **asked).success(**answer)
+        self.chatbot.option_select(self.take_back, place, **asked).success(**answer | {"fn": self.answer_alone})
+        self.feedback.go_on.click(**answer | {"fn": self.go_on})
         self.collections.input(
             self.pick, [self.collections, self.language],
             [self.saved_collections, self.scope.row, *self.scope.inputs],
             queue=False, **PRIVATE,
         )  # fmt: skip
         self.composer.stop(self.stop, queue=False, **PRIVATE)
-        emptied = [self.status, *kept]
-        self.new_chat.click(self.start_over, outputs=emptied, queue=False, **PRIVATE)
+        for button in (self.new_chat, self.sidebar.new):
+            button.click(self.start_over, self.language, [self.status, *kept], queue=False, **PRIVATE)
+        self.sidebar.wire(self.feedback, self.language, self.stop, PRIVATE)
         self.feedback.wire(self.language, PRIVATE, answer)
         self.blind.wire(self.language, sampling[:3], PRIVATE)
         self.model.input(self.choose_model, [self.model, self.language], [self.status, self.chatbot], **PRIVATE)
 
     # Handlers: plain values in and out.
 
-    def open_page(self, language: str, saved_chat: Messages, saved_record: Any) -> Updates:
+    def open_page(self, language: str, opened: Any) -> Updates:
         """The chat as the page opens, with the conversation of before."""
         # Not before the page is there: importing torch beside it makes its own start a second longer.
         if self.services.models.choice is None and (choices := self.services.models.choices()):
             self.services.models.select(choices[0])
-        shown = self.feedback.shown(to_messages(saved_chat), ChatRecord.from_json(saved_record))
+        shown = self._shown(to_text(opened), View(), language)
         return {**self.texts(language), **shown, self.chatbot: self._welcome(language) | shown[self.chatbot]}
 
     def status_in(self, language: str) -> Updates:
@@ -203,91 +172,108 @@ class ChatTab:
         for line in self.report_model(language):
             yield line, gr.update(**self._welcome(language))
 
-    def ask(self, text: str, history: Messages) -> tuple[Any, Messages]:
-        """Put the question into the conversation and empty the composer."""
-        messages = to_messages(history)
-        if not text.strip():
-            return gr.skip(), messages
-        return gr.update(value="", submit_btn=False, stop_btn=True), [
-            *messages,
-            {"role": "user", "content": to_text(text)},
-        ]
+    def ask(self, text: str, opened: str, view: View, language: str, is_temporary: bool, collections: Any) -> Updates:
+        """Put the question into the conversation, a new one where none is open, and empty the composer."""
+        question = to_text(text)
+        if not question.strip():
+            return {self.composer: gr.skip()}
+        try:
+            path = self.thread.path(opened, view)
+            if not path:
+                opened = self._begin(is_temporary=bool(is_temporary), collections=to_names(collections))
+            self.conversations.add(opened, "user", Said(question), parent_id=path[-1].id if path else None)
+        except AssistantError as exc:  # what was typed stays
+            gr.Warning(to_html(str(exc)))
+            return {self.composer: gr.skip()}
+        return {
+            self.composer: gr.update(value="", submit_btn=False, stop_btn=True),
+            **self._shown(opened, view, language),
+        }
 
-    def ask_example(self, history: Messages, event: gr.SelectData) -> Messages:
-        return [*to_messages(history), {"role": "user", "content": to_text(event.value)}]
+    def ask_example(
+        self, opened: str, view: View, language: str, is_temporary: bool, collections: Any, event: gr.SelectData
+    ) -> Updates:
+        return self.ask(to_text(event.value), opened, view, language, is_temporary, collections)
 
-    def take_back(self, history: Messages, event: gr.RetryData) -> Messages:
-        """The conversation up to the question that is asked again."""
-        return to_messages(history)[: int(event.index) + 1]  # type: ignore[arg-type]
+    def take_back(self, opened: str, view: View) -> Updates:
+        """The conversation up to its last question, which is asked again; the answer stays as a version."""
+        path = self.thread.path(opened, view)
+        question = next((message for message in reversed(path) if message.role == "user"), None)
+        if question is None:
+            return {self.composer: gr.skip()}
+        self.conversations.show(opened, question.id)
+        return {self.thread.view: replace(view, ids=(question.id,))}
 
-    def take_refusal_back(self, history: Messages) -> Messages:
-        """The conversation without the refusal of the documents at its end."""
-        messages = to_messages(history)
-        return messages[:-1] if messages and "options" in messages[-1] else messages
+    def _begin(self, *, is_temporary: bool, collections: list[str]) -> str:
+        return self.conversations.create(is_temporary=is_temporary, collections=collections).id
 
     def answer_alone(self, form: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
         """Stream the model's own answer to what the documents do not answer."""
         yield from self.answer(form | {self.collections: []}, request, is_alone=True)
 
-    def answer(self, form: dict[Any, Any], request: gr.Request, *, is_alone: bool = False) -> Iterator[Updates]:
+    def go_on(self, form: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
+        """Stream what follows in the last answer."""
+        yield from self.answer(form, request, goes_on=True)
+
+    def answer(
+        self, form: dict[Any, Any], request: gr.Request, *, is_alone: bool = False, goes_on: bool = False
+    ) -> Iterator[Updates]:
         """Stream the answer to the last question. `form` holds the value of each input component."""
-        history = to_messages(form[self.chatbot])
-        if not history or history[-1]["role"] != "user":
+        opened, view, language = to_text(form[self.thread.opened]), form[self.thread.view], form[self.language]
+        path = self.thread.path(opened, view, whole=True)
+        if not path or path[-1].role != ("assistant" if goes_on else "user"):
             yield {self.status: gr.skip()}  # nothing was asked; without any update everything would be emptied
             return
-        sampling = {
+        collections = to_names(form[self.collections])
+        narrowed = texts_of(*(form[picker] for picker in self.scope.inputs))
+        try:
+            scope = Scope.picked(collections, *narrowed) if collections else None
+        except AssistantError as exc:
+            updates = iter([Update(str(exc), "", is_error=True)])
+        else:
+            updates = self.services.assistant.answer(
+                request.session_hash or "",
+                turns(path),
+                self._sampling(form),
+                language=language,
+                scope=scope,
+                is_alone=is_alone,
+            )
+        above = (path[:-1] if goes_on else path)[-view.size :]
+        shown = shown_messages(above, language)
+        before = shown.messages
+        yield {
+            self.thread.marks: marks_html(above, shown, language),
+            self.chatbot: [*before, {"role": "assistant", "content": path[-1].content if goes_on else ""}],
+            self.composer: gr.update(submit_btn=False, stop_btn=True),
+        }
+        try:
+            with AnswerRecord(self.conversations, opened, path[-1]) as record:
+                for update in updates:
+                    record.take(update)
+                    yield {self.chatbot: [*before, growing(update)], self.status: to_html(update.status)}
+                record.complete()
+        except AssistantError as exc:
+            gr.Warning(to_html(str(exc)))
+        yield {self.composer: gr.update(submit_btn=True, stop_btn=False), **self._shown(opened, view, language)}
+
+    def _sampling(self, form: dict[Any, Any]) -> dict[str, Any]:
+        return {
             "temperature": form[self.temperature],
             "top_p": form[self.top_p],
             "max_new_tokens": int(form[self.max_new_tokens]),
             "seed": to_seed(form[self.seed]),
         }
-        language, collections = form[self.language], to_names(form[self.collections])
-        narrowed = texts_of(*(form[picker] for picker in self.scope.inputs))
-        tab = request.session_hash or ""
-        reply: dict[str, Any] = {"role": "assistant", "content": ""}
-        update = Update("", "")
-        yield {self.chatbot: [*history, reply], self.composer: gr.update(submit_btn=False, stop_btn=True)}
-        asked = without_notices(history)
-        sources: Messages = []
-        try:
-            scope = Scope.picked(collections, *narrowed) if collections else None
-        except AssistantError as exc:
-            notice = [*history, reply | {"content": error_text(exc, language), "metadata": titled(NOTICE)}]
-            record = ChatRecord.from_json(form[self.feedback.record])
-            yield {self.composer: gr.update(submit_btn=True, stop_btn=False), **self.feedback.shown(notice, record)}
-            return
-        updates = self.services.assistant.answer(
-            tab, asked, sampling, language=language, scope=scope, is_alone=is_alone
-        )
-        try:
-            for update in updates:
-                if update.text:
-                    reply = {"role": "assistant", "content": update.text}
-                if update.is_refusal:
-                    reply |= refused(language)
-                if update.is_error:
-                    reply["metadata"] = titled(NOTICE)
-                if update.sources:
-                    title = titled(t("sources", language))
-                    sources = [{"role": "assistant", "content": update.sources, "metadata": title}]
-                yield {self.chatbot: [*history, reply], self.status: to_html(update.status)}
-        finally:
-            updates.close()  # type: ignore[attr-defined]
-        record = ChatRecord.from_json(form[self.feedback.record])
-        if update.origin is not None and update.text and not update.is_error:
-            record.say(history, Answer(update.text, update.origin))
-        final = [*history, reply, *sources] if reply["content"] else history
-        yield {
-            self.composer: gr.update(submit_btn=True, stop_btn=False),
-            **self.feedback.shown(final, record),
-        }
 
     def stop(self, request: gr.Request) -> None:
         self.services.assistant.stop(request.session_hash or "")
 
-    def start_over(self, request: gr.Request) -> Updates:
-        self.services.assistant.stop(request.session_hash or "")
-        return {self.status: "", **self.feedback.shown([], ChatRecord({}))}
+    def start_over(self, language: str, request: gr.Request) -> Updates:
+        return {self.status: "", **self.sidebar.begin(language, request)}
+
+    def _shown(self, opened: str, view: View, language: str) -> Updates:
+        """The conversation, and its place in the list."""
+        return {**self.feedback.shown(opened, view, language), **self.sidebar.shown(opened, language)}
 
     def texts(self, language: str) -> Updates:
         """What each component with text shows in a language."""
@@ -307,7 +293,7 @@ class ChatTab:
             self.composer: gr.update(placeholder=t("composer", language), label=t("composer", language)),
             **{component: gr.update(label=t(key, language)) for component, key in labels.items()},
             **self.scope.texts(language),
-            **self.feedback.texts(language),
+            **self.sidebar.texts(language),
             **self.blind.texts(language),
         }
 

@@ -1,137 +1,123 @@
-"""Thumbs, corrections and versions under the answers of the chat: what the user prefers, as it is said."""
+"""Thumbs, corrections and versions of the messages of the chat: what the user prefers, as it is said."""
 
 from typing import Any
 
 import gradio as gr
 
-from app.chat_record import ChatRecord, Messages, asked
-from app.format import to_html, to_messages, to_text
-from app.i18n import t
-from app.preference_rows import Answer
-from app.services import Services
+from app.conversation_rows import Said
+from app.conversation_view import shown_messages
+from app.format import to_html, to_text
+from app.i18n import ENGLISH, t
+from app.preference_rows import Origin
+from app.tabs.thread import Thread, Updates, View, answer_of, is_own
 from core.errors import AssistantError
-
-LIKE, DISLIKE = "Like", "Dislike"
-THUMBS = {1: LIKE, -1: DISLIKE}
-Updates = dict[Any, Any]  # component -> what it shows
 
 
 class Feedback:
-    """Builds the bar of versions and answers its events; the thumbs and the pen are the chatbot's own."""
+    """Builds the bar below the last answer and answers its events; the thumbs and the pen are the chatbot's own."""
 
-    def __init__(self, services: Services, chatbot: gr.Chatbot, saved_chat: gr.BrowserState, *, secret: str) -> None:
-        self.preferences, self.chatbot, self.saved_chat = services.preferences, chatbot, saved_chat
-        with gr.Row(visible=False, elem_id="versions") as self.bar:
-            self.previous = gr.Button("‹", min_width=36, size="sm", elem_id="version-previous")
-            self.place = gr.HTML("", elem_id="version-place")
-            self.next = gr.Button("›", min_width=36, size="sm", elem_id="version-next")
+    def __init__(self, thread: Thread) -> None:
+        self.thread, self.conversations, self.preferences = thread, thread.conversations, thread.preferences
+        with gr.Row(visible=False, elem_id="answer-bar") as self.bar:
+            self.go_on = gr.Button(size="sm", elem_id="go-on")
             self.better = gr.Button(size="sm", elem_id="version-better")
-        self.record = gr.BrowserState({}, storage_key="astrai-record", secret=secret)
 
-    def wire(self, language: Any, options: dict[str, Any], ask_again: dict[str, Any]) -> None:
-        """`ask_again` answers the conversation when a question was edited."""
-        seen = [self.chatbot, self.record, language]
-        self.chatbot.like(self.rate, seen, self.chatbot, **options)
-        self.chatbot.edit(self.edit, seen, self.outputs, **options).success(**ask_again)
-        self.previous.click(self.show_previous, seen, self.outputs, **options)
-        self.next.click(self.show_next, seen, self.outputs, **options)
+    def wire(self, language: Any, options: dict[str, Any], answer: dict[str, Any]) -> None:
+        """`answer` answers the conversation when a question was edited, and goes on with an answer."""
+        seen, chatbot = [*self.thread.place, language], self.thread.chatbot
+        chatbot.like(self.rate, seen, chatbot, **options)
+        chatbot.edit(self.edit, seen, self.outputs, **options).success(**answer)
+        self.thread.marks.input(self.turn, seen, self.outputs, **options)
+        self.thread.earlier.click(self.thread.show_earlier, seen, self.thread.outputs, **options)
         self.better.click(self.pick, seen, **options)
 
     @property
     def outputs(self) -> list[Any]:
         """What `shown` gives values for."""
-        return [self.chatbot, self.saved_chat, self.record, self.bar, self.place]
+        return [*self.thread.outputs, self.bar, self.go_on, self.better]
+
+    def shown(self, opened: str, view: View, language: str) -> Updates:
+        """The conversation, and what can be done with its last answer."""
+        shown = self.thread.shown(opened, view, language)
+        now: View = shown[self.thread.view]
+        last = self.thread.message_at(opened, now, now.ids.index(now.leaf)) if now.leaf is not None else None
+        can_go_on = last is not None and is_own(last)
+        can_pick = can_go_on and last is not None and last.num_versions > 1
+        return {
+            **shown,
+            self.bar: gr.update(visible=can_go_on),
+            self.go_on: gr.update(visible=can_go_on, value=t("go_on", language)),
+            self.better: gr.update(visible=can_pick, value=t("version_better", language)),
+        }
 
     # Handlers
 
-    def rate(self, history: Messages, saved: Any, language: str, event: gr.LikeData) -> Any:
+    def rate(self, opened: str, view: View, language: str, event: gr.LikeData) -> Any:
         """Store a thumb, or take it back."""
-        messages, record, index = to_messages(history), ChatRecord.from_json(saved), _index(event)
-        said = record.at(messages, index) if index < len(messages) else None
-        if said is None:
+        message = self.thread.message_at(opened, view, _index(event))
+        if message is None or not is_own(message):
             gr.Info(t("not_rated", language))
-            return gr.update(feedback_value=self.thumbs(messages, record))
-        rating = 1 if event.liked is True else -1 if event.liked is False else 0
-        try:
-            self.preferences.rate(asked(messages, index), said.answer, rating)
-        except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
-        return gr.update(feedback_value=self.thumbs(messages, record))
-
-    def edit(self, history: Messages, saved: Any, language: str, event: gr.EditData) -> Updates:
-        """A corrected answer is better than the one before it; an edited question is asked again."""
-        messages, record, index = to_messages(history), ChatRecord.from_json(saved), _index(event)
-        text = to_text(event.value)
-        if index >= len(messages) or not text.strip():
-            return self.shown(messages, record)
-        if messages[index]["role"] == "user":
-            return self.shown([*messages[:index], {"role": "user", "content": text}], record)
-        # The browser has put the new text in already.
-        messages[index] = {**messages[index], "content": to_text(event.previous_value)}
-        said = record.at(messages, index)
-        if said is None:
-            gr.Info(t("not_rated", language))
-        elif text != said.answer.text:
+        else:
+            rating = 1 if event.liked is True else -1 if event.liked is False else 0
             try:
-                self.preferences.correct(asked(messages, index), said.answer, text)
-                record.replace(messages, index, Answer(text))
-                messages[index] = {"role": "assistant", "content": text}
-                gr.Info(t("correction_kept", language))
+                self.preferences.rate(self.thread.asked(opened, message), answer_of(message), rating)
             except AssistantError as exc:
                 gr.Warning(to_html(str(exc)))
-        return self.shown(messages, record)
+        return gr.update(feedback_value=self._thumbs(opened, view))
 
-    def show_previous(self, history: Messages, saved: Any, language: str) -> Updates:
-        return self._step(history, saved, -1)
+    def edit(self, opened: str, view: View, language: str, event: gr.EditData) -> Updates:
+        """Another wording is a version beside the one before, with nothing below it yet.
 
-    def show_next(self, history: Messages, saved: Any, language: str) -> Updates:
-        return self._step(history, saved, 1)
-
-    def pick(self, history: Messages, saved: Any, language: str) -> None:
-        """The version that is shown is better than the others."""
-        messages, record = to_messages(history), ChatRecord.from_json(saved)
-        said = record.last(messages)
-        if said is None:
-            return
+        A corrected answer is better than the one before; an edited question is asked again.
+        """
+        message, text = self.thread.message_at(opened, view, _index(event)), to_text(event.value)
+        if message is None or message.is_notice or not text.strip() or text.split() == message.content.split():
+            return self.shown(opened, view, language)
         try:
-            count = self.preferences.pick(asked(messages, len(messages) - 1), said.answer, said.others)
+            if message.role == "assistant":
+                self._correct(opened, message_id=message.id, text=text, language=language)
+            else:
+                self.conversations.add(opened, "user", Said(text), parent_id=message.parent_id)
+        except AssistantError as exc:
+            gr.Warning(to_html(str(exc)))
+        return self.shown(opened, view, language)
+
+    def turn(self, opened: str, view: View, language: str, event: gr.EventData) -> Updates:
+        """Show the version of a message before or after the one that is shown."""
+        message, by = getattr(event, "message", None), getattr(event, "by", None)
+        if type(message) is int and by in (-1, 1):
+            try:
+                self.conversations.turn(opened, message, int(by))
+            except AssistantError as exc:
+                gr.Warning(to_html(str(exc)))
+        return self.shown(opened, view, language)
+
+    def pick(self, opened: str, view: View, language: str) -> None:
+        """The version of the last answer that is shown is better than the others."""
+        try:
+            versions = self.conversations.versions(opened, view.leaf) if view.leaf is not None else []
+            own = {one.id: one for one in versions if is_own(one)}
+            if view.leaf not in own:
+                return
+            chosen = own.pop(view.leaf)
+            others = [answer_of(one) for one in own.values()]
+            count = self.preferences.pick(self.thread.asked(opened, chosen), answer_of(chosen), others)
             gr.Info(t("pick_kept", language, count=count))
         except AssistantError as exc:
             gr.Warning(to_html(str(exc)))
 
-    # What the chat shows
+    def _thumbs(self, opened: str, view: View) -> list[str | None]:
+        path = self.thread.path(opened, view)
+        return self.thread.thumbs(opened, path, shown_messages(path, ENGLISH))
 
-    def shown(self, messages: Messages, record: ChatRecord) -> Updates:
-        """The conversation with its thumbs, and the bar of versions, which is there once there is a choice."""
-        said = record.last(messages)
-        count = len(said.answers) if said else 0
-        return {
-            self.chatbot: gr.update(value=messages, feedback_value=self.thumbs(messages, record)),
-            self.saved_chat: messages,
-            self.record: record.to_json(),
-            self.bar: gr.update(visible=count > 1),
-            self.place: f"{said.shown + 1} / {count}" if said else "",
-        }
-
-    def thumbs(self, messages: Messages, record: ChatRecord) -> list[str | None]:
-        """The feedback of each message of the assistant, as the chatbot wants it. Nothing where it cannot be read."""
-        places = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
-        said = {index: found for index in places if (found := record.at(messages, index))}
-        try:
-            ratings = self.preferences.ratings((asked(messages, index), one.answer.text) for index, one in said.items())
-        except AssistantError:
-            return [None] * len(places)
-        rated = dict(zip(said, ratings, strict=True))
-        return [THUMBS.get(rated.get(index, 0)) for index in places]
-
-    def texts(self, language: str) -> Updates:
-        return {self.better: gr.update(value=t("version_better", language))}
-
-    def _step(self, history: Messages, saved: Any, by: int) -> Updates:
-        messages, record = to_messages(history), ChatRecord.from_json(saved)
-        if said := record.step(messages, by):
-            messages[-1] = {"role": "assistant", "content": said.answer.text}
-        return self.shown(messages, record)
+    def _correct(self, opened: str, *, message_id: int, text: str, language: str) -> None:
+        message = self.conversations.message(opened, message_id)
+        is_learnt = is_own(message)
+        if is_learnt:
+            self.preferences.correct(self.thread.asked(opened, message), answer_of(message), text)
+        corrected = Said(text, origin=Origin() if is_learnt else None, sources=message.said.sources)
+        self.conversations.add(opened, "assistant", corrected, parent_id=message.parent_id)
+        gr.Info(t("correction_kept" if is_learnt else "edit_not_learnt", language))
 
 
 def _index(event: gr.LikeData | gr.EditData) -> int:

@@ -93,12 +93,14 @@ class LanguageModel:
         tools: Sequence[Mapping[str, Any]] = (),
         tool_choice: str | Mapping[str, Any] | None = None,
         keeps_markup: bool = False,
+        begun: str = "",
         **sampling: Any,
     ) -> TokenStream:
         """Reply to a conversation of {"role", "content"} messages; see SamplingConfig for the options.
 
         `adapter` is the name of one that is loaded; `tools` and `tool_choice` have OpenAI's form. With
-        `keeps_markup` the text spells the tags of reasoning and calls, for an AnswerParser. Raises ConfigError
+        `keeps_markup` the text spells the tags of reasoning and calls, for an AnswerParser. A reply that was `begun`
+        is gone on with: the stream has what follows. Raises ConfigError
         for unknown options, GenerationError when the conversation does not fit or a form cannot be forced,
         BusyError when too many requests wait.
         """
@@ -106,11 +108,13 @@ class LanguageModel:
         prompt_ids = self.chat_template.encode(
             messages, add_generation_prompt=True, tools=use.shown, exact_ids=self._replies.find(messages)
         )
+        prompt_ids = [*prompt_ids, *self.tokenizer.encode(begun)] if begun else prompt_ids
+        remember = None if begun else partial(self._replies.remember, [dict(message) for message in messages])
         plan = _Plan(
             in_reasoning=self.chat_template.opens_reasoning(prompt_ids),
             forced=use.forced,
             keeps_markup=keeps_markup,
-            remember=partial(self._replies.remember, [dict(message) for message in messages]),
+            remember=remember,
             adapter=self.adapter_key(adapter),
         )
         return self._stream(prompt_ids, sampling, plan)

@@ -1,0 +1,120 @@
+// The list of conversations, and what stands below messages: which version of how many, and that one was interrupted.
+const astraiConversations = (() => {
+  const valueOf = (element) => JSON.parse(element.querySelector("[data-value]")?.dataset.value ?? "{}");
+
+  const button = (label, text, act) => {
+    const made = document.createElement("button");
+    made.type = "button";
+    made.textContent = text;
+    made.setAttribute("aria-label", label);
+    made.addEventListener("click", act);
+    return made;
+  };
+
+  // The chatbot draws its messages anew as it likes, so what belongs below one is put back where it is missing.
+  const marks = (element, trigger) => {
+    const drawn = (mark, texts) => {
+      const line = document.createElement("div");
+      line.className = "astrai-mark";
+      line.dataset.mark = JSON.stringify(mark);
+      if (mark.of) {
+        const turn = (by) => () => trigger("input", { message: mark.message, by });
+        const place = document.createElement("span");
+        place.className = "version-place";
+        place.textContent = `${mark.version} / ${mark.of}`;
+        line.append(button(texts.previous, "‹", turn(-1)), place, button(texts.next, "›", turn(1)));
+      }
+      if (mark.note) {
+        const note = document.createElement("span");
+        note.className = "note";
+        note.textContent = mark.note;
+        line.append(note);
+      }
+      return line;
+    };
+    const place = () => {
+      const { marks = [], texts = {} } = valueOf(element);
+      const rows = document.querySelectorAll("#conversation .message-row");
+      const wanted = new Map(marks.map((mark) => [rows[mark.at], mark]));
+      document.querySelectorAll("#conversation .astrai-mark").forEach((line) => {
+        const mark = wanted.get(line.parentElement);
+        if (mark && line.dataset.mark === JSON.stringify(mark)) wanted.delete(line.parentElement);
+        else line.remove();
+      });
+      wanted.forEach((mark, row) => row?.append(drawn(mark, texts)));
+    };
+    let isDue = false;
+    const soon = () => {
+      if (isDue) return;
+      isDue = true;
+      requestAnimationFrame(() => { isDue = false; place(); });
+    };
+    const watcher = new MutationObserver(soon);
+    watcher.observe(element, { childList: true, subtree: true });
+    watcher.observe(document.querySelector("#chat"), { childList: true, subtree: true });
+    soon();
+  };
+
+  // Put a field in the place of an entry's name; Enter takes what is typed, Escape or leaving it nothing.
+  const ask = (entry, value, list, done) => {
+    const field = document.createElement("input");
+    field.value = value;
+    if (list) field.setAttribute("list", list);
+    const open = entry.querySelector(".open");
+    let isOver = false;
+    const end = (takes) => {
+      if (isOver) return;
+      isOver = true;
+      field.replaceWith(open);
+      if (takes && field.value !== value) done(field.value);
+    };
+    field.addEventListener("keydown", (event) => {
+      if (event.key === "Enter") end(true);
+      else if (event.key === "Escape") { end(false); event.stopPropagation(); }
+    });
+    field.addEventListener("blur", () => end(false));
+    open.replaceWith(field);
+    field.focus();
+    field.select();
+  };
+
+  const list = (element, trigger) => {
+    const tell = (act, conversation = "", text = "") => trigger("input", { act, conversation, text });
+    const side = document.querySelector("#sidebar");
+    const sideOpens = (isOpen) => side.toggleAttribute("data-open", isOpen);
+
+    element.addEventListener("click", (event) => {
+      const pressed = event.target.closest("[data-act]");
+      const entry = event.target.closest("[data-id]");
+      const menu = event.target.closest(".menu");
+      element.querySelectorAll(".menu[open]").forEach((one) => { if (one !== menu) one.open = false; });
+      if (!pressed || !entry) return;
+      if (menu) menu.open = false;
+      const { id, title, folder, message } = entry.dataset;
+      if (pressed.dataset.act === "rename") ask(entry, title, "", (text) => tell("rename", id, text));
+      else if (pressed.dataset.act === "move") ask(entry, folder, "conversation-folders", (text) => tell("move", id, text));
+      else tell(pressed.dataset.act, id, pressed.dataset.act === "open" ? message : "");
+      if (pressed.dataset.act === "open") sideOpens(false);
+    });
+
+    element.addEventListener("change", async (event) => {
+      if (!event.target.matches("input[type=file]")) return;
+      const said = [];
+      for (const file of event.target.files) {
+        const language = document.querySelector("#language input:checked")?.value ?? "";
+        const address = `/conversations/import?name=${encodeURIComponent(file.name)}&language=${language}`;
+        const response = await fetch(address, { method: "POST", body: file });
+        said.push(await response.text());
+      }
+      event.target.value = "";
+      tell("imported", "", said.join(" "));
+    });
+
+    addEventListener("click", (event) => {
+      if (event.target.closest("#sidebar-toggle")) sideOpens(!side.hasAttribute("data-open"));
+      else if (!event.target.closest("#sidebar") || event.target.closest("#sidebar-new")) sideOpens(false);
+    });
+  };
+
+  return { marks, list };
+})();
