@@ -63,6 +63,7 @@ def serve_page(
     _PageServer(config, address, doors.api, opens_browser=opens_browser, notice=notice).run(sockets=[listener])
     services.downloads.close()
     services.library.close()
+    services.conversations.close()
     return 0
 
 
@@ -81,6 +82,7 @@ def build_doors(
 
 
 def _build_app(services: Services, port: int) -> FastAPI:
+    from app.conversation_routes import conversation_routes
     from app.library_routes import library_routes
     from app.preference_routes import preference_routes
     from app.studio_routes import studio_routes
@@ -92,6 +94,7 @@ def _build_app(services: Services, port: int) -> FastAPI:
     def health() -> dict[str, str]:
         return {"status": "ok", "model": services.models.state.value}
 
+    app.include_router(conversation_routes(services.conversations))
     app.include_router(library_routes(services.library))
     app.include_router(studio_routes(services.studio))
     app.include_router(preference_routes(services.preferences))

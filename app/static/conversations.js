@@ -103,7 +103,8 @@ const astraiConversations = (() => {
       for (const file of event.target.files) {
         const language = document.querySelector("#language input:checked")?.value ?? "";
         const address = `/conversations/import?name=${encodeURIComponent(file.name)}&language=${language}`;
-        const response = await fetch(address, { method: "POST", body: file });
+        const headers = { "content-type": "application/octet-stream" };
+        const response = await fetch(address, { method: "POST", headers, body: file });
         said.push(await response.text());
       }
       event.target.value = "";

@@ -166,12 +166,20 @@ def test_files_are_listed_as_plain_text() -> None:
     assert update.text == "One file&#46;\n\n- &#60;b&#62;&#46;md"
 
 
+def test_a_conversation_that_ends_with_an_answer_has_it_gone_on_with() -> None:
+    models = FakeModels(FakeStream([" swims", " well."]))
+    begun = [*QUESTION, {"role": "assistant", "content": "An otter"}]
+    updates = list(assistant_of(models).answer("tab", begun, {}, language="en"))
+    assert (updates[-1].text, updates[-1].origin is not None) == ("An otter swims well.", True)
+    assert (models.asked["messages"], models.asked["begun"]) == (QUESTION, "An otter")
+
+
 def test_the_last_update_holds_the_whole_answer_and_its_figures() -> None:
     models = FakeModels(FakeStream(["He", "llo", "!"]))
     updates = answer(models)
     status = "40 tokens/s · first after 0.25 s · 13 of 64 tokens of context"
     assert updates[-1] == Update("Hello!", status, origin=Origin("small", "ab12", "int8", "", {"temperature": 0.5}))
-    assert models.asked == {"messages": QUESTION, "adapter": None, "temperature": 0.5}
+    assert models.asked == {"messages": QUESTION, "adapter": None, "begun": "", "temperature": 0.5}
 
 
 @pytest.mark.parametrize(

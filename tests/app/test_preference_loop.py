@@ -14,16 +14,18 @@ import core
 from app.ab_test import LEFT, RIGHT, BlindTest
 from app.answers import DocumentAnswers
 from app.assistant import Assistant, Update
-from app.chat_record import ChatRecord
+from app.conversation_rows import Said
+from app.conversations import Conversations
 from app.improvement import Improvement
 from app.library import Library
 from app.models import ModelChoice, ModelHolder, ModelState
 from app.paths import preferences_dir, studio_dir
-from app.preference_rows import Answer, Origin, Review, Source
+from app.preference_rows import Origin, Review, Source
 from app.preferences import Preferences
 from app.services import Services
 from app.studio import Studio
 from app.tabs.feedback import Feedback
+from app.tabs.thread import Thread, View
 from app.versions import Version
 from core.config.model_config import PRESETS
 from core.data.formats import Preference
@@ -80,17 +82,19 @@ def opened(path: Path) -> ModelHolder:
 
 def collect(preferences: Preferences, examples: list[Preference]) -> None:
     """The user rewrites an answer of the model's in English by one in Chinese, in chat, and keeps that as a pair."""
-    feedback = Feedback(
-        cast(Services, SimpleNamespace(preferences=preferences)), gr.Chatbot(), gr.BrowserState([]), secret="s"
-    )
+    conversations = Conversations(preferences_dir())
+    services = SimpleNamespace(preferences=preferences, conversations=conversations)
+    feedback = Feedback(Thread(cast(Services, services), secret="s"))
     for example in examples:
-        record = ChatRecord({})
-        record.say(example.messages, Answer(example.rejected, Origin("tiny")))
-        history = [*example.messages, {"role": "assistant", "content": example.rejected}]
+        name, (question,) = conversations.create().id, example.messages
+        asked = conversations.add(name, "user", Said(question["content"]), parent_id=None)
+        conversations.add(name, "assistant", Said(example.rejected, origin=Origin("tiny")), parent_id=asked)
+        view = feedback.shown(name, View(), "en")[feedback.thread.view]
         edit = gr.EditData(None, {"index": 1, "previous_value": example.rejected, "value": example.chosen})
-        shown = feedback.edit(history, record.to_json(), "en", edit)
+        shown = feedback.edit(name, view, "en", edit)
         like = gr.LikeData(None, {"index": 1, "value": ["?"], "liked": True})
-        feedback.rate(shown[feedback.saved_chat], shown[feedback.record], "en", like)
+        feedback.rate(name, shown[feedback.thread.view], "en", like)
+    conversations.close()
     preferences.review([pair.id for pair in preferences.pairs()], Review.KEPT)
 
 

@@ -16,6 +16,7 @@ from app.models import ModelChoice, ModelHolder
 from app.variables import set_defaults
 from core.inference.token_stream import GenerationStats
 
+GONE_ON = "and it goes on."
 UNSCRIPTED = "I have no words for that."
 
 
@@ -65,8 +66,10 @@ class ScriptedModel:
     def fitting(self, messages: Sequence[Any]) -> list[Any]:
         return list(messages)
 
-    def chat(self, messages: Sequence[Mapping[str, str]], **_: Any) -> ScriptedStream:
+    def chat(self, messages: Sequence[Mapping[str, str]], begun: str = "", **_: Any) -> ScriptedStream:
         question = messages[-1]["content"].rpartition("\n\n")[2]
+        if begun:
+            return ScriptedStream(GONE_ON)
         return ScriptedStream(next((said for words, said in self.script.items() if words in question), UNSCRIPTED))
 
 

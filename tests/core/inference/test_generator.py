@@ -111,6 +111,17 @@ def test_a_second_turn_computes_only_its_new_tokens(model: LanguageModel, folder
     assert text == core.load(folder).chat(second, max_new_tokens=6, temperature=0).read()
 
 
+def test_a_reply_that_was_begun_is_gone_on_with(model: LanguageModel) -> None:
+    question, begun = [{"role": "user", "content": "hi"}], "the quick <|im_end|> brown"
+    ids = [
+        *model.chat_template.encode(question, add_generation_prompt=True),
+        *model.tokenizer.encode(begun),
+    ]
+    said = model.chat(question, begun=begun, max_new_tokens=12, temperature=0)
+    assert "".join(said) == "".join(model.stream(ids, max_new_tokens=12, temperature=0))
+    assert said.stats.prompt_tokens == len(ids)
+
+
 def test_a_conversation_that_does_not_fit_names_both_numbers(model: LanguageModel) -> None:
     with pytest.raises(GenerationError, match=r"is \d{3} tokens, the model's context is 256"):
         model.chat([{"role": "user", "content": "the quick brown fox " * 60}])
