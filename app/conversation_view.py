@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.assistant import Update
 from app.conversation_rows import Conversation, Found, Kind, Message, State
 from app.format import NOTICE, refused, titled
 from app.i18n import t
@@ -37,12 +36,6 @@ def shown_messages(path: Sequence[Message], language: str) -> Shown:
             messages.append({"role": "assistant", "content": message.said.sources, "metadata": title})
             ids.append(None)
     return Shown(messages, ids)
-
-
-def growing(update: Update) -> dict[str, Any]:
-    """The answer that is on its way."""
-    shown: dict[str, Any] = {"role": "assistant", "content": update.text}
-    return shown | ({"metadata": titled(NOTICE)} if update.is_error else {})
 
 
 def marks_html(path: Sequence[Message], shown: Shown, language: str) -> str:

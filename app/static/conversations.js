@@ -34,7 +34,7 @@ const astraiConversations = (() => {
     };
     const place = () => {
       const { marks = [], texts = {} } = valueOf(element);
-      const rows = document.querySelectorAll("#conversation .message-row");
+      const rows = document.querySelectorAll("#conversation .message-row:not(.astrai-live)");
       const wanted = new Map(marks.map((mark) => [rows[mark.at], mark]));
       document.querySelectorAll("#conversation .astrai-mark").forEach((line) => {
         const mark = wanted.get(line.parentElement);
@@ -43,11 +43,28 @@ const astraiConversations = (() => {
       });
       wanted.forEach((mark, row) => row?.append(drawn(mark, texts)));
     };
+    // While there is an answer on its way it stands at the end of the messages, and stays in sight if the end was.
+    const live = document.querySelector("#live"), row = document.createElement("div");
+    row.className = "message-row bubble bot-row astrai-live";
+    row.innerHTML = '<div class="message bot"><div class="message-content"></div></div>';
+    row.querySelector(".message-content").append(live);
+    let wasAtEnd = true;
+    const showLive = () => {
+      const messages = document.querySelector("#conversation .bubble-wrap");
+      if (!messages) return;
+      if (!live.textContent.trim()) row.remove();
+      else if (row.parentElement !== messages || row.nextElementSibling) messages.append(row);
+      if (wasAtEnd && row.isConnected) messages.scrollTop = messages.scrollHeight;
+    };
+    new MutationObserver(showLive).observe(live, { childList: true, subtree: true, characterData: true });
+    document.querySelector("#conversation").addEventListener("scroll", ({ target }) => {
+      wasAtEnd = target.scrollHeight - target.scrollTop - target.clientHeight < 100;
+    }, true);
     let isDue = false;
     const soon = () => {
       if (isDue) return;
       isDue = true;
-      requestAnimationFrame(() => { isDue = false; place(); });
+      requestAnimationFrame(() => { isDue = false; place(); showLive(); });
     };
     const watcher = new MutationObserver(soon);
     watcher.observe(element, { childList: true, subtree: true });

@@ -1,7 +1,6 @@
 """The chat: composer, streaming answers, stop, regenerate, the model they come from and the documents they cite."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -9,7 +8,7 @@ import gradio as gr
 from app.answer_record import AnswerRecord
 from app.assistant import Update, loading_line
 from app.conversation_rows import Said, turns
-from app.conversation_view import growing, marks_html, shown_messages
+from app.conversation_view import shown_messages
 from app.error_texts import error_text
 from app.format import short_count, to_html, to_names, to_seed, to_text
 from app.i18n import t
@@ -77,22 +76,25 @@ class ChatTab:
 
     def _wire(self) -> None:
         sampling = [self.temperature, self.top_p, self.max_new_tokens, self.seed]
-        kept = [self.sidebar.list, *self.feedback.outputs]
+        here, kept = [*self.thread.place, self.language], [self.sidebar.list, *self.feedback.outputs]
+        # The browser's work for one update grows with the number of outputs, so the growing answer has three.
         answer: dict[str, Any] = {
-            "fn": self.answer,
-            "inputs": {*self.thread.place, self.language, self.collections, *self.scope.inputs, *sampling},
-            "outputs": [self.status, self.composer, *kept],
+            "inputs": {*here, self.collections, *self.scope.inputs, *sampling},
+            "outputs": [self.thread.live, self.status, self.composer],
             "concurrency_limit": 8,
             **PRIVATE,
         }
-        place, here = self.thread.place, [*self.thread.place, self.language]
-        asking = [*here, self.sidebar.temporary, self.collections]
         asked: dict[str, Any] = {"outputs": [self.composer, *kept], **PRIVATE}
-        self.composer.submit(self.ask, [self.composer, *asking], **asked).success(**answer)
-        self.chatbot.example_select(self.ask_example, asking, **asked).success(**answer)
-        self.chatbot.retry(self.take_back, place, **asked).success(**answer)
-        self.chatbot.option_select(self.take_back, place, **asked).success(**answer | {"fn": self.answer_alone})
-        self.feedback.go_on.click(**answer | {"fn": self.go_on})
+
+        def then_answer(event: Any, how: Any = self.answer) -> None:
+            event.success(how, **answer).then(self.finish, here, **asked)
+
+        asking = [*here, self.sidebar.temporary, self.collections]
+        then_answer(self.composer.submit(self.ask, [self.composer, *asking], **asked))
+        then_answer(self.chatbot.example_select(self.ask_example, asking, **asked))
+        then_answer(self.chatbot.retry(self.take_back, here, **asked))
+        then_answer(self.chatbot.option_select(self.take_back, here, **asked), self.answer_alone)
+        then_answer(self.feedback.go_on.click(self.hold, here, self.chatbot, **PRIVATE), self.go_on)
         self.collections.input(
             self.pick, [self.collections, self.language],
             [self.saved_collections, self.scope.row, *self.scope.inputs],
@@ -102,7 +104,7 @@ class ChatTab:
         for button in (self.new_chat, self.sidebar.new):
             button.click(self.start_over, self.language, [self.status, *kept], queue=False, **PRIVATE)
         self.sidebar.wire(self.feedback, self.language, self.stop, PRIVATE)
-        self.feedback.wire(self.language, PRIVATE, answer)
+        self.feedback.wire(self.language, PRIVATE, then_answer)
         self.blind.wire(self.language, sampling[:3], PRIVATE)
         self.model.input(self.choose_model, [self.model, self.language], [self.status, self.chatbot], **PRIVATE)
 
@@ -195,14 +197,14 @@ class ChatTab:
     ) -> Updates:
         return self.ask(to_text(event.value), opened, view, language, is_temporary, collections)
 
-    def take_back(self, opened: str, view: View) -> Updates:
+    def take_back(self, opened: str, view: View, language: str) -> Updates:
         """The conversation up to its last question, which is asked again; the answer stays as a version."""
         path = self.thread.path(opened, view)
         question = next((message for message in reversed(path) if message.role == "user"), None)
         if question is None:
             return {self.composer: gr.skip()}
         self.conversations.show(opened, question.id)
-        return {self.thread.view: replace(view, ids=(question.id,))}
+        return self.feedback.shown(opened, view, language)
 
     def _begin(self, *, is_temporary: bool, collections: list[str]) -> str:
         return self.conversations.create(is_temporary=is_temporary, collections=collections).id
@@ -210,6 +212,10 @@ class ChatTab:
     def answer_alone(self, form: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
         """Stream the model's own answer to what the documents do not answer."""
         yield from self.answer(form | {self.collections: []}, request, is_alone=True)
+
+    def hold(self, opened: str, view: View, language: str) -> Any:
+        """The conversation without its last answer, which is about to go on."""
+        return shown_messages(self.thread.path(opened, view)[:-1], language).messages
 
     def go_on(self, form: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
         """Stream what follows in the last answer."""
@@ -239,23 +245,20 @@ class ChatTab:
                 scope=scope,
                 is_alone=is_alone,
             )
-        above = (path[:-1] if goes_on else path)[-view.size :]
-        shown = shown_messages(above, language)
-        before = shown.messages
-        yield {
-            self.thread.marks: marks_html(above, shown, language),
-            self.chatbot: [*before, {"role": "assistant", "content": path[-1].content if goes_on else ""}],
-            self.composer: gr.update(submit_btn=False, stop_btn=True),
-        }
+        yield {self.composer: gr.update(submit_btn=False, stop_btn=True)}
         try:
             with AnswerRecord(self.conversations, opened, path[-1]) as record:
                 for update in updates:
                     record.take(update)
-                    yield {self.chatbot: [*before, growing(update)], self.status: to_html(update.status)}
+                    text = "" if update.is_error else update.text
+                    yield {self.thread.live: text, self.status: to_html(update.status)}
                 record.complete()
         except AssistantError as exc:
             gr.Warning(to_html(str(exc)))
-        yield {self.composer: gr.update(submit_btn=True, stop_btn=False), **self._shown(opened, view, language)}
+
+    def finish(self, opened: str, view: View, language: str) -> Updates:
+        """The conversation with its answer, as it is stored."""
+        return {self.composer: gr.update(submit_btn=True, stop_btn=False), **self._shown(opened, view, language)}
 
     def _sampling(self, form: dict[Any, Any]) -> dict[str, Any]:
         return {

@@ -1,5 +1,6 @@
 """Thumbs, corrections and versions of the messages of the chat: what the user prefers, as it is said."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -22,11 +23,11 @@ class Feedback:
             self.go_on = gr.Button(size="sm", elem_id="go-on")
             self.better = gr.Button(size="sm", elem_id="version-better")
 
-    def wire(self, language: Any, options: dict[str, Any], answer: dict[str, Any]) -> None:
-        """`answer` answers the conversation when a question was edited, and goes on with an answer."""
+    def wire(self, language: Any, options: dict[str, Any], then_answer: Callable[[Any], None]) -> None:
+        """`then_answer` lets an event be followed by an answer, where a question is left without one."""
         seen, chatbot = [*self.thread.place, language], self.thread.chatbot
         chatbot.like(self.rate, seen, chatbot, **options)
-        chatbot.edit(self.edit, seen, self.outputs, **options).success(**answer)
+        then_answer(chatbot.edit(self.edit, seen, self.outputs, **options))
         self.thread.marks.input(self.turn, seen, self.outputs, **options)
         self.thread.earlier.click(self.thread.show_earlier, seen, self.thread.outputs, **options)
         self.better.click(self.pick, seen, **options)

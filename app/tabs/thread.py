@@ -61,6 +61,11 @@ class Thread:
             group_consecutive_messages=False,
             layout="bubble",
         )
+        # The chatbot draws all its messages at every change, so the answer that grows has a place of its own, which
+        # `conversations.js` moves to the chatbot's end while there is something in it.
+        self.live = gr.Markdown(
+            "", elem_id="live", latex_delimiters=LATEX, line_breaks=True, sanitize_html=True, container=False
+        )
         self.marks = gr.HTML("", elem_id="marks", js_on_load="astraiConversations.marks(element, trigger)")
         self.opened = gr.BrowserState("", storage_key="astrai-opened", secret=secret)
         self.view = gr.State(View())
@@ -73,7 +78,7 @@ class Thread:
     @property
     def outputs(self) -> list[Any]:
         """What `shown` gives values for."""
-        return [self.chatbot, self.opened, self.view, self.marks, self.earlier]
+        return [self.chatbot, self.live, self.opened, self.view, self.marks, self.earlier]
 
     def path(self, opened: str, view: View, *, whole: bool = False) -> list[Message]:
         """The messages that the tab shows, or all down to its last one; none where the conversation is gone."""
@@ -94,6 +99,7 @@ class Thread:
         earlier = gr.update(visible=is_longer, value=t("earlier", language, count=PAGE_MESSAGES))
         return {
             self.chatbot: gr.update(value=shown.messages, feedback_value=self.thumbs(opened, path, shown)),
+            self.live: "",
             self.opened: found.id if found else "",
             self.view: replace(view, ids=tuple(shown.ids)),
             self.marks: marks_html(path, shown, language),

@@ -4,7 +4,9 @@ The script maps words of a question to the whole answer. All else is the program
 """
 
 import json
+import os
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,7 @@ from app.models import ModelChoice, ModelHolder
 from app.variables import set_defaults
 from core.inference.token_stream import GenerationStats
 
+PAUSE_S = float(os.environ.get("ASTRAI_SCRIPT_PAUSE_S", "0"))  # after each word
 GONE_ON = "and it goes on."
 UNSCRIPTED = "I have no words for that."
 
@@ -31,13 +34,16 @@ class ScriptedStream:
 
     def __iter__(self) -> Iterator[str]:
         for word in self.answer.split(" "):
+            time.sleep(PAUSE_S)
             piece = f" {word}" if self.text else word
             self.text += piece
             yield piece
+            if self.finish_reason:
+                return
         self.finish_reason = "stop"
 
     def cancel(self) -> None:
-        self.finish_reason = "cancelled"
+        self.finish_reason = self.finish_reason or "cancelled"
 
 
 @dataclass
