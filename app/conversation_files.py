@@ -66,16 +66,21 @@ def read(conversations: Conversations, name: str, content: bytes) -> int:
     kind = next((kind for ending, kind in _TYPES.items() if name.lower().endswith(ending)), None)
     if kind is None or len(content) > MAX_FILE_BYTES:
         raise DataError(
-            f"{name[:80]!r} ({len(content):,} bytes) cannot be read as conversations.",
-            f"Give .json, .jsonl or .md of at most {MAX_FILE_BYTES:,} bytes.",
+            "{name!r} ({size:,} bytes) cannot be read as conversations.",
+            "Give .json, .jsonl or .md of at most {most:,} bytes.",
+            name=name[:80],
+            size=len(content),
+            most=MAX_FILE_BYTES,
         )
     try:
         text = content.decode("utf-8-sig")
         found = list({"json": _from_json, "jsonl": _from_lines, "md": _from_markdown}[kind](text))
     except (ValueError, RecursionError) as exc:
-        raise DataError(f"{name[:80]!r} is no file of conversations: {exc}.", "Export it again.") from exc
+        raise DataError(
+            "{name!r} is no file of conversations: {reason}.", "Export it again.", name=name[:80], reason=exc
+        ) from exc
     if not found:
-        raise DataError(f"{name[:80]!r} holds no conversation.", "Export it again.")
+        raise DataError("{name!r} holds no conversation.", "Export it again.", name=name[:80])
     for conversation, rows in found:
         conversations.insert(conversation, rows)
     return len(found)

@@ -8,6 +8,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from app import conversation_files as files
 from app.conversations import Conversations
+from app.error_texts import error_text
 from app.i18n import asked_language, t
 from core.errors import AssistantError
 
@@ -22,11 +23,11 @@ def conversation_routes(conversations: Conversations) -> APIRouter:
     def export_all() -> Response:
         return _exported(conversations, None, "json")
 
-    @router.get("/{conversation_id}.{kind}")
-    def export(conversation_id: str, kind: str) -> Response:
-        if kind not in MEDIA_TYPES:
+    @router.get("/{conversation_id}.{ending}")
+    def export(conversation_id: str, ending: str) -> Response:
+        if ending not in MEDIA_TYPES:
             return PlainTextResponse("There is no such file.", 404)
-        return _exported(conversations, conversation_id, kind)
+        return _exported(conversations, conversation_id, ending)
 
     @router.post("/import")
     async def receive(name: str, request: Request) -> Response:
@@ -39,7 +40,7 @@ def conversation_routes(conversations: Conversations) -> APIRouter:
         try:
             count = await run_in_threadpool(files.read, conversations, name, bytes(content))
         except AssistantError as exc:
-            return PlainTextResponse(str(exc), 400)
+            return PlainTextResponse(error_text(exc, asked_language(request)), 400)
         return PlainTextResponse(t("imported", asked_language(request), count=count))
 
     return router

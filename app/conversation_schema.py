@@ -46,6 +46,6 @@ CONVERSATIONS = Schema(
     "store of conversations",
     MIGRATIONS,
     busy_remedy="Chat in that one, or close it.",
-    damaged_remedy=f"Move it away and put the newest copy out of the folder backups in its place, as {FILE}.",
+    damaged_remedy="Move it away and put the newest copy out of the folder backups in its place, as conversations.db.",
     num_backups=NUM_BACKUPS,
 )

@@ -107,7 +107,9 @@ def check_parent(connection: sqlite3.Connection, conversation_id: str, message_i
     """Raises: DataError unless this is a message of the conversation, or None."""
     known = "SELECT 1 FROM messages WHERE id = ? AND conversation_id = ?"
     if message_id is not None and not connection.execute(known, (message_id, conversation_id)).fetchone():
-        raise DataError(f"There is no message {message_id}.", "It was deleted: look at the conversation again.")
+        raise DataError(
+            "There is no message {number}.", "It was deleted: look at the conversation again.", number=message_id
+        )
 
 
 def change(connection: sqlite3.Connection, conversation_id: str, changes: Changes) -> None:

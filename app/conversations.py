@@ -150,7 +150,9 @@ class Conversations:
                 f"{sql.MESSAGE} WHERE m.id = ? AND m.conversation_id = ?", (message_id, conversation_id)
             ).fetchone()
         if row is None:
-            raise DataError(f"There is no message {message_id}.", "It was deleted: look at the conversation again.")
+            raise DataError(
+                "There is no message {number}.", "It was deleted: look at the conversation again.", number=message_id
+            )
         return sql.message_of(row)
 
     def versions(self, conversation_id: str, message_id: int) -> list[Message]:
@@ -251,7 +253,9 @@ class Conversations:
             )
             for place, message in rows:
                 if place is not None and not 0 <= place < len(ids):
-                    raise DataError(f"Message {len(ids) + 1} follows one that is not there.", "Export it again.")
+                    raise DataError(
+                        "Message {number} follows one that is not there.", "Export it again.", number=len(ids) + 1
+                    )
                 parent = None if place is None else ids[place]
                 ids.append(
                     sql.insert(connection, name, (parent, message.role, message.state, message.created), message.said)

@@ -30,6 +30,21 @@ IN_CHINESE: dict[str, str] = {
         "请安装来自 python.org、conda 或 uv 的 Python，它们带有此功能。",
     "An error in this program ended the work.": "本程序出错，工作已中止。",
     "See the log file, and report this.": "请查看日志文件并反馈此问题。",
+    # Conversations
+    "store of conversations": "对话库",
+    "Chat in that one, or close it.": "请在那个程序中对话，或关闭它。",
+    "Move it away and put the newest copy out of the folder backups in its place, as conversations.db.":
+        "请移走它，并把 backups 文件夹中最新的副本放到原处，命名为 conversations.db。",
+    "This conversation is not there any more.": "此对话已不存在。",
+    "Open another one, or begin a new one.": "请打开其他对话，或开始新对话。",
+    "There is no message {number}.": "没有第 {number} 号消息。",
+    "It was deleted: look at the conversation again.": "它已被删除，请重新查看对话。",
+    "Message {number} follows one that is not there.": "第 {number} 条消息的上一条不存在。",
+    "Export it again.": "请重新导出。",
+    "{name!r} ({size:,} bytes) cannot be read as conversations.": "{name!r}（{size:,} 字节）不能作为对话读取。",
+    "Give .json, .jsonl or .md of at most {most:,} bytes.": "请提供不超过 {most:,} 字节的 .json、.jsonl 或 .md 文件。",
+    "{name!r} is no file of conversations: {reason}.": "{name!r} 不是对话文件：{reason}。",
+    "{name!r} holds no conversation.": "{name!r} 中没有对话。",
     # Documents and collections
     "{path} is no folder.": "{path} 不是文件夹。",
     "Choose a folder that is there.": "请选择存在的文件夹。",

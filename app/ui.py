@@ -234,9 +234,7 @@ def theme() -> gr.themes.Base:
 
 
 def style() -> str:
-    return "\n".join(
-        (STATIC / name).read_text(encoding="utf-8") for name in STYLES
-    )
+    return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in STYLES)
 
 
 def head() -> str:

@@ -1,6 +1,7 @@
 """The chat: composer, streaming answers, stop, regenerate, the model they come from and the documents they cite."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import Any
 
 import gradio as gr
@@ -185,7 +186,7 @@ class ChatTab:
                 opened = self._begin(is_temporary=bool(is_temporary), collections=to_names(collections))
             self.conversations.add(opened, "user", Said(question), parent_id=path[-1].id if path else None)
         except AssistantError as exc:  # what was typed stays
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return {self.composer: gr.skip()}
         return {
             self.composer: gr.update(value="", submit_btn=False, stop_btn=True),
@@ -230,31 +231,32 @@ class ChatTab:
         if not path or path[-1].role != ("assistant" if goes_on else "user"):
             yield {self.status: gr.skip()}  # nothing was asked; without any update everything would be emptied
             return
-        collections = to_names(form[self.collections])
-        narrowed = texts_of(*(form[picker] for picker in self.scope.inputs))
-        try:
-            scope = Scope.picked(collections, *narrowed) if collections else None
-        except AssistantError as exc:
-            updates = iter([Update(str(exc), "", is_error=True)])
-        else:
-            updates = self.services.assistant.answer(
-                request.session_hash or "",
-                turns(path),
-                self._sampling(form),
-                language=language,
-                scope=scope,
-                is_alone=is_alone,
-            )
         yield {self.composer: gr.update(submit_btn=False, stop_btn=True)}
         try:
-            with AnswerRecord(self.conversations, opened, path[-1]) as record:
+            updates = self._updates(form, turns(path), request.session_hash or "", is_alone=is_alone)
+            with closing(updates), AnswerRecord(self.conversations, opened, path[-1]) as record:
                 for update in updates:
                     record.take(update)
                     text = "" if update.is_error else update.text
                     yield {self.thread.live: text, self.status: to_html(update.status)}
                 record.complete()
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
+
+    def _updates(
+        self, form: dict[Any, Any], messages: list[dict[str, str]], tab: str, *, is_alone: bool
+    ) -> Generator[Update, None, None]:
+        language, collections = form[self.language], to_names(form[self.collections])
+        narrowed = texts_of(*(form[picker] for picker in self.scope.inputs))
+        try:
+            scope = Scope.picked(collections, *narrowed) if collections else None
+        except AssistantError as exc:
+            yield Update(error_text(exc, language), "", is_error=True)
+            return
+        sampling = self._sampling(form)
+        yield from self.services.assistant.answer(
+            tab, messages, sampling, language=language, scope=scope, is_alone=is_alone
+        )
 
     def finish(self, opened: str, view: View, language: str) -> Updates:
         """The conversation with its answer, as it is stored."""

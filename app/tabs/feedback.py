@@ -7,6 +7,7 @@ import gradio as gr
 
 from app.conversation_rows import Said
 from app.conversation_view import shown_messages
+from app.error_texts import error_text
 from app.format import to_html, to_text
 from app.i18n import ENGLISH, t
 from app.preference_rows import Origin
@@ -63,7 +64,7 @@ class Feedback:
             try:
                 self.preferences.rate(self.thread.asked(opened, message), answer_of(message), rating)
             except AssistantError as exc:
-                gr.Warning(to_html(str(exc)))
+                gr.Warning(to_html(error_text(exc, language)))
         return gr.update(feedback_value=self._thumbs(opened, view))
 
     def edit(self, opened: str, view: View, language: str, event: gr.EditData) -> Updates:
@@ -80,7 +81,7 @@ class Feedback:
             else:
                 self.conversations.add(opened, "user", Said(text), parent_id=message.parent_id)
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
         return self.shown(opened, view, language)
 
     def turn(self, opened: str, view: View, language: str, event: gr.EventData) -> Updates:
@@ -90,7 +91,7 @@ class Feedback:
             try:
                 self.conversations.turn(opened, message, int(by))
             except AssistantError as exc:
-                gr.Warning(to_html(str(exc)))
+                gr.Warning(to_html(error_text(exc, language)))
         return self.shown(opened, view, language)
 
     def pick(self, opened: str, view: View, language: str) -> None:
@@ -105,7 +106,7 @@ class Feedback:
             count = self.preferences.pick(self.thread.asked(opened, chosen), answer_of(chosen), others)
             gr.Info(t("pick_kept", language, count=count))
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
 
     def _thumbs(self, opened: str, view: View) -> list[str | None]:
         path = self.thread.path(opened, view)

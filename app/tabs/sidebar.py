@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from app.conversation_view import found_html, list_html, undo_html
+from app.error_texts import error_text
 from app.format import to_html, to_text
 from app.i18n import t
 from app.tabs.feedback import Feedback
@@ -46,7 +47,7 @@ class Sidebar:
         try:
             return {self.list: list_html(self.conversations.all(), opened, language)}
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return {self.list: ""}
 
     # Handlers
@@ -59,7 +60,7 @@ class Sidebar:
         try:
             return found_html(self.conversations.search(words), opened, language)
         except AssistantError as exc:
-            return f'<p class="none">{to_html(str(exc))}</p>'
+            return f'<p class="none">{to_html(error_text(exc, language))}</p>'
 
     def act(self, opened: str, view: View, language: str, event: gr.EventData, request: gr.Request) -> Updates:
         """Do what an entry of the list says."""
@@ -67,7 +68,7 @@ class Sidebar:
         try:
             return self._act(act, chosen, text, (opened, view, language, request))
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return self.shown(opened, language)
 
     def begin(self, language: str, request: gr.Request) -> Updates:

@@ -13,6 +13,7 @@ import gradio as gr
 from app.conversation_rows import Kind, Message, turns
 from app.conversation_view import PAGE_MESSAGES, Shown, marks_html, shown_messages
 from app.conversations import Conversations
+from app.error_texts import error_text
 from app.format import to_html
 from app.i18n import t
 from app.preference_rows import Answer
@@ -92,7 +93,7 @@ class Thread:
             found = self.conversations.find(opened) if opened else None
             path = self.conversations.path(opened, limit=view.size) if found else []
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             found, path = None, []
         shown = shown_messages(path, language)
         is_longer = bool(path) and path[0].parent_id is not None

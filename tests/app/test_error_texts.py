@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = [
     *(ROOT / "rag").rglob("*.py"),
     *(ROOT / "app").glob("library*.py"),
+    *(ROOT / "app").glob("conversation*.py"),
     *(ROOT / "app" / name for name in ("answers.py", "scope.py", "passages.py", "dropped_files.py")),
     *(ROOT / "core" / name for name in ("database.py", "files.py")),
 ]

@@ -11,6 +11,8 @@ PORT = 7860
 OWN = f"127.0.0.1:{PORT}"
 EVIL = "evil.test"
 FILLED = {
+    "conversation_id": "0123456789abcdef",
+    "ending": "json",
     "document_id": "1",
     "start": "1",
     "end": "2",
