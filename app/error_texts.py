@@ -45,6 +45,13 @@ IN_CHINESE: dict[str, str] = {
     "Give .json, .jsonl or .md of at most {most:,} bytes.": "请提供不超过 {most:,} 字节的 .json、.jsonl 或 .md 文件。",
     "{name!r} is no file of conversations: {reason}.": "{name!r} 不是对话文件：{reason}。",
     "{name!r} holds no conversation.": "{name!r} 中没有对话。",
+    # Archives
+    "{path} is no archive of AstrAI: {reason}.": "{path} 不是 AstrAI 的备份文件：{reason}。",
+    "Give a file that `backup` wrote.": "请提供由备份功能写出的文件。",
+    "Restoring needs {needed:,} bytes and {free:,} are free.": "恢复需要 {needed:,} 字节，剩余 {free:,} 字节。",
+    "Free some space and try again.": "请腾出空间后重试。",
+    "AstrAI is running on these data.": "AstrAI 正在使用这些数据。",
+    "End it, and start it again: what was staged is restored then.": "请结束后重新启动，届时将完成恢复。",
     # Documents and collections
     "{path} is no folder.": "{path} 不是文件夹。",
     "Choose a folder that is there.": "请选择存在的文件夹。",

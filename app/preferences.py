@@ -70,11 +70,12 @@ _MIGRATIONS = (
     CREATE INDEX votes_by_versions ON votes (base, old, new);
     """,
 )
-_SCHEMA = Schema(
+PREFERENCES = Schema(
     name="store of preferences",
     migrations=_MIGRATIONS,
     busy_remedy="Rate answers in that one, or close it.",
-    damaged_remedy="Move it away; export pairs now and then to have a copy.",
+    damaged_remedy="Move it away and put the newest copy out of the folder backups in its place.",
+    num_backups=7,
 )
 _PAIRS = """
     SELECT p.id, c.messages, c.text, c.origin, r.text, r.origin, p.source, p.review, p.time
@@ -103,7 +104,7 @@ class Preferences:
     def _database(self) -> Database:
         with self._opening:
             if self._opened is None:
-                self._opened = Database(self._path, _SCHEMA)
+                self._opened = Database(self._path, PREFERENCES)
             return self._opened
 
     def close(self) -> None:

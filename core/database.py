@@ -101,15 +101,6 @@ class Database:
                 connection.rollback()
                 self._idle.append(connection)
 
-    def copy_to(self, path: Path) -> None:
-        """Write the last commit as a file of its own, which its owner alone can read. Raises as `read` does."""
-        with self._told():
-            connection = self._open_reader()
-            try:
-                _copy(connection, path)
-            finally:
-                connection.close()
-
     @property
     def is_writer(self) -> bool:
         """Whether this program holds the file's lock."""
@@ -160,12 +151,7 @@ class Database:
         return connection
 
     def _open_reader(self) -> sqlite3.Connection:
-        uri = f"{self.path.absolute().as_uri()}?mode=ro"
-        connection = sqlite3.connect(
-            uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        return connection
+        return _open_to_read(self.path)
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         """Bring the schema to this version; a file of an older one is copied before, where there are copies."""
@@ -262,6 +248,22 @@ class MemoryDatabase:
     def close(self) -> None:
         """Forget everything."""
         self._connection.close()
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Write the last commit of a file, which others may be writing to, as one private file. Raises: sqlite3.Error."""
+    connection = _open_to_read(source)
+    try:
+        _copy(connection, target)
+    finally:
+        connection.close()
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    return connection
 
 
 def _copy(connection: sqlite3.Connection, path: Path) -> None:

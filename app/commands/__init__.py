@@ -27,6 +27,8 @@ COMMANDS: dict[str, str] = {
     "eval": "score a model on text files",
     "merge": "make an adapter and its base one model",
     "export": "write a model for other programs, or quantised",
+    "backup": "write conversations, ratings, library and settings into one file",
+    "restore": "take the data out of such a file in place of those here",
     "bench": "measure speed on this machine",
     "doctor": "say what this machine has and what is missing",
     "test": "run the tests (--all: the slow ones too)",
