@@ -38,8 +38,11 @@ def shown_messages(path: Sequence[Message], language: str) -> Shown:
     return Shown(messages, ids)
 
 
-def marks_html(path: Sequence[Message], shown: Shown, language: str) -> str:
-    """What `conversations.js` puts below messages: which version of how many, and that one was interrupted."""
+def marks_html(opened: str, path: Sequence[Message], shown: Shown, language: str) -> str:
+    """What `conversations.js` puts below messages: which version of how many, and that one was interrupted.
+
+    It also notes which conversation this tab has open.
+    """
     marks = []
     for message in path:
         mark: dict[str, Any] = {"at": shown.ids.index(message.id), "message": message.id}
@@ -50,7 +53,7 @@ def marks_html(path: Sequence[Message], shown: Shown, language: str) -> str:
         if len(mark) > 2:
             marks.append(mark)
     texts = {"previous": t("previous_version", language), "next": t("next_version", language)}
-    return _data("marks", {"marks": marks, "texts": texts})
+    return _data("marks", {"opened": opened, "marks": marks, "texts": texts})
 
 
 def list_html(conversations: Sequence[Conversation], opened: str, language: str) -> str:

@@ -1,14 +1,12 @@
 """Values as the page shows them: pure functions."""
 
 import html
-from collections.abc import Iterable
 from typing import Any
 
-from app.i18n import TEXTS, t
+from app.i18n import t
 from app.preference_rows import MIN_VOTES, Tally
 
 NOTICE = "⚠"
-TITLES = (NOTICE, *TEXTS["sources"].values())  # of messages that are no part of what was said
 
 
 def to_html(text: str) -> str:
@@ -16,48 +14,10 @@ def to_html(text: str) -> str:
     return html.escape(text)
 
 
-def to_messages(history: Any) -> list[dict[str, Any]]:
-    """The conversation as text alone.
-
-    It comes from the browser, where anybody may have written it: Gradio would show the files and components
-    that it names, and read them for that. A notice or a list of sources keeps its mark; all else is dropped.
-    """
-    turns = history if isinstance(history, list) else []
-    return [_message(turn) for turn in turns if isinstance(turn, dict) and turn.get("role") in ("user", "assistant")]
-
-
-def without_notices(messages: Iterable[dict[str, Any]]) -> list[dict[str, str]]:
-    """What the model is given: a question that was answered with a notice is no part of it, nor is the notice.
-
-    Lists of sources are left out.
-    """
-    given: list[dict[str, str]] = []
-    for turn in messages:
-        if "metadata" not in turn:
-            given.append({"role": turn["role"], "content": turn["content"]})
-        elif turn["metadata"]["title"] == NOTICE and given and given[-1]["role"] == "user":
-            given.pop()
-    return given
-
-
-def _message(turn: dict[str, Any]) -> dict[str, Any]:
-    message = {"role": turn["role"], "content": to_text(turn.get("content"))}
-    metadata = turn.get("metadata")
-    title = metadata.get("title") if isinstance(metadata, dict) else None
-    marks = {"metadata": titled(title)} if title in TITLES else {}
-    return message | marks | _button(turn.get("options"))
-
-
-def _button(options: Any) -> dict[str, Any]:
-    """The button of a refusal, where the message has one."""
-    given = [option.get("label") for option in options if isinstance(option, dict)] if isinstance(options, list) else []
-    label = next((label for label in TEXTS["ask_alone"].values() if label in given), None)
-    return {"options": [{"value": label, "label": label}]} if label else {}
-
-
 def refused(language: str) -> dict[str, Any]:
     """What marks a refusal of the documents: a button that asks the model alone."""
-    return _button([{"label": t("ask_alone", language)}])
+    label = t("ask_alone", language)
+    return {"options": [{"value": label, "label": label}]}
 
 
 def titled(title: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from app.studio_texts import STUDIO_TEXTS
 ENGLISH, CHINESE = "en", "zh"
 LANGUAGES = {ENGLISH: "English", CHINESE: "中文"}
 
-OF_PAGES = LIBRARY_TEXTS | STUDIO_TEXTS | MODELS_TEXTS | GUARD_TEXTS
+OF_PAGES = LIBRARY_TEXTS | STUDIO_TEXTS | MODELS_TEXTS | GUARD_TEXTS | CONVERSATION_TEXTS
 TEXTS: dict[str, dict[str, str]] = {
     "model": {"en": "Model", "zh": "模型"},
     "language": {"en": "Language", "zh": "语言"},

@@ -6,6 +6,7 @@ from pathlib import Path
 from app.ab_test import BlindTest
 from app.adding import Adding
 from app.answers import DocumentAnswers
+from app.archive import complete_restore
 from app.assistant import Assistant
 from app.conversations import Conversations
 from app.downloads import Downloads
@@ -43,7 +44,8 @@ class Services:
 
 
 def build_services(model: Path | None = None) -> Services:
-    """`model` is a folder to open first; without it the first one found."""
+    """`model` is a folder to open first; without it the first one found. What was staged is restored before."""
+    complete_restore()
     studio, library = Studio(studio_dir()), Library(library_dir())
     models, settings = ModelHolder(model, trained=studio.choices), Settings(data_dir())
     models.unload_when_idle(settings.values.idle_minutes)

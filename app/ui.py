@@ -23,18 +23,13 @@ from core.errors import AssistantError, SetupError
 
 STATIC = Path(__file__).parent / "static"
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
-<<<<<<< HEAD
-SCRIPTS = ("page.js", "library.js", "charts.js", "studio.js")
-STYLES = ("style.css", "library.css", "studio.css", "models.css")
-MAX_UPLOAD = "1mb"
-QUEUE_WAIT_S = 0.03
-=======
+SCRIPTS = ("page.js", "conversations.js", "library.js", "charts.js", "studio.js")
 STYLES = ("style.css", "conversations.css", "library.css", "studio.css", "models.css")
 MAX_UPLOAD = "1mb"
-# Each tab of the browser has a conversation of its own; a new tab begins with the one that was opened last.
+QUEUE_WAIT_S = 0.03
+# Each tab of the browser has a conversation of its own, which `conversations.js` notes there; a new tab begins with the
+# one that was opened last.
 OPENED_HERE = "(language, opened) => [language, sessionStorage.getItem('astrai-opened') ?? opened]"
-KEEP_OPENED = "(opened) => { sessionStorage.setItem('astrai-opened', opened); }"
->>>>>>> 08f0aff (The chat's truth is the store: the browser keeps an id, versions switch at any message, conversations stand beside it)
 MONO = ["ui-monospace", "SFMono-Regular", "Consolas", "Noto Sans Mono CJK SC", "monospace"]
 
 
@@ -166,7 +161,6 @@ class Page:
         outputs = list({language: None, **self.texts(ENGLISH)} | dict.fromkeys(shown))
         saved = [self.saved_language, chat.thread.opened]
         opened = blocks.load(self.open_page, saved, outputs, queue=False, js=OPENED_HERE, **PRIVATE)
-        chat.thread.opened.change(None, chat.thread.opened, js=KEEP_OPENED)
         opened.then(chat.report_model, [language], [chat.status], **PRIVATE)
         opened.then(chat.list_collections, [chat.saved_collections, language], chat.asked_outputs, **PRIVATE)
         opened.then(chat.blind.show, language, chat.blind.outputs, **PRIVATE)
@@ -238,12 +232,5 @@ def style() -> str:
 
 
 def head() -> str:
-<<<<<<< HEAD
     script = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in SCRIPTS)
-=======
-    script = "\n".join(
-        (STATIC / name).read_text(encoding="utf-8")
-        for name in ("page.js", "conversations.js", "library.js", "charts.js", "studio.js")
-    )
->>>>>>> 08f0aff (The chat's truth is the store: the browser keeps an id, versions switch at any message, conversations stand beside it)
     return f'<meta name="viewport" content="width=device-width, initial-scale=1"><script>{script}</script>'

@@ -33,7 +33,8 @@ const astraiConversations = (() => {
       return line;
     };
     const place = () => {
-      const { marks = [], texts = {} } = valueOf(element);
+      const { marks = [], texts = {}, opened } = valueOf(element);
+      if (opened !== undefined) sessionStorage.setItem("astrai-opened", opened);
       const rows = document.querySelectorAll("#conversation .message-row:not(.astrai-live)");
       const wanted = new Map(marks.map((mark) => [rows[mark.at], mark]));
       document.querySelectorAll("#conversation .astrai-mark").forEach((line) => {
@@ -48,15 +49,18 @@ const astraiConversations = (() => {
     row.className = "message-row bubble bot-row astrai-live";
     row.innerHTML = '<div class="message bot"><div class="message-content"></div></div>';
     row.querySelector(".message-content").append(live);
-    let wasAtEnd = true;
+    let wasAtEnd = true, shownWords = "";
     const showLive = () => {
       const messages = document.querySelector("#conversation .bubble-wrap");
       if (!messages) return;
-      if (!live.textContent.trim()) row.remove();
+      shownWords = words();
+      if (!shownWords.trim()) row.remove();
       else if (row.parentElement !== messages || row.nextElementSibling) messages.append(row);
       if (wasAtEnd && row.isConnected) messages.scrollTop = messages.scrollHeight;
     };
-    new MutationObserver(showLive).observe(live, { childList: true, subtree: true, characterData: true });
+    // Gradio's hidden clock ticks in there too.
+    const words = () => live.querySelector(".md")?.textContent ?? "";
+    new MutationObserver(() => { if (words() !== shownWords) showLive(); }).observe(live, { childList: true, subtree: true, characterData: true });
     document.querySelector("#conversation").addEventListener("scroll", ({ target }) => {
       wasAtEnd = target.scrollHeight - target.scrollTop - target.clientHeight < 100;
     }, true);

@@ -103,7 +103,7 @@ class Thread:
             self.live: "",
             self.opened: found.id if found else "",
             self.view: replace(view, ids=tuple(shown.ids)),
-            self.marks: marks_html(path, shown, language),
+            self.marks: marks_html(found.id if found else "", path, shown, language),
             self.earlier: earlier,
         }
 
