@@ -117,6 +117,7 @@ IN_CHINESE: dict[str, str] = {
     "Choose another model or revision.": "请选择其他模型或版本。",
     "{name} has no file {missing}.": "{name} 中没有文件 {missing}。",
     "It has {files}.": "其中有 {files}。",
+    "{name} has no {first} or {second}.": "{name} 中没有 {first} 或 {second}。",
     "Choose a model that brings its tokenizer.": "请选择自带分词器的模型。",
     "{name} holds GGUF files.": "{name} 中是 GGUF 文件。",
     "Name one, as {name}:FILE.gguf: {files}.": "请指定其中一个，写成 {name}:FILE.gguf：{files}。",

@@ -152,10 +152,11 @@ class Listing:
         if CONFIG in self.files and any(name in self.files for name in (INDEX, WEIGHTS, ASTRAI_WEIGHTS)):
             if not any(name in self.files for name in TOKENIZERS):
                 raise ModelError(
-                    "{name} has no {missing}.",
+                    "{name} has no {first} or {second}.",
                     "Choose a model that brings its tokenizer.",
                     name=repo,
-                    missing=" / ".join(TOKENIZERS),
+                    first=TOKENIZERS[0],
+                    second=TOKENIZERS[1],
                 )
             return
         if any(name.endswith(".gguf") for name in self.files):
