@@ -11,7 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from app.receipt import Receipt
 from core.errors import AssistantError, ConfigError, DownloadError
 from core.files import read_json_object, write_json
-from core.hub.places import EMBEDDER, MODEL, HubName, check_revision, embedders_folder, models_folder, staging
+from core.hub.places import EMBEDDER, KEPT, MODEL, HubName, check_revision, embedders_folder, models_folder, staging
 
 if TYPE_CHECKING:
     from core.hub import DownloadProgress
@@ -58,7 +58,8 @@ class Download:
     total_bytes: int = 0
     bytes_per_s: float = 0.0
     eta_s: float | None = None
-    error: str = ""
+    sentences: tuple[str, ...] = ()  # of the error that ended it, and its values
+    values: dict[str, Any] = field(default_factory=dict)
     asked_at: float = 0.0
     ended_at: float = 0.0
 
@@ -73,6 +74,16 @@ class Download:
         """What can be opened: the folder, or the GGUF file in it."""
         file = HubName.parse(self.name).file
         return self.folder / file if file else self.folder
+
+    @property
+    def failure(self) -> AssistantError | None:
+        """What ended it, if it failed."""
+        return DownloadError(self.sentences[0], self.sentences[1], **self.values) if self.sentences else None
+
+    @property
+    def error(self) -> str:
+        """The same in English; empty if it did not fail."""
+        return str(self.failure or "")
 
     @property
     def is_active(self) -> bool:
@@ -112,7 +123,13 @@ class Downloads:
         if revision is not None:
             check_revision(revision)
         if kind not in KINDS or (kind == EMBEDDER and wanted.file):
-            raise ConfigError(f"{name} cannot be downloaded as {kind[:40]!r}.", f"Choose one of {', '.join(KINDS)}.")
+            raise ConfigError(
+                "{name} cannot be downloaded as {what!r}.",
+                "Choose one of {kinds}.",
+                name=name,
+                what=kind[:40],
+                kinds=", ".join(KINDS),
+            )
         with self._condition:
             known = self._downloads.get(str(wanted))
             if known is not None and known.is_active:
@@ -127,7 +144,9 @@ class Downloads:
             download = self._known(name)
             if download.is_active or download.state == DownloadState.DONE:
                 return download
-            return self._queue(replace(download, state=DownloadState.QUEUED, error="", asked_at=time.time()))
+            return self._queue(
+                replace(download, state=DownloadState.QUEUED, sentences=(), values={}, asked_at=time.time())
+            )
 
     def cancel(self, name: str) -> Download:
         """Stop a download; what came is kept. Raises DownloadError if there is none."""
@@ -177,7 +196,7 @@ class Downloads:
 
     def _known(self, name: str) -> Download:
         if name not in self._downloads:
-            raise DownloadError(f"There is no download of {name[:200]}.", "Look at the list again.")
+            raise DownloadError("There is no download of {name}.", "Look at the list again.", name=name[:200])
         return self._downloads[name]
 
     def _work(self) -> None:
@@ -212,17 +231,18 @@ class Downloads:
                     cancelled=cancelled,
                 ),
             )
-            state, error = DownloadState.DONE, ""
+            state, failure = DownloadState.DONE, None
         except AssistantError as exc:
-            is_cancelled = cancelled.is_set()
-            state, error = (DownloadState.PAUSED, "") if is_cancelled else (DownloadState.FAILED, str(exc))
+            state, failure = (DownloadState.PAUSED, None) if cancelled.is_set() else (DownloadState.FAILED, exc)
         except Exception as exc:
             logger.exception("downloading %s", download.name)
-            state, error = DownloadState.FAILED, f"The download ended unexpectedly ({type(exc).__name__})."
+            reason = type(exc).__name__
+            unexpected = DownloadError("The download ended unexpectedly ({reason}).", KEPT, reason=reason)
+            state, failure = DownloadState.FAILED, unexpected
         visit.end()
         with self._condition:
-            ended = replace(self._downloads[download.name], state=state, error=error, ended_at=time.time(), eta_s=None)
-            self._put(ended)
+            ended = replace(self._downloads[download.name], state=state, ended_at=time.time(), eta_s=None)
+            self._put(replace(ended, sentences=failure.sentences, values=failure.values) if failure else ended)
 
     def _progress(self, name: str, state: "DownloadProgress", count: Callable[[str, int], None]) -> None:
         count(state.file, state.done_bytes)
@@ -257,15 +277,17 @@ class Downloads:
         try:
             rows = read_json_object(self._path)["downloads"]
             found = [_from_row(row) for row in rows]
-        except (AssistantError, KeyError, TypeError, ValueError):
+        except (AssistantError, LookupError, TypeError, ValueError):
             logger.exception("reading %s", self._path)
             return
         self._downloads = {one.name: one for one in found}
 
 
 def _from_row(row: dict[str, Any]) -> Download:
-    """A download as it was written; what was under way is interrupted. Raises AssistantError, TypeError, ValueError."""
-    download = Download(**{**row, "state": DownloadState(row["state"])})
+    """A download as it was written; what was under way is interrupted. Raises what `_read` expects."""
+    sentences = tuple(map(str, row.get("sentences", ())))
+    download = Download(**{**row, "state": DownloadState(row["state"]), "sentences": sentences})
+    str(download.failure)
     HubName.parse(download.name)
     if download.kind not in KINDS:
         raise ValueError(download.kind)

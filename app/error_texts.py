@@ -112,6 +112,98 @@ IN_CHINESE: dict[str, str] = {
     "{path} names the folder {place!r}, outside of the model.": "{path} 引用了模型之外的文件夹 {place!r}。",
     "Choose a sentence-transformers model whose weights are safetensors.":
         "请选择以 safetensors 存储权重的 sentence-transformers 模型。",
+    # Downloads
+    "{name} is being downloaded already.": "{name} 正在下载。",
+    "Wait for that one.": "请等待它完成。",
+    "The download needs {needed}, the disk of {folder} has {free} free.":
+        "下载需要 {needed}，而 {folder} 所在磁盘只剩 {free}。",
+    "Free some space, or choose a folder on another disk.": "请腾出空间，或选择另一块磁盘上的文件夹。",
+    "The disk of {folder} is full ({reason}).": "{folder} 所在磁盘已满（{reason}）。",
+    "Free some space and start again; it goes on where it stopped.": "请腾出空间后重新开始，下载会从中断处继续。",
+    "{folder} cannot be written: {reason}.": "无法写入 {folder}：{reason}。",
+    "Choose a folder that you may write to.": "请选择您有写入权限的文件夹。",
+    "{name} is a GGUF file, which is no embedder.": "{name} 是 GGUF 文件，不是嵌入模型。",
+    "Give OWNER/NAME alone.": "请只填写 OWNER/NAME。",
+    "{folder} cannot be used: {reason}.": "无法使用 {folder}：{reason}。",
+    "{folder} holds something else than {name}.": "{folder} 中的内容不是 {name}。",
+    "Choose a new folder, or remove that one.": "请选择新的文件夹，或移除该文件夹。",
+    "The download of {name} was cancelled.": "{name} 的下载已取消。",
+    "The download ended by itself (status {status}).": "下载进程自行结束（状态 {status}）。",
+    "The download ended unexpectedly ({reason}).": "下载意外中止（{reason}）。",
+    "Start again; it goes on where it stopped.": "请重新开始，下载会从中断处继续。",
+    "{name} cannot be downloaded as {what!r}.": "{name} 不能作为 {what!r} 下载。",
+    "Choose one of {kinds}.": "请从 {kinds} 中选择。",
+    "There is no download of {name}.": "没有 {name} 的下载任务。",
+    "Look at the list again.": "请重新查看列表。",
+    "{name} has no {missing}.": "{name} 中没有 {missing}。",
+    "Choose another model or revision.": "请选择其他模型或版本。",
+    "{name} has no file {missing}.": "{name} 中没有文件 {missing}。",
+    "It has {files}.": "其中有 {files}。",
+    "{name} has no {first} or {second}.": "{name} 中没有 {first} 或 {second}。",
+    "Choose a model that brings its tokenizer.": "请选择自带分词器的模型。",
+    "{name} holds GGUF files.": "{name} 中是 GGUF 文件。",
+    "Name one, as {name}:FILE.gguf: {files}.": "请指定其中一个，写成 {name}:FILE.gguf：{files}。",
+    "{name} has its weights only as a pickle ({file}), which can run code.":
+        "{name} 的权重只有 pickle 格式（{file}），它可能执行代码。",
+    "Choose a version of the model in safetensors.": "请选择该模型的 safetensors 版本。",
+    "Choose a model in Hugging Face form with safetensors.": "请选择带有 safetensors 的 Hugging Face 格式模型。",
+    "config.json is not readable JSON.": "config.json 不是可读的 JSON。",
+    "config.json holds no object.": "config.json 的内容不是对象。",
+    "The model is quantised as {method!a}, which is not supported.": "不支持 {method!a} 量化的模型。",
+    "Choose the unquantised model; it is quantised here on loading.": "请选择未量化的模型，加载时会在本机量化。",
+    "The hub's answer makes no sense: {reason}.": "模型站的应答不合理：{reason}。",
+    "Do not trust this model, or look at HF_ENDPOINT.": "请勿信任此模型，或检查 HF_ENDPOINT。",
+    "{name!r} is not the name of a model on the hub.": "{name!r} 不是模型站上的模型名称。",
+    "Write it as OWNER/NAME, or OWNER/NAME:FILE.gguf for one GGUF file.":
+        "请写成 OWNER/NAME，或用 OWNER/NAME:FILE.gguf 指定一个 GGUF 文件。",
+    "{name!r} cannot be a revision.": "{name!r} 不能作为版本。",
+    "Give a branch, a tag or a commit of 40 hexadecimal digits.": "请填写分支、标签，或 40 位十六进制的提交号。",
+    "HF_TOKEN holds characters that no token has.": "HF_TOKEN 含有令牌中不会出现的字符。",
+    "Set it again, without line breaks.": "请重新设置，不要带换行。",
+    "HF_ENDPOINT is {address!r}.": "HF_ENDPOINT 是 {address!r}。",
+    "Set it to the https:// address of a hub.": "请设为模型站的 https:// 地址。",
+    "HF_ENDPOINT is {address}, and HF_TOKEN would be sent there unencrypted.":
+        "HF_ENDPOINT 是 {address}，HF_TOKEN 会以明文发送到那里。",
+    "Use an https:// address, or unset HF_TOKEN.": "请使用 https:// 地址，或取消 HF_TOKEN。",
+    "What answers at {address} is no hub: its answer is no JSON.": "{address} 不是模型站：应答不是 JSON。",
+    "Look at HF_ENDPOINT.": "请检查 HF_ENDPOINT。",
+    "{file} is said to have {size:,} bytes, at most {most:,} make sense.":
+        "{file} 声称有 {size:,} 字节，合理的上限是 {most:,} 字节。",
+    "Do not trust it.": "请勿信任它。",
+    "The hub's answer about {name} is longer than {most:,} bytes.": "模型站关于 {name} 的应答超过 {most:,} 字节。",
+    "The hub redirects more than {most} times.": "模型站的重定向超过 {most} 次。",
+    "Try later, or look at HF_ENDPOINT.": "请稍后再试，或检查 HF_ENDPOINT。",
+    "The hub redirects to an address that is none.": "模型站重定向到了无效的地址。",
+    "The hub at {address} redirects to {scheme}://{host!a}, which is not followed.":
+        "模型站 {address} 重定向到 {scheme}://{host!a}，程序不会跟随。",
+    "Set HF_ENDPOINT to the address of the hub itself.": "请把 HF_ENDPOINT 设为模型站本身的地址。",
+    "{name} is only for those who were given access, HF_TOKEN has no access to it.":
+        "{name} 仅对获得授权者开放，而 HF_TOKEN 没有权限。",
+    "{name} is only for those who were given access, and HF_TOKEN is not set.":
+        "{name} 仅对获得授权者开放，而 HF_TOKEN 尚未设置。",
+    "Ask for it at {page}, make a token at https://huggingface.co/settings/tokens and set HF_TOKEN to it.":
+        "请在 {page} 申请授权，在 https://huggingface.co/settings/tokens 创建令牌并设为 HF_TOKEN。",
+    "{page}/commits/main shows what there is.": "{page}/commits/main 列出了现有内容。",
+    "There is no model {name} at {address}, or not for everyone.": "{address} 上没有模型 {name}，或者它不公开。",
+    "Check the name; if it is private or gated, set HF_TOKEN to a token that may read it.":
+        "请检查名称；如果它是私有或受限的，请把 HF_TOKEN 设为有读取权限的令牌。",
+    "The hub answers with status {status}.": "模型站的应答状态是 {status}。",
+    "The hub at {address} is too busy ({reason}).": "模型站 {address} 太忙（{reason}）。",
+    "Wait a little and start again; it goes on where it stopped.": "请稍候再重新开始，下载会从中断处继续。",
+    "The certificate of {address} was not accepted.": "{address} 的证书未通过验证。",
+    "Behind a proxy that opens TLS, set SSL_CERT_FILE to its certificate.":
+        "如果经过会解开 TLS 的代理，请把 SSL_CERT_FILE 设为它的证书。",
+    "{address} did not answer within {seconds} s, {times} times.":
+        "{address} 连续 {times} 次在 {seconds} 秒内没有应答。",
+    "{address} cannot be reached.": "无法连接 {address}。",
+    "Check the network, HF_ENDPOINT and the proxy, and start again; it goes on where it stopped.":
+        "请检查网络、HF_ENDPOINT 和代理后重新开始，下载会从中断处继续。",
+    "{address} breaks off again and again.": "{address} 反复中断连接。",
+    "{file} is not what the hub's list says: {size:,} of {total:,} bytes came, of SHA-256 {found}…, and the list"
+    " has {expected}":
+        "{file} 与模型站的清单不符：收到 {size:,} / {total:,} 字节，SHA-256 为 {found}…，清单中是 {expected}",
+    "Start again; if it stays so, the hub or a proxy serves changed files.":
+        "请重新开始；如果仍然如此，说明模型站或代理提供的文件被改动过。",
 }  # fmt: skip
 
 

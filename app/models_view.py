@@ -8,6 +8,7 @@ from typing import Any
 from app.adding import Addition
 from app.catalogue import CATALOGUE, FIRST, Offer
 from app.downloads import Download, DownloadState
+from app.error_texts import error_html
 from app.format import short_count
 from app.i18n import t
 from app.machine_speed import MachineSpeed
@@ -223,7 +224,7 @@ def _download(download: Download, host: str, language: str) -> str:
         bar = f'<progress value="{download.done_bytes}" max="{download.total_bytes}"></progress>'
     elif download.is_active:
         bar = "<progress></progress>"
-    error = f'<p class="error">{html.escape(download.error)}</p>' if download.error else ""
+    error = error_html(download.failure, language) if download.failure else ""
     line = html.escape(_download_line(download, host, language))
     return (
         f'<div class="card row {state}"><div class="title"><b>{html.escape(download.name)}</b>'

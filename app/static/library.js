@@ -79,6 +79,14 @@ const astrai = (() => {
     });
   };
 
+  // Instead of a page that cannot be shown, the sentence that says why.
+  const sayWhy = async (picture) => {
+    const why = document.createElement("p");
+    why.className = "error";
+    why.textContent = await (await fetch(`${picture.src}?language=${language()}`)).text();
+    picture.replaceWith(why);
+  };
+
   // A link to a passage opens it in a dialog; answers, sources and search results all have such links.
   const showPassage = async (address) => {
     let dialog = document.querySelector("#passage-dialog");
@@ -91,6 +99,10 @@ const astrai = (() => {
     const response = await fetch(`${address}?language=${language()}`);
     const content = document.createElement("div");
     content.innerHTML = await response.text();
+    content.querySelectorAll("img.page").forEach((picture) => {
+      picture.addEventListener("load", () => picture.classList.add("loaded"));
+      picture.addEventListener("error", () => sayWhy(picture));
+    });
     const close = document.createElement("button");
     close.className = "close";
     close.textContent = "×";

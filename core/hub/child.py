@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from core.errors import AssistantError, DownloadError
 from core.files import DISK_FULL, sync, write_json
 from core.hub.listing import CONFIG, INDEX, MAX_SIDE_FILE_BYTES, Check, Listing, RepoFile, check_config, total_bytes
-from core.hub.places import EMBEDDER, KEPT, MODEL, RECORD, DownloadRecord, FileRecord, HubName, staging
+from core.hub.places import EMBEDDER, MODEL, RECORD, DownloadRecord, FileRecord, HubName, staging
 from core.hub.transfer import Hub
 
 MAX_CONFIG_BYTES = 4 * 2**20
@@ -63,7 +63,7 @@ def main() -> int:
                 with contextlib.suppress(OSError):  # Windows keeps a file that is open
                     lock.unlink()
     except Timeout:
-        return _fail(DownloadError(f"{job.name} is being downloaded already.", "Wait for that one."))
+        return _fail(DownloadError("{name} is being downloaded already.", "Wait for that one.", name=job.name))
     except AssistantError as exc:
         return _fail(exc)
     except OSError as exc:
@@ -177,8 +177,11 @@ def _check_space(place: Staging, files: Sequence[RepoFile]) -> None:
     needed, free = int(missing * SPACE_MARGIN), shutil.disk_usage(place.root).free
     if needed > free:
         raise DownloadError(
-            f"The download needs {size_text(needed)}, the disk of {place.target.parent} has {size_text(free)} free.",
+            "The download needs {needed}, the disk of {folder} has {free} free.",
             "Free some space, or choose a folder on another disk.",
+            needed=size_text(needed),
+            folder=place.target.parent,
+            free=size_text(free),
         )
 
 
@@ -213,12 +216,19 @@ def size_text(num_bytes: int) -> str:
 def _disk_error(folder: Path, exc: OSError) -> DownloadError:
     reason = exc.strerror or str(exc)
     if exc.errno in DISK_FULL:
-        return DownloadError(f"The disk of {folder.parent} is full ({reason}).", f"Free some space. {KEPT}")
-    return DownloadError(f"{folder} cannot be written: {reason}.", "Choose a folder that you may write to.")
+        return DownloadError(
+            "The disk of {folder} is full ({reason}).",
+            "Free some space and start again; it goes on where it stopped.",
+            folder=folder.parent,
+            reason=reason,
+        )
+    return DownloadError(
+        "{folder} cannot be written: {reason}.", "Choose a folder that you may write to.", folder=folder, reason=reason
+    )
 
 
 def _fail(error: AssistantError) -> int:
-    _emit({"event": "error", "kind": type(error).__name__, "message": error.message, "remedy": error.remedy})
+    _emit({"event": "error", "kind": type(error).__name__, "sentences": error.sentences, "values": error.values})
     return 1
 
 

@@ -97,14 +97,17 @@ def download(
     if revision is not None:
         check_revision(revision)
     if kind == EMBEDDER and wanted.file:
-        raise ConfigError(f"{name} is a GGUF file, which is no embedder.", "Give OWNER/NAME alone.")
+        raise ConfigError("{name} is a GGUF file, which is no embedder.", "Give OWNER/NAME alone.", name=name)
     place = embedders_folder if kind == EMBEDDER else models_folder
     try:
         target = (Path(folder).expanduser() if folder else place() / wanted.folder_name).resolve()
         is_here = _look(target, wanted, revision)
     except OSError as exc:
         raise DownloadError(
-            f"{exc.filename or folder} cannot be used: {exc.strerror}.", "Choose a folder that you may write to."
+            "{folder} cannot be used: {reason}.",
+            "Choose a folder that you may write to.",
+            folder=exc.filename or folder,
+            reason=exc.strerror,
         ) from exc
     if update or not is_here:
         job = {"name": name, "revision": revision, "folder": str(target), "wait_s": RETRY_WAIT_S, "kind": kind}
@@ -123,7 +126,10 @@ def _look(target: Path, wanted: HubName, revision: str | None) -> bool:
         record = DownloadRecord.read(target)
         if record is None or record.name != str(wanted):
             raise DownloadError(
-                f"{target} holds something else than {wanted}.", "Choose a new folder, or remove that one."
+                "{folder} holds something else than {name}.",
+                "Choose a new folder, or remove that one.",
+                folder=target,
+                name=wanted,
             )
         return record.is_of(wanted, revision) and not record.damaged(target)
     target.rmdir()
@@ -140,17 +146,17 @@ def _run_child(job: dict[str, Any], watch: Watch) -> None:
                 break  # it was ended in the middle of it
             event = json.loads(line)
             if event["event"] == "error":
-                raise ERRORS[event["kind"]](event["message"], event["remedy"])
+                raise ERRORS[event["kind"]](*event["sentences"], **event["values"])
             if event["event"] == "done":
                 return
             progress.see(event)
         process.wait()
         if watch.cancelled.is_set():
-            raise DownloadError(f"The download of {job['name']} was cancelled.", KEPT)
+            raise DownloadError("The download of {name} was cancelled.", KEPT, name=job["name"])
         complaints.seek(0)
         text = complaints.read().decode("utf-8", "replace")[-MAX_LOGGED_BYTES:]
         logger.error("the download ended with status %s: %s", process.returncode, text)
-    raise DownloadError(f"The download ended by itself (status {process.returncode}).", KEPT)
+    raise DownloadError("The download ended by itself (status {status}).", KEPT, status=process.returncode or 0)
 
 
 def _end_when(cancelled: threading.Event, process: "subprocess.Popen[str]") -> None:

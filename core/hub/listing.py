@@ -125,7 +125,9 @@ class Listing:
     def file(self, name: str) -> RepoFile:
         """Raises DownloadError if there is no such file."""
         if name not in self.files:
-            raise DownloadError(f"{self.name.repo_id} has no {name}.", "Choose another model or revision.")
+            raise DownloadError(
+                "{name} has no {missing}.", "Choose another model or revision.", name=self.name.repo_id, missing=name
+            )
         return self.files[name]
 
     def gguf(self, name: str) -> list[RepoFile]:
@@ -135,7 +137,13 @@ class Listing:
         names = [f"{found[1]}-{part:05d}-of-{found[2]}.gguf" for part in range(1, count + 1)] if found else [name]
         missing = [part for part in names if part not in self.files]
         if missing:
-            raise DownloadError(f"{self.name.repo_id} has no file {missing[0]}.", f"It has {self._ggufs()}.")
+            raise DownloadError(
+                "{name} has no file {missing}.",
+                "It has {files}.",
+                name=self.name.repo_id,
+                missing=missing[0],
+                files=self._ggufs(),
+            )
         return [self.files[part] for part in names]
 
     def check_has_model(self) -> None:
@@ -144,18 +152,31 @@ class Listing:
         if CONFIG in self.files and any(name in self.files for name in (INDEX, WEIGHTS, ASTRAI_WEIGHTS)):
             if not any(name in self.files for name in TOKENIZERS):
                 raise ModelError(
-                    f"{repo} has no {' or '.join(TOKENIZERS)}.", "Choose a model that brings its tokenizer."
+                    "{name} has no {first} or {second}.",
+                    "Choose a model that brings its tokenizer.",
+                    name=repo,
+                    first=TOKENIZERS[0],
+                    second=TOKENIZERS[1],
                 )
             return
         if any(name.endswith(".gguf") for name in self.files):
-            raise ModelError(f"{repo} holds GGUF files.", f"Name one, as {repo}:FILE.gguf: {self._ggufs()}.")
+            raise ModelError(
+                "{name} holds GGUF files.", "Name one, as {name}:FILE.gguf: {files}.", name=repo, files=self._ggufs()
+            )
         if self.pickles:
             raise ModelError(
-                f"{repo} has its weights only as a pickle ({self.pickles[0]}), which can run code.",
+                "{name} has its weights only as a pickle ({file}), which can run code.",
                 "Choose a version of the model in safetensors.",
+                name=repo,
+                file=self.pickles[0],
             )
         missing = WEIGHTS if CONFIG in self.files else CONFIG
-        raise ModelError(f"{repo} has no {missing}.", "Choose a model in Hugging Face form with safetensors.")
+        raise ModelError(
+            "{name} has no {missing}.",
+            "Choose a model in Hugging Face form with safetensors.",
+            name=repo,
+            missing=missing,
+        )
 
     def model_files(self, index: bytes | None) -> list[RepoFile]:
         """The files that make the model, small ones first and config.json at the end.
@@ -186,8 +207,10 @@ class Listing:
         if not (is_described and is_weighty):
             missing = "safetensors" if is_described else f"{EMBEDDER_FILES[0]} or {CONFIG}"
             raise ModelError(
-                f"{self.name.repo_id} has no {missing}.",
+                "{name} has no {missing}.",
                 "Choose a sentence-transformers model whose weights are safetensors.",
+                name=self.name.repo_id,
+                missing=missing,
             )
         indexes = [self.file(INDEX)] if index is not None else []
         return [*sides, *indexes, *modules, *weights]
@@ -212,8 +235,9 @@ def check_config(content: bytes) -> None:
     method = settings.get("quant_method") if isinstance(settings, dict) else settings
     if method not in (None, "astrai"):
         raise ModelError(
-            f"The model is quantised as {str(method)[:40]!a}, which is not supported.",
+            "The model is quantised as {method!a}, which is not supported.",
             "Choose the unquantised model; it is quantised here on loading.",
+            method=str(method)[:40],
         )
 
 
@@ -248,7 +272,9 @@ def _file(entry: dict[str, Any]) -> RepoFile:
 
 def _bad_answer(what: str) -> DownloadError:
     return DownloadError(
-        f"The hub's answer makes no sense: {what}.", "Do not trust this model, or look at HF_ENDPOINT."
+        "The hub's answer makes no sense: {reason}.",
+        "Do not trust this model, or look at HF_ENDPOINT.",
+        reason=what,
     )
 
 

@@ -37,8 +37,9 @@ class HubName:
         found = _NAME.fullmatch(text)
         if not found or "--" in text or ".." in text:
             raise ConfigError(
-                f"{text[:200]!r} is not the name of a model on the hub.",
+                "{name!r} is not the name of a model on the hub.",
                 "Write it as OWNER/NAME, or OWNER/NAME:FILE.gguf for one GGUF file.",
+                name=text[:200],
             )
         return cls(*found.groups())
 
@@ -59,7 +60,9 @@ def check_revision(revision: str) -> None:
     """Raises ConfigError unless it can be a branch, a tag or a commit."""
     if not _REVISION.fullmatch(revision) or ".." in revision:
         raise ConfigError(
-            f"{revision[:200]!r} cannot be a revision.", "Give a branch, a tag or a commit of 40 hexadecimal digits."
+            "{name!r} cannot be a revision.",
+            "Give a branch, a tag or a commit of 40 hexadecimal digits.",
+            name=revision[:200],
         )
 
 

@@ -66,11 +66,14 @@ class Hub:
             self._headers["Authorization"] = f"Bearer {token}"
         parts = urlsplit(self.endpoint)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise DownloadError(f"HF_ENDPOINT is {self.endpoint!r}.", "Set it to the https:// address of a hub.")
+            raise DownloadError(
+                "HF_ENDPOINT is {address!r}.", "Set it to the https:// address of a hub.", address=self.endpoint
+            )
         if token and parts.scheme == "http" and parts.hostname not in LOOPBACK:
             raise DownloadError(
-                f"HF_ENDPOINT is {self.endpoint}, and HF_TOKEN would be sent there unencrypted.",
+                "HF_ENDPOINT is {address}, and HF_TOKEN would be sent there unencrypted.",
                 "Use an https:// address, or unset HF_TOKEN.",
+                address=self.endpoint,
             )
 
     def listing(self, name: HubName, revision: str | None) -> Listing:
@@ -82,14 +85,20 @@ class Hub:
             return Listing.from_answer(name, json.loads(content))
         except (ValueError, RecursionError) as exc:
             raise DownloadError(
-                f"What answers at {self.endpoint} is no hub: its answer is no JSON.", "Look at HF_ENDPOINT."
+                "What answers at {address} is no hub: its answer is no JSON.",
+                "Look at HF_ENDPOINT.",
+                address=self.endpoint,
             ) from exc
 
     def content(self, listing: Listing, file: RepoFile, limit: int) -> bytes:
         """A small file as a whole. Raises DownloadError if it is larger than `limit` or not what the list says."""
         if file.size > limit:
             raise DownloadError(
-                f"{file.name} is said to have {file.size:,} bytes, at most {limit:,} make sense.", "Do not trust it."
+                "{file} is said to have {size:,} bytes, at most {most:,} make sense.",
+                "Do not trust it.",
+                file=file.name,
+                size=file.size,
+                most=limit,
             )
         url = self.url(listing, file)
         content = self._patiently(lambda: self._answer(url, listing.name, file.name, file.size))
@@ -151,7 +160,10 @@ class Hub:
                 content += chunk
                 if len(content) > limit:
                     raise DownloadError(
-                        f"The hub's answer about {name.repo_id} is longer than {limit:,} bytes.", "Do not trust it."
+                        "The hub's answer about {name} is longer than {most:,} bytes.",
+                        "Do not trust it.",
+                        name=name.repo_id,
+                        most=limit,
                     )
                 if time.monotonic() > deadline:
                     raise httpx2.ReadTimeout("the answer takes too long")
@@ -174,7 +186,9 @@ class Hub:
                     yield response
                     return
                 url = self._redirected(url, response.headers["Location"], is_file=is_file)
-        raise DownloadError(f"The hub redirects more than {MAX_REDIRECTS} times.", "Try later, or look at HF_ENDPOINT.")
+        raise DownloadError(
+            "The hub redirects more than {most} times.", "Try later, or look at HF_ENDPOINT.", most=MAX_REDIRECTS
+        )
 
     def _redirected(self, url: str, location: str, *, is_file: bool) -> str:
         """The address that a redirect leads to. Raises DownloadError when it may not."""
@@ -187,8 +201,11 @@ class Hub:
         is_weaker = scheme != "https" and scheme != urlsplit(self.endpoint).scheme
         if is_weaker or (not is_file and _origin(target) != _origin(self.endpoint)):
             raise DownloadError(
-                f"The hub at {self.endpoint} redirects to {scheme}://{host[:100]!a}, which is not followed.",
+                "The hub at {address} redirects to {scheme}://{host!a}, which is not followed.",
                 "Set HF_ENDPOINT to the address of the hub itself.",
+                address=self.endpoint,
+                scheme=scheme,
+                host=host[:100],
             )
         return target
 
@@ -202,19 +219,32 @@ class Hub:
             raise _BusyError(status, float(after) if after.isdecimal() and len(after) < 6 else 0.0)
         page = f"{self.endpoint}/{name.repo_id}"
         if code == "GatedRepo" or status == 403:
-            key = "HF_TOKEN has no access to it" if self._has_token else "and HF_TOKEN is not set"
             raise DownloadError(
-                f"{name.repo_id} is only for those who were given access, {key}.",
-                f"Ask for it at {page}, make a token at https://huggingface.co/settings/tokens and set HF_TOKEN to it.",
+                "{name} is only for those who were given access, HF_TOKEN has no access to it."
+                if self._has_token
+                else "{name} is only for those who were given access, and HF_TOKEN is not set.",
+                "Ask for it at {page}, make a token at https://huggingface.co/settings/tokens and set HF_TOKEN to it.",
+                name=name.repo_id,
+                page=page,
             )
         if code == "RevisionNotFound" or (status == 404 and code == "EntryNotFound"):
-            raise DownloadError(f"{name.repo_id} has no {wanted}.", f"{page}/commits/main shows what there is.")
+            raise DownloadError(
+                "{name} has no {missing}.",
+                "{page}/commits/main shows what there is.",
+                name=name.repo_id,
+                missing=wanted,
+                page=page,
+            )
         if status in (401, 404):
             raise DownloadError(
-                f"There is no model {name.repo_id} at {self.endpoint}, or not for everyone.",
+                "There is no model {name} at {address}, or not for everyone.",
                 "Check the name; if it is private or gated, set HF_TOKEN to a token that may read it.",
+                name=name.repo_id,
+                address=self.endpoint,
             )
-        raise DownloadError(f"The hub answers with status {status}.", "Try later, or look at HF_ENDPOINT.")
+        raise DownloadError(
+            "The hub answers with status {status}.", "Try later, or look at HF_ENDPOINT.", status=status
+        )
 
     def _patiently(self, action: Callable[[], T], size: Callable[[], int] | None = None) -> T:
         """Try again after faults of the line. Where `size` grew meanwhile, they are counted anew.
@@ -235,20 +265,34 @@ class Hub:
 
     def _failure(self, exc: Exception) -> DownloadError:
         if isinstance(exc, _BusyError):
-            return DownloadError(f"The hub at {self.endpoint} is too busy ({exc}).", f"Wait a little. {KEPT}")
+            return DownloadError(
+                "The hub at {address} is too busy ({reason}).",
+                "Wait a little and start again; it goes on where it stopped.",
+                address=self.endpoint,
+                reason=exc,
+            )
         if "CERTIFICATE_VERIFY_FAILED" in str(exc):
             return DownloadError(
-                f"The certificate of {self.endpoint} was not accepted.",
+                "The certificate of {address} was not accepted.",
                 "Behind a proxy that opens TLS, set SSL_CERT_FILE to its certificate.",
+                address=self.endpoint,
             )
         if isinstance(exc, httpx2.TimeoutException):
             limit_s = constants.HF_HUB_DOWNLOAD_TIMEOUT
-            return DownloadError(f"{self.endpoint} did not answer within {limit_s} s, {MAX_TRIES} times.", KEPT)
+            return DownloadError(
+                "{address} did not answer within {seconds} s, {times} times.",
+                KEPT,
+                address=self.endpoint,
+                seconds=limit_s,
+                times=MAX_TRIES,
+            )
         if isinstance(exc, httpx2.ConnectError | httpx2.ProxyError):
             return DownloadError(
-                f"{self.endpoint} cannot be reached.", f"Check the network, HF_ENDPOINT and the proxy. {KEPT}"
+                "{address} cannot be reached.",
+                "Check the network, HF_ENDPOINT and the proxy, and start again; it goes on where it stopped.",
+                address=self.endpoint,
             )
-        return DownloadError(f"{self.endpoint} breaks off again and again.", KEPT)
+        return DownloadError("{address} breaks off again and again.", KEPT, address=self.endpoint)
 
 
 @dataclass(slots=True)
@@ -285,7 +329,12 @@ def _origin(url: str) -> tuple[str, str, int]:
 def _wrong(file: RepoFile, check: Check) -> DownloadError:
     expected = f"SHA-256 {file.sha256[:16]}…" if file.sha256 else f"git's {file.git_id[:16]}…"
     return DownloadError(
-        f"{file.name} is not what the hub's list says: {check.size:,} of {file.size:,} bytes came, of SHA-256"
-        f" {check.sha256[:16]}…, and the list has {expected}",
+        "{file} is not what the hub's list says: {size:,} of {total:,} bytes came, of SHA-256 {found}…, and the list"
+        " has {expected}",
         "Start again; if it stays so, the hub or a proxy serves changed files.",
+        file=file.name,
+        size=check.size,
+        total=file.size,
+        found=check.sha256[:16],
+        expected=expected,
     )

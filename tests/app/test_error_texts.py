@@ -18,6 +18,8 @@ FILES = [
     *(ROOT / "app").glob("library*.py"),
     *(ROOT / "app").glob("conversation*.py"),
     *(ROOT / "app" / name for name in ("answers.py", "scope.py", "passages.py", "dropped_files.py")),
+    *(ROOT / "core" / "hub").glob("*.py"),
+    ROOT / "app" / "downloads.py",
     *(ROOT / "core" / name for name in ("database.py", "files.py")),
 ]
 RAISED = {name for name in vars(errors) if name.endswith("Error")} | {"error"}

@@ -377,3 +377,18 @@ def test_a_folder_narrows_the_table_the_search_and_the_chat(scripted_page: Page,
     page.fill(COMPOSER, "How many documents do I have?")
     page.press(COMPOSER, "Enter")
     expect(page.locator(ANSWER).nth(1)).to_contain_text("The library has 1 file")
+
+
+@pytest.mark.slow
+def test_a_page_whose_file_is_gone_says_so_in_the_dialog(page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "tides.pdf"
+    path.write_bytes(make_pdf(PdfPage([Text(60, 660, "High tide at the lighthouse is at noon.")])))
+    page.fill("#path textarea, #path input", str(path))
+    page.click("#add-path")
+    expect(page.locator(ROW, has_text="tides.pdf").locator(".state")).to_have_text("ready", timeout=60_000)
+    path.unlink()
+    page.fill("#query textarea, #query input", "high tide lighthouse")
+    page.keyboard.press("Enter")
+    page.locator("#results a.passage").first.click()
+    expect(page.locator(f"{DIALOG} .error")).to_contain_text("The file of this passage is gone.")
+    expect(page.locator(f"{DIALOG} img.page")).to_have_count(0)
