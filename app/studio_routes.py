@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from app.dropped_routes import receive_dropped
+from app.error_texts import error_text
 from app.i18n import asked_language, t
 from app.studio import LOG_BYTES, Studio
 from app.studio_runs_view import (
@@ -46,7 +47,7 @@ def studio_routes(studio: Studio) -> APIRouter:
         try:
             return JSONResponse(_details(studio, studio.job(run), asked_language(request)))
         except AssistantError as exc:
-            return PlainTextResponse(str(exc), 404)
+            return PlainTextResponse(error_text(exc, asked_language(request)), 404)
 
     @router.get("/runs/{run}/metrics")
     def metrics(run: str, request: Request) -> Response:
@@ -58,7 +59,7 @@ def studio_routes(studio: Studio) -> APIRouter:
             news = studio.metrics.news(studio.store.folder(run), offset, has_sample=has_sample)
             return Response(orjson.dumps(news), media_type="application/json")
         except AssistantError as exc:
-            return PlainTextResponse(str(exc), 404)
+            return PlainTextResponse(error_text(exc, asked_language(request)), 404)
 
     @router.get("/runs/{run}/answers")
     def answers(run: str, request: Request) -> Response:
@@ -66,7 +67,7 @@ def studio_routes(studio: Studio) -> APIRouter:
         try:
             found, num_missing = studio.answers.look(studio.store.folder(run))
         except AssistantError as exc:
-            return PlainTextResponse(str(exc), 404)
+            return PlainTextResponse(error_text(exc, asked_language(request)), 404)
         note = t("answers_missing", asked_language(request), count=num_missing) if num_missing else ""
         rows = [{"step": one.step, "text": one.text, "is_error": one.is_error} for one in found]
         return JSONResponse({"answers": rows, "note": note})

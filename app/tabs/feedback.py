@@ -5,6 +5,7 @@ from typing import Any
 import gradio as gr
 
 from app.chat_record import ChatRecord, Messages, asked
+from app.error_texts import error_text
 from app.format import to_html, to_messages, to_text
 from app.i18n import t
 from app.preference_rows import Answer
@@ -55,7 +56,7 @@ class Feedback:
         try:
             self.preferences.rate(asked(messages, index), said.answer, rating)
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
         return gr.update(feedback_value=self.thumbs(messages, record))
 
     def edit(self, history: Messages, saved: Any, language: str, event: gr.EditData) -> Updates:
@@ -78,7 +79,7 @@ class Feedback:
                 messages[index] = {"role": "assistant", "content": text}
                 gr.Info(t("correction_kept", language))
             except AssistantError as exc:
-                gr.Warning(to_html(str(exc)))
+                gr.Warning(to_html(error_text(exc, language)))
         return self.shown(messages, record)
 
     def show_previous(self, history: Messages, saved: Any, language: str) -> Updates:
@@ -97,7 +98,7 @@ class Feedback:
             count = self.preferences.pick(asked(messages, len(messages) - 1), said.answer, said.others)
             gr.Info(t("pick_kept", language, count=count))
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
 
     # What the chat shows
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.error_texts import error_text
 from app.format import to_html
 from app.i18n import t
 from app.preference_rows import ACCEPTED, MAX_RANKED, Answer, Review
@@ -117,7 +118,7 @@ class PreferencesPanel:
             contest = test.contest()
             tally = test.tally(contest) if contest else None
         except AssistantError as exc:
-            return {self.contest: f'<p class="error">{to_html(str(exc))}</p>'}
+            return {self.contest: f'<p class="error">{to_html(error_text(exc, language))}</p>'}
         current = self._current()
         return {
             self.contest: contest_html(contest, tally, language),
@@ -161,7 +162,7 @@ class PreferencesPanel:
                 if pair is not None:
                     preferences.edit(number, chosen=pair.rejected.text, rejected=pair.chosen.text)
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, form[self.language])))
         return self.show(form)
 
     def keep_shown(self, form: dict[Any, Any]) -> Updates:
@@ -183,7 +184,7 @@ class PreferencesPanel:
         try:
             job = starts[what]()
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return ""
         gr.Info(to_html(t("started", language, name=job.name)))
         return str(job.id)
@@ -208,7 +209,7 @@ class PreferencesPanel:
                 test.adopt(contest)
                 version = contest.new
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return {}
         gr.Info(to_html(t("ab_answers_now", language, name=version.name or t("ab_model_itself", language))))
         return self.show(form)
@@ -227,7 +228,7 @@ class PreferencesPanel:
             ):
                 yield {self.ranking: ranking_html(answers, form[self.language]), self.save: gr.update(visible=False)}
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, form[self.language])))
             return
         different = list({answer.text: answer for answer in answers if answer.text.strip()}.values())
         yield {
@@ -257,7 +258,7 @@ class PreferencesPanel:
         try:
             count = self.services.preferences.rank(messages, answers)
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, form[self.language])))
             return {}
         gr.Info(t("rank_saved", form[self.language], count=count))
         return {self.answers: [], self.ranking: "", self.save: gr.update(visible=False)}

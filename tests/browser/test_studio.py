@@ -260,5 +260,5 @@ def test_pairs_are_reviewed_and_what_is_wrong_is_a_sentence(program: Program) ->
     expect(page.locator(".toast-body")).to_contain_text("请先拖入或选择训练数据。")
     page.click("#all-settings > button")
     page.fill("#set-max_steps", "many")
-    expect(page.locator("#new-problems li")).to_contain_text("max_steps is 'many'")
+    expect(page.locator("#new-problems li")).to_contain_text("max_steps 的值是 'many'，应为整数")
     expect(page.locator(".setting.wrong label")).to_have_text("max_steps (步)")
