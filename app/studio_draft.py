@@ -1,6 +1,7 @@
 """A run that is being put together on the page: from files, a model and a preset to a config that is started."""
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from app.paths import starter_dir
 from app.studio_values import KIND_NAMES, parsed, value_text
 from core.config.model_config import PRESETS, ModelConfig
 from core.config.train_config import TrainConfig
-from core.errors import ConfigError, Sentence
+from core.errors import AssistantError, ConfigError, Sentence
 from core.files import read_json_object
 from core.model.folder import ADAPTER_CONFIG, find_model
 
@@ -129,6 +130,19 @@ def shape_of(base: str) -> ModelConfig:
 def is_quantized(base: str) -> bool:
     """Whether the weights are stored in fewer bits. Raises: AssistantError where its config cannot be read."""
     return bool(base) and "quantization_config" in _description(base)
+
+
+def rounded_form(config: Mapping[str, Any]) -> str:
+    """`int8` or `int4` where a run trains all weights of a model that is stored so, else empty."""
+    base = config.get("base")
+    if not isinstance(base, str) or not base or config.get("adapter", "none") != "none":
+        return ""
+    try:
+        stored = _description(base).get("quantization_config")
+    except AssistantError:
+        return ""
+    bits = stored.get("bits") if isinstance(stored, dict) else None
+    return f"int{bits}" if bits in (4, 8) else ""
 
 
 def _description(base: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from app.dropped_routes import receive_dropped
 from app.error_texts import error_text
 from app.i18n import asked_language, t
 from app.studio import LOG_BYTES, Studio
+from app.studio_draft import rounded_form
 from app.studio_runs_view import (
     answers_html,
     checkpoints_html,
@@ -82,7 +83,7 @@ def studio_routes(studio: Studio) -> APIRouter:
 
 def _details(studio: Studio, job: "Job", language: str) -> dict[str, str]:
     rows = studio.last_rows(job)
-    steps = studio.checkpoint_steps(job)
+    steps, config = studio.checkpoint_steps(job), studio.config(job)
     trained = [row for row in rows if "loss" in row]
     about = [other for other in studio.store.jobs() if other.spec.metadata.get("of") == job.id]
     return {
@@ -94,5 +95,5 @@ def _details(studio: Studio, job: "Job", language: str) -> dict[str, str]:
         "answers": answers_html(language) if steps else "",
         "proofs": proofs_html(about, {other.id: studio.result(other) for other in about}, language),
         "log": log_html(studio.store.log_tail(job.id, LOG_BYTES), language),
-        "settings": settings_html(studio.config(job), str(job.folder), language),
+        "settings": settings_html(config, str(job.folder), language, form=rounded_form(config)),
     }

@@ -24,6 +24,7 @@ from app.studio_draft import (
     form_of,
     preparation,
     preset_values,
+    rounded_form,
     row_of,
     stage_for,
 )
@@ -176,12 +177,13 @@ class NewRunPanel:
         if draft.stage != "pt" and not draft.base:
             return problems_html([t("no_base_yet", language)], language)
         try:
-            config_of(draft, form[self.report])
+            config = config_of(draft, form[self.report])
         except ConfigError as exc:
             return problems_html([sentence_text(problem, language) for problem in exc.problems], language)
         except AssistantError as exc:
             return problems_html([error_text(exc, language)], language)
-        return ""
+        rounded = rounded_form(config.to_dict())
+        return f'<p class="hint">{t("rounded_base", language, form=rounded)}</p>' if rounded else ""
 
     def estimate_run(self, form: Form, request: gr.Request | None = None) -> Iterator[Updates]:
         """Measure two steps of the run as it would be started; another measurement of the same page ends."""

@@ -47,12 +47,15 @@ class PreferencesPanel:
         with gr.Row(elem_classes="new-run"):
             with gr.Column(min_width=320, scale=3):
                 self.counts = gr.HTML("", elem_id="pair-counts")
-                self.shown = gr.Radio(
-                    [(name, name) for name in SHOWN], value="new", show_label=False, container=False,
-                    elem_id="pair-filter", elem_classes="pills",
-                )  # fmt: skip
+                with gr.Row(elem_classes="pair-head"):
+                    self.shown = gr.Radio(
+                        [(name, name) for name in SHOWN], value="new", show_label=False, container=False,
+                        elem_id="pair-filter", elem_classes="pills", min_width=240,
+                    )  # fmt: skip
+                    self.files = gr.HTML(
+                        "", elem_id="pair-files", js_on_load="astraiStudio.pairFiles(element, trigger)", min_height=0
+                    )
                 self.pairs = gr.HTML("", elem_id="pairs", js_on_load="astraiStudio.buttons(element, trigger)")
-                self.files = gr.HTML("", elem_id="pair-files", js_on_load="astraiStudio.pairFiles(element, trigger)")
                 with gr.Row(elem_classes="starting"):
                     self.previous = gr.Button("‹", size="sm", min_width=40, scale=0)
                     self.next = gr.Button("›", size="sm", min_width=40, scale=0)

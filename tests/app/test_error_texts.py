@@ -126,5 +126,5 @@ def test_everything_wrong_with_settings_is_said_in_chinese() -> None:
             {"data": "d", "output": "o", "schedule": {"kind": "wsd", "warmup_ratio": 0.9}, "beta": 0.5}
         )
     told = error_text(problem.value, "zh")
-    assert "schedule：warmup_ratio 0.9 与 decay_ratio 0.3 之和超过 1" in told
+    assert "schedule：warmup_ratio 0.9 与 decay_ratio 0.2 之和超过 1" in told
     assert "beta 属于 dpo 阶段，而不是 pt" in told
