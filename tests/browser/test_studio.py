@@ -255,6 +255,16 @@ def test_pairs_are_reviewed_and_what_is_wrong_is_a_sentence(program: Program) ->
     pair.locator("textarea[name=chosen]").fill("I am your assistant.")
     pair.locator("[data-act=edit]").click()
     expect(page.locator("#pair-counts")).to_contain_text("共 1 对，其中 1 对已接受")
+    with page.expect_download() as download:
+        page.click("#pair-files a")
+    exported = download.value.path().read_bytes()
+    assert json.loads(exported)["chosen"] == "I am your assistant."
+    added = json.dumps({"prompt": "q", "chosen": "c", "rejected": "r"}).encode()
+    file = {"name": "pairs.jsonl", "mimeType": "application/jsonl", "buffer": exported + added + b"\n{broken"}
+    page.set_input_files("#pair-files input[type=file]", [file])  # type: ignore[list-item]
+    expect(page.locator(".import-report")).to_contain_text("从 pairs.jsonl 新增 1 对；1 对已存在")
+    expect(page.locator(".import-report li")).to_contain_text("第 3 行")
+    expect(page.locator("#pair-counts")).to_contain_text("共 2 对")
     page.get_by_role("tab", name="新训练").click()
     page.click("#start-run")
     expect(page.locator(".toast-body")).to_contain_text("请先拖入或选择训练数据。")
