@@ -106,7 +106,11 @@ def program(tmp_path: Path, browser: Browser) -> Iterator[Program]:
 
 def open_studio(page: Page, panel: str = "New run") -> None:
     page.get_by_role("tab", name="Studio").click()
-    page.get_by_role("tab", name=panel).click()
+    show_panel(page, panel)
+
+
+def show_panel(page: Page, panel: str) -> None:
+    page.locator("#studio-tab").get_by_role("tab", name=panel).click()
 
 
 def drop(page: Page, name: str, content: bytes) -> None:
@@ -230,14 +234,14 @@ def test_a_model_is_evaluated_exported_and_opened_from_the_tree(program: Program
     expect(page.locator(".toast-body")).to_contain_text("Give the path of files to evaluate on first.")
     page.fill("#evaluation-files textarea, #evaluation-files input", str(held_out))
     node.locator("[data-act=evaluate]").click()
-    page.get_by_role("tab", name="Runs").click()
+    show_panel(page, "Runs")
     badge(page, "finished")
     expect(page.locator("[data-slot=result]")).to_contain_text("bits_per_byte")
-    page.get_by_role("tab", name="Models").click()
+    show_panel(page, "Models")
     expect(node.locator(".evaluation")).to_contain_text("bits/byte")
     node.locator("[data-act=train]").click()
     expect(page.locator("#base input")).to_have_value("starter")
-    page.get_by_role("tab", name="Models").click()
+    show_panel(page, "Models")
     node.locator("[data-act=chat]").click()
     expect(page.locator(COMPOSER)).to_be_visible()
 
