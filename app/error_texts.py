@@ -3,10 +3,13 @@
 An error that has no Chinese yet is said in English.
 """
 
+from typing import Any
+
 from app.format import to_html
 from app.i18n import CHINESE
 from app.remarks import remark_text
-from core.errors import AssistantError
+from app.setting_texts import SETTING_PROBLEMS
+from core.errors import AssistantError, ConfigError, Sentence, listed
 
 IN_CHINESE: dict[str, str] = {
     # Files and databases
@@ -204,7 +207,25 @@ IN_CHINESE: dict[str, str] = {
         "{file} 与模型站的清单不符：收到 {size:,} / {total:,} 字节，SHA-256 为 {found}…，清单中是 {expected}",
     "Start again; if it stays so, the hub or a proxy serves changed files.":
         "请重新开始；如果仍然如此，说明模型站或代理提供的文件被改动过。",
+    **SETTING_PROBLEMS,
 }  # fmt: skip
+
+
+def sentence_text(sentence: str, language: str) -> str:
+    """A sentence with named values in the language of the page; any other as it is."""
+    if language != CHINESE:
+        return sentence
+    if not isinstance(sentence, Sentence):
+        return IN_CHINESE.get(sentence, sentence)
+    values = {name: _in_chinese(name, value) for name, value in sentence.values.items()}
+    return IN_CHINESE.get(sentence.template, sentence.template).format(**values)
+
+
+def _in_chinese(name: str, value: Any) -> Any:
+    """A value of a sentence: other sentences in it, and what something is, are said in Chinese too."""
+    if isinstance(value, Sentence) or name == "what":
+        return sentence_text(value, CHINESE)
+    return listed(value, "、")
 
 
 def error_text(error: AssistantError, language: str) -> str:
@@ -215,6 +236,9 @@ def error_text(error: AssistantError, language: str) -> str:
         return remark_text(error.remark, language)
     if language != CHINESE:
         return str(error)
+    if isinstance(error, ConfigError) and error.problems:
+        problems = "；".join(sentence_text(problem, language) for problem in error.problems)
+        return f"{problems}。{IN_CHINESE.get(error.remedy, error.remedy)}"
     message, remedy = (IN_CHINESE.get(sentence, sentence) for sentence in error.sentences)
     what = str(error.values.get("what", ""))
     return "".join(error.told(message, remedy, what=IN_CHINESE.get(what, what)))

@@ -121,7 +121,7 @@ class Studio:
         """One of them. Raises: ModelError for a path that is none of theirs."""
         found = next((node for node in self.models() if str(node.path) == path), None)
         if found is None:
-            raise ModelError(f"{path[:200]} is none of the models here.", "Look at the list again.")
+            raise ModelError("{path} is none of the models here.", "Look at the list again.", path=path[:200])
         return found
 
     def choices(self) -> list[ModelChoice]:

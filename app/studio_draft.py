@@ -1,6 +1,7 @@
 """A run that is being put together on the page: from files, a model and a preset to a config that is started."""
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from app.paths import starter_dir
 from app.studio_values import KIND_NAMES, parsed, value_text
 from core.config.model_config import PRESETS, ModelConfig
 from core.config.train_config import TrainConfig
-from core.errors import ConfigError
+from core.errors import AssistantError, ConfigError, Sentence
 from core.files import read_json_object
 from core.model.folder import ADAPTER_CONFIG, find_model
 
@@ -87,23 +88,27 @@ def config_of(draft: Draft, report: "DataReport | None") -> TrainConfig:
     """The config of the run, but for its folders. Raises: ConfigError with everything that is wrong."""
     from studio.form import config_values
 
-    values, problems = preset_values(draft, report), []
+    values = preset_values(draft, report)
+    problems: list[str] = []
     known = {one.name: one for one in form_of(draft)}
     for name, text in draft.edits.items():
         if name in known:
             try:
                 values[name] = parsed(known[name], text)
             except ValueError:
-                problems.append(f"{name} is {text[:60]!r}, it must be {KIND_NAMES.get(known[name].kind, 'a value')}")
+                wanted = KIND_NAMES.get(known[name].kind, "a value")
+                problems.append(
+                    Sentence("{name} is {value!r}, it must be {what}", name=name, value=text[:60], what=wanted)
+                )
     plain = config_values(draft.stage, values) | {"data": draft.prepared or NOT_SET, "output": NOT_SET}
     plain |= {"base": draft.base} if draft.base else {}
     plain |= {"reward_model": draft.reward_model} if draft.reward_model and draft.stage in ("grpo", "ppo") else {}
     try:
         config = TrainConfig.from_dict(plain)
     except ConfigError as exc:
-        problems += exc.message.removesuffix(".").split("; ")
+        problems += exc.problems
     if problems:
-        raise ConfigError("; ".join(problems) + ".", "Correct these settings.")
+        raise ConfigError.of(problems, "Correct these settings.")
     return config
 
 
@@ -125,6 +130,19 @@ def shape_of(base: str) -> ModelConfig:
 def is_quantized(base: str) -> bool:
     """Whether the weights are stored in fewer bits. Raises: AssistantError where its config cannot be read."""
     return bool(base) and "quantization_config" in _description(base)
+
+
+def rounded_form(config: Mapping[str, Any]) -> str:
+    """`int8` or `int4` where a run trains all weights of a model that is stored so, else empty."""
+    base = config.get("base")
+    if not isinstance(base, str) or not base or config.get("adapter", "none") != "none":
+        return ""
+    try:
+        stored = _description(base).get("quantization_config")
+    except AssistantError:
+        return ""
+    bits = stored.get("bits") if isinstance(stored, dict) else None
+    return f"int{bits}" if bits in (4, 8) else ""
 
 
 def _description(base: str) -> dict[str, Any]:

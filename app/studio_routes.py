@@ -10,8 +10,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from app.dropped_routes import receive_dropped
+from app.error_texts import error_text
 from app.i18n import asked_language, t
 from app.studio import LOG_BYTES, Studio
+from app.studio_draft import rounded_form
 from app.studio_runs_view import (
     answers_html,
     checkpoints_html,
@@ -46,7 +48,7 @@ def studio_routes(studio: Studio) -> APIRouter:
         try:
             return JSONResponse(_details(studio, studio.job(run), asked_language(request)))
         except AssistantError as exc:
-            return PlainTextResponse(str(exc), 404)
+            return PlainTextResponse(error_text(exc, asked_language(request)), 404)
 
     @router.get("/runs/{run}/metrics")
     def metrics(run: str, request: Request) -> Response:
@@ -58,7 +60,7 @@ def studio_routes(studio: Studio) -> APIRouter:
             news = studio.metrics.news(studio.store.folder(run), offset, has_sample=has_sample)
             return Response(orjson.dumps(news), media_type="application/json")
         except AssistantError as exc:
-            return PlainTextResponse(str(exc), 404)
+            return PlainTextResponse(error_text(exc, asked_language(request)), 404)
 
     @router.get("/runs/{run}/answers")
     def answers(run: str, request: Request) -> Response:
@@ -66,7 +68,7 @@ def studio_routes(studio: Studio) -> APIRouter:
         try:
             found, num_missing = studio.answers.look(studio.store.folder(run))
         except AssistantError as exc:
-            return PlainTextResponse(str(exc), 404)
+            return PlainTextResponse(error_text(exc, asked_language(request)), 404)
         note = t("answers_missing", asked_language(request), count=num_missing) if num_missing else ""
         rows = [{"step": one.step, "text": one.text, "is_error": one.is_error} for one in found]
         return JSONResponse({"answers": rows, "note": note})
@@ -81,7 +83,7 @@ def studio_routes(studio: Studio) -> APIRouter:
 
 def _details(studio: Studio, job: "Job", language: str) -> dict[str, str]:
     rows = studio.last_rows(job)
-    steps = studio.checkpoint_steps(job)
+    steps, config = studio.checkpoint_steps(job), studio.config(job)
     trained = [row for row in rows if "loss" in row]
     about = [other for other in studio.store.jobs() if other.spec.metadata.get("of") == job.id]
     return {
@@ -93,5 +95,5 @@ def _details(studio: Studio, job: "Job", language: str) -> dict[str, str]:
         "answers": answers_html(language) if steps else "",
         "proofs": proofs_html(about, {other.id: studio.result(other) for other in about}, language),
         "log": log_html(studio.store.log_tail(job.id, LOG_BYTES), language),
-        "settings": settings_html(studio.config(job), str(job.folder), language),
+        "settings": settings_html(config, str(job.folder), language, form=rounded_form(config)),
     }

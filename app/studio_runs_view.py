@@ -205,15 +205,16 @@ def log_html(text: str, language: str) -> str:
     return folded("log", t("log", language), f'<pre class="log" tabindex="0">{html.escape(text)}</pre>')
 
 
-def settings_html(config: Mapping[str, Any], folder: str, language: str) -> str:
-    """The run's own config, and where it lies."""
+def settings_html(config: Mapping[str, Any], folder: str, language: str, *, form: str = "") -> str:
+    """The run's own config, and where it lies; `form` is that of the weights that it began at rounded."""
     rows = "".join(
         f'<tr><th scope="row">{html.escape(name)}</th>'
         f"<td>{html.escape(json.dumps(value, ensure_ascii=False))}</td></tr>"
         for name, value in config.items()
     )
     table = f"<table>{rows}</table>" if rows else ""
-    return folded("settings", t("run_settings", language), f'<p class="hint">{html.escape(folder)}</p>{table}')
+    rounded = f'<p class="hint">{t("rounded_base", language, form=form)}</p>' if form else ""
+    return folded("settings", t("run_settings", language), f'<p class="hint">{html.escape(folder)}</p>{rounded}{table}')
 
 
 def checkpoints_html(steps: Sequence[int], language: str) -> str:

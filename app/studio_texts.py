@@ -91,6 +91,10 @@ STUDIO_TEXTS: dict[str, dict[str, str]] = {
     "nproc": {"en": "Processes", "zh": "进程数"},
     "start_now": {"en": "Start training", "zh": "开始训练"},
     "start_queued": {"en": "Add to queue", "zh": "加入队列"},
+    "rounded_base": {
+        "en": "The model is stored in {form}: all of its weights are trained, from their rounded values, in fp32.",
+        "zh": "该模型以 {form} 存储：将从取整后的数值出发、以 fp32 训练全部权重。",
+    },
     "estimate_stop": {"en": "Stop measuring", "zh": "停止测量"},
     "act_answer_stop": {"en": "Stop", "zh": "停止"},
     "estimate": {"en": "Estimate time and memory", "zh": "估计时间与内存"},

@@ -13,6 +13,28 @@ AssistantError
 └── SetupError         a library, file or permission that this machine lacks
 """
 
+from collections.abc import Sequence
+from typing import Any, Self
+
+
+class Sentence(str):
+    """A sentence whose values are named in braces, so that the page can say it in another language."""
+
+    __slots__ = ("template", "values")
+    template: str
+    values: dict[str, Any]
+
+    def __new__(cls, template: str, **values: Any) -> Self:
+        """Several names as one value are a tuple."""
+        made = super().__new__(cls, template.format(**{name: listed(value) for name, value in values.items()}))
+        made.template, made.values = template, values
+        return made
+
+
+def listed(value: object, between: str = " and ") -> Any:
+    """A value as a sentence takes it: several names in one text."""
+    return between.join(value) if isinstance(value, tuple) else value
+
 
 class AssistantError(Exception):
     """What went wrong, with the real numbers, and what to do about it.
@@ -40,9 +62,17 @@ class AssistantError(Exception):
 
 
 class ConfigError(AssistantError):
-    """A setting is unknown, out of range or in conflict with another."""
+    """A setting is unknown, out of range or in conflict with another; `problems` are the sentences of the message."""
 
     kind = "config"
+    problems: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, problems: Sequence[str], remedy: str) -> Self:
+        """All that is wrong with some settings at once."""
+        error = cls("; ".join(problems) + ".", remedy)
+        error.problems = tuple(problems)
+        return error
 
 
 class DataError(AssistantError):

@@ -168,8 +168,9 @@ class _Child:
                 return False
             if time.monotonic() > self._deadline:
                 raise TrainingError(
-                    f"The first steps took longer than {self._timeout_s:.0f} s.",
+                    "The first steps took longer than {seconds:.0f} s.",
                     "Choose a smaller model, shorter rows (max_seq_len) or a smaller micro_batch_size.",
+                    seconds=self._timeout_s,
                 )
             time.sleep(POLL_S)
         return True

@@ -88,7 +88,11 @@ class JobStore:
         except OSError as exc:
             shutil.rmtree(temporary.root, ignore_errors=True)
             raise TrainingError(
-                f"The run could not be written to {self.runs}: {exc}.", "Free some space there.", kind="disk_full"
+                "The run could not be written to {folder}: {reason}.",
+                "Free some space there.",
+                kind="disk_full",
+                folder=self.runs,
+                reason=exc,
             ) from exc
         return JobFolder(self.runs / job_id)
 
@@ -105,7 +109,7 @@ class JobStore:
         folder = JobFolder(self.folder(job_id))
         with locked(folder.start_lock, f"{job_id} is being started or ended just now."):
             if self.job(job_id).state.is_live:
-                raise TrainingError(f"{job_id} is running.", "Stop it first.")
+                raise TrainingError("{run} is running.", "Stop it first.", run=job_id)
             self.edit_queue(lambda ids: [other for other in ids if other != job_id])
             target = self.trash_folder / job_id
             target.parent.mkdir(exist_ok=True)
@@ -199,4 +203,4 @@ def tail(path: Path, num_bytes: int) -> str:
 
 
 def _unknown(job_id: str) -> TrainingError:
-    return TrainingError(f"There is no run {job_id[:100]!r}.", "Look at the list of runs.")
+    return TrainingError("There is no run {run!r}.", "Look at the list of runs.", run=job_id[:100])

@@ -48,7 +48,7 @@ def start(  # noqa: PLR0913 - all but the config by keyword
     Raises: ConfigError for settings that do not go together, TrainingError when nothing can be written or started.
     """
     if nproc < 1:
-        raise ConfigError(f"nproc is {nproc}, the minimum is 1.", "Give the number of processes.")
+        raise ConfigError("nproc is {nproc}, the minimum is 1.", "Give the number of processes.", nproc=nproc)
     job_id = store.new_id(config.stage)
     folder = JobFolder(store.runs / job_id)
     places = {
@@ -108,12 +108,14 @@ def stop(store: JobStore, job_id: str) -> None:
         return
     job = store.job(job_id)
     if not job.state.is_live:
-        raise TrainingError(f"{job_id} is not running: it is {job.state}.", "There is nothing to stop.")
+        raise TrainingError(
+            "{run} is not running: it is {what}.", "There is nothing to stop.", run=job_id, what=job.state
+        )
     try:
         folder.stop.touch()
     except OSError as exc:
         raise TrainingError(
-            f"{job_id} could not be asked to stop: {exc}.", "Free some space.", kind="disk_full"
+            "{run} could not be asked to stop: {reason}.", "Free some space.", kind="disk_full", run=job_id, reason=exc
         ) from exc
     attend(store)
 
@@ -129,7 +131,9 @@ def kill(store: JobStore, job_id: str) -> None:
         return
     job = store.job(job_id)
     if not job.state.is_live:
-        raise TrainingError(f"{job_id} is not running: it is {job.state}.", "There is nothing to kill.")
+        raise TrainingError(
+            "{run} is not running: it is {what}.", "There is nothing to kill.", run=job_id, what=job.state
+        )
     with suppress(OSError):  # on a full disk it is done from here
         folder.kill.touch()
     attempt = folder.read_attempt()
@@ -149,7 +153,13 @@ def resume(store: JobStore, job_id: str, *, queued: bool = False) -> Job:
         job = store.job(job_id)
         if not job.state.is_ended or job.state is JobState.FINISHED:
             remedy = "Nothing is left to do." if job.state is JobState.FINISHED else "Look at the list of runs."
-            raise TrainingError(f"{job_id} cannot be resumed: it is {job.state} (attempt {job.attempt}).", remedy)
+            raise TrainingError(
+                "{run} cannot be resumed: it is {what} (attempt {attempt}).",
+                remedy,
+                run=job_id,
+                what=job.state,
+                attempt=job.attempt,
+            )
         if not queued:
             return _start_attempt(store, folder, job.attempt + 1)
     store.edit_queue(lambda ids: [*ids, job_id])
@@ -163,7 +173,9 @@ def start_waiting(store: JobStore, job_id: str) -> Job:
     with locked(folder.start_lock, f"{job_id} is being started or ended just now."):
         job = store.job(job_id)
         if job.state is not JobState.QUEUED:
-            raise TrainingError(f"{job_id} does not wait: it is {job.state}.", "Look at the list of runs.")
+            raise TrainingError(
+                "{run} does not wait: it is {what}.", "Look at the list of runs.", run=job_id, what=job.state
+            )
         return _start_attempt(store, folder, job.attempt + 1)
 
 
@@ -236,7 +248,11 @@ def _start_attempt(store: JobStore, folder: JobFolder, number: int) -> Job:
         folder.write_attempt(_new_attempt(number))
     except OSError as exc:
         raise TrainingError(
-            f"{folder.root.name} could not be started: {exc}.", "Free some space.", kind="disk_full"
+            "{run} could not be started: {reason}.",
+            "Free some space.",
+            kind="disk_full",
+            run=folder.root.name,
+            reason=exc,
         ) from exc
     store.edit_queue(lambda ids: [job_id for job_id in ids if job_id != folder.root.name])
     return _supervise(store, folder, number)

@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from app.ab_test import LEFT, RIGHT, TIE, Contest, Trial
+from app.error_texts import error_text
 from app.format import tally_line, to_html, to_text
 from app.i18n import t
 from app.services import Services
@@ -70,7 +71,7 @@ class BlindPanel:
                 left, right = trial.texts
                 yield {self.left: left, self.right: right}
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return
         can_vote = trial is not None and trial.is_whole and all(text.strip() for text in trial.texts)
         yield self._voted(trial if can_vote else None)
@@ -81,7 +82,7 @@ class BlindPanel:
             try:
                 self.blind_test.vote(trial, side)
             except AssistantError as exc:
-                gr.Warning(to_html(str(exc)))
+                gr.Warning(to_html(error_text(exc, language)))
         return {**self.show(language), **self._voted(None)}
 
     def use_new(self, language: str) -> Updates:
@@ -92,7 +93,7 @@ class BlindPanel:
                 self.blind_test.adopt(contest)
                 gr.Info(t("version_now", language, name=version_name(contest.new, language)))
             except AssistantError as exc:
-                gr.Warning(to_html(str(exc)))
+                gr.Warning(to_html(error_text(exc, language)))
         return self.show(language)
 
     def roll_back(self, language: str) -> Updates:
@@ -103,7 +104,7 @@ class BlindPanel:
                 version = self.blind_test.roll_back(contest)
                 gr.Info(t("version_now", language, name=version_name(version, language)))
             except AssistantError as exc:
-                gr.Warning(to_html(str(exc)))
+                gr.Warning(to_html(error_text(exc, language)))
         return self.show(language)
 
     def show(self, language: str) -> Updates:
@@ -112,7 +113,7 @@ class BlindPanel:
             contest = self.blind_test.contest()
             tally = self.blind_test.tally(contest) if contest else None
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             contest = tally = None
         if contest is None or tally is None:
             return {self.panel: gr.update(visible=False)}

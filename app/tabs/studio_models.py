@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.error_texts import error_text
 from app.format import to_html
 from app.i18n import t
 from app.studio import COPIES, Studio
@@ -44,7 +45,7 @@ class ModelsPanel:
             else:
                 return
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return
         gr.Info(to_html(t("model_job_started", language, name=job.name)))
 
@@ -53,7 +54,7 @@ class ModelsPanel:
         try:
             return tree_html(self.studio.models(), language)
         except AssistantError as exc:
-            return f'<p class="error">{to_html(str(exc))}</p>'
+            return f'<p class="error">{to_html(error_text(exc, language))}</p>'
 
     def texts(self, language: str) -> Updates:
         """What each component with text shows in a language."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.error_texts import error_text, sentence_text
 from app.format import to_html
 from app.i18n import t
 from app.paths import starter_dir
@@ -23,6 +24,7 @@ from app.studio_draft import (
     form_of,
     preparation,
     preset_values,
+    rounded_form,
     row_of,
     stage_for,
 )
@@ -121,7 +123,7 @@ class NewRunPanel:
         try:
             folder = self.studio.dropped(str(getattr(event, "batch", "")))
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, form[self.language])))
             return
         yield from self._look([str(folder)], form)
 
@@ -140,8 +142,8 @@ class NewRunPanel:
         try:
             report = look_at([Path(path) for path in paths], tokenizer=Tokenizer.load(tokenizer_of(draft.base)))
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
-            yield {self.data: f'<p class="error">{to_html(str(exc))}</p>'}
+            gr.Warning(to_html(error_text(exc, language)))
+            yield {self.data: f'<p class="error">{to_html(error_text(exc, language))}</p>'}
             return
         chosen = {
             self.paths: paths if report.kind is not None else [],
@@ -158,7 +160,7 @@ class NewRunPanel:
         try:
             values = preset_values(draft, form[self.report])
         except AssistantError as exc:
-            return {self.form: "", self.problems: problems_html([str(exc)], language), **reward}
+            return {self.form: "", self.problems: problems_html([error_text(exc, language)], language), **reward}
         shown = form_html(form_of(draft), values, draft.edits, language)
         return {self.form: shown, self.problems: self._problems(draft, form), **reward}
 
@@ -175,12 +177,13 @@ class NewRunPanel:
         if draft.stage != "pt" and not draft.base:
             return problems_html([t("no_base_yet", language)], language)
         try:
-            config_of(draft, form[self.report])
+            config = config_of(draft, form[self.report])
         except ConfigError as exc:
-            return problems_html(exc.message.removesuffix(".").split("; "), language)
+            return problems_html([sentence_text(problem, language) for problem in exc.problems], language)
         except AssistantError as exc:
-            return problems_html([str(exc)], language)
-        return ""
+            return problems_html([error_text(exc, language)], language)
+        rounded = rounded_form(config.to_dict())
+        return f'<p class="hint">{t("rounded_base", language, form=rounded)}</p>' if rounded else ""
 
     def estimate_run(self, form: Form, request: gr.Request | None = None) -> Iterator[Updates]:
         """Measure two steps of the run as it would be started; another measurement of the same page ends."""
@@ -199,8 +202,8 @@ class NewRunPanel:
             found = estimate(config, prepare=preparation(draft), nproc=draft.nproc, should_stop=stopped.is_set)
             shown = {self.estimate: estimate_html(found, language) if found else ""}
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
-            shown = {self.estimate: "", self.problems: problems_html([str(exc)], language)}
+            gr.Warning(to_html(error_text(exc, language)))
+            shown = {self.estimate: "", self.problems: problems_html([error_text(exc, language)], language)}
         if self._measuring.get(_page_of(request)) is stopped:
             del self._measuring[_page_of(request)]
             yield {**shown, self.stop_measuring: gr.update(visible=False)}
@@ -224,7 +227,7 @@ class NewRunPanel:
             config, files = config_of(draft, form[self.report]), preparation(draft)
             job = start(self.studio.store, config, name=name, nproc=draft.nproc, prepare=files, queued=queued)
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return ""
         gr.Info(to_html(t("queued" if queued else "started", language, name=name)))
         return job.id
@@ -239,7 +242,7 @@ class NewRunPanel:
         try:
             return self.studio.preflight(config_of(draft, form[self.report]), preparation(draft), name).id
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return ""
 
     def show_tokens(self, form: Form) -> str:
@@ -256,7 +259,7 @@ class NewRunPanel:
             tokenizer = Tokenizer.load(tokenizer_of(draft.base))
             return tokens_html(inspect(value, tokenizer, "pt" if text else draft.stage), language)
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return ""
 
     def take_over(self, run: str, form: Form) -> Updates:
@@ -267,7 +270,7 @@ class NewRunPanel:
             draft = duplicate(self.studio.config(job), job.spec.prepare, job.name, job.spec.nproc)
             draft = replace(draft, base=str(find_model(draft.base)) if draft.base else "")
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return {}
         source = draft.prepared or ", ".join(draft.paths)
         values = {
@@ -293,7 +296,7 @@ class NewRunPanel:
         try:
             choices += [(one.name, str(one.path)) for one in self.studio.models() if not one.is_reward_model]
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
         if chosen and chosen not in {path for _, path in choices}:
             choices.append((Path(chosen).name, chosen))
         return choices

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.error_texts import error_text
 from app.format import to_html
 from app.i18n import t
 from app.preference_rows import ACCEPTED, MAX_RANKED, Answer, Review
@@ -46,12 +47,15 @@ class PreferencesPanel:
         with gr.Row(elem_classes="new-run"):
             with gr.Column(min_width=320, scale=3):
                 self.counts = gr.HTML("", elem_id="pair-counts")
-                self.shown = gr.Radio(
-                    [(name, name) for name in SHOWN], value="new", show_label=False, container=False,
-                    elem_id="pair-filter", elem_classes="pills",
-                )  # fmt: skip
+                with gr.Row(elem_classes="pair-head"):
+                    self.shown = gr.Radio(
+                        [(name, name) for name in SHOWN], value="new", show_label=False, container=False,
+                        elem_id="pair-filter", elem_classes="pills", min_width=240,
+                    )  # fmt: skip
+                    self.files = gr.HTML(
+                        "", elem_id="pair-files", js_on_load="astraiStudio.pairFiles(element, trigger)", min_height=0
+                    )
                 self.pairs = gr.HTML("", elem_id="pairs", js_on_load="astraiStudio.buttons(element, trigger)")
-                self.files = gr.HTML("", elem_id="pair-files", js_on_load="astraiStudio.pairFiles(element, trigger)")
                 with gr.Row(elem_classes="starting"):
                     self.previous = gr.Button("‹", size="sm", min_width=40, scale=0)
                     self.next = gr.Button("›", size="sm", min_width=40, scale=0)
@@ -117,7 +121,7 @@ class PreferencesPanel:
             contest = test.contest()
             tally = test.tally(contest) if contest else None
         except AssistantError as exc:
-            return {self.contest: f'<p class="error">{to_html(str(exc))}</p>'}
+            return {self.contest: f'<p class="error">{to_html(error_text(exc, language))}</p>'}
         current = self._current()
         return {
             self.contest: contest_html(contest, tally, language),
@@ -161,7 +165,7 @@ class PreferencesPanel:
                 if pair is not None:
                     preferences.edit(number, chosen=pair.rejected.text, rejected=pair.chosen.text)
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, form[self.language])))
         return self.show(form)
 
     def keep_shown(self, form: dict[Any, Any]) -> Updates:
@@ -183,7 +187,7 @@ class PreferencesPanel:
         try:
             job = starts[what]()
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return ""
         gr.Info(to_html(t("started", language, name=job.name)))
         return str(job.id)
@@ -208,7 +212,7 @@ class PreferencesPanel:
                 test.adopt(contest)
                 version = contest.new
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return {}
         gr.Info(to_html(t("ab_answers_now", language, name=version.name or t("ab_model_itself", language))))
         return self.show(form)
@@ -227,7 +231,7 @@ class PreferencesPanel:
             ):
                 yield {self.ranking: ranking_html(answers, form[self.language]), self.save: gr.update(visible=False)}
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, form[self.language])))
             return
         different = list({answer.text: answer for answer in answers if answer.text.strip()}.values())
         yield {
@@ -257,7 +261,7 @@ class PreferencesPanel:
         try:
             count = self.services.preferences.rank(messages, answers)
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, form[self.language])))
             return {}
         gr.Info(t("rank_saved", form[self.language], count=count))
         return {self.answers: [], self.ranking: "", self.save: gr.update(visible=False)}

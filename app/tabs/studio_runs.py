@@ -4,6 +4,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.error_texts import error_text
 from app.format import to_html
 from app.i18n import t
 from app.studio import Studio
@@ -37,7 +38,7 @@ class RunsPanel:
                 return
             job = self.studio.act(run, act, text)
         except AssistantError as exc:
-            gr.Warning(to_html(str(exc)))
+            gr.Warning(to_html(error_text(exc, language)))
             return
         if job is not None and job.id != run:
             gr.Info(to_html(t("started", language, name=t(f"kind_{job.spec.kind}", language))))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from core.config.schema import option
+from core.errors import Sentence
 
 _OF_ADAPTERS = ("lora_rank", "lora_alpha", "lora_layers", "base_quantization")
 
@@ -37,7 +38,11 @@ class AdapterOptions:
         """See `Config`."""
         if self.adapter == "none":
             return [
-                f"{name} {getattr(self, name)} needs adapter lora or dora, and adapter is none"
+                Sentence(
+                    "{name} {value} needs adapter lora or dora, and adapter is none",
+                    name=name,
+                    value=getattr(self, name),
+                )
                 for name in _OF_ADAPTERS
                 if getattr(self, name) != getattr(AdapterOptions, name)
             ]

@@ -5,7 +5,7 @@ from typing import Any
 
 from core.config.schedule_config import ScheduleConfig
 from core.config.schema import option
-from core.errors import ConfigError
+from core.errors import ConfigError, Sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +34,19 @@ class OptimizerOptions:
 
     def conflicts(self) -> list[str]:
         """See `Config`."""
-        problems = []
+        problems: list[str] = []
         if self.optimizer != "muon" and self.muon_momentum != OptimizerOptions.muon_momentum:
-            problems.append(f"muon_momentum {self.muon_momentum} is for optimizer muon, not for {self.optimizer}")
+            problems.append(
+                Sentence(
+                    "muon_momentum {value} is for optimizer muon, not for {optimizer}",
+                    value=self.muon_momentum,
+                    optimizer=self.optimizer,
+                )
+            )
         try:
             ScheduleConfig.from_dict(self.schedule)
         except ConfigError as exc:
-            problems.append(f"schedule: {exc.message.removesuffix('.')}")
+            problems += [Sentence("schedule: {problem}", problem=problem) for problem in exc.problems]
         return problems
 
     @property

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from core.config.schema import option
+from core.errors import Sentence
 
 LOSSES = ("sigmoid", "robust", "hinge", "ipo", "simpo", "orpo", "kto")
 # Losses that need no reference: the policy alone decides.
@@ -65,11 +66,13 @@ class PreferenceOptions:
 
     def conflicts(self) -> list[str]:
         """See `Config`."""
-        problems = [
-            f"{name} belongs to the loss {' and '.join(losses)}, not to {self.loss}"
+        problems: list[str] = [
+            Sentence(
+                "{name} belongs to the loss {losses}, not to {loss}", name=name, losses=tuple(losses), loss=self.loss
+            )
             for name, losses in _LOSSES_OF.items()
             if self.loss not in losses and getattr(self, name) != getattr(PreferenceOptions, name)
         ]
         if self.cache_reference and self.loss in WITHOUT_REFERENCE:
-            problems.append(f"cache_reference is true, and the loss {self.loss} has no reference")
+            problems.append(Sentence("cache_reference is true, and the loss {loss} has no reference", loss=self.loss))
         return problems

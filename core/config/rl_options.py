@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from core.config.run_options import RunOptions
 from core.config.schema import option
+from core.errors import Sentence
 
 STAGES = ("ppo", "grpo")
 
@@ -68,19 +69,41 @@ class RLOptions(RunOptions):
         """Checks across fields."""
         if self.stage not in STAGES:
             return []
-        problems = []
+        problems: list[str] = []
         if self.max_new_tokens >= self.max_seq_len:
             problems.append(
-                f"max_new_tokens {self.max_new_tokens} leaves no room for a prompt in max_seq_len {self.max_seq_len}"
+                Sentence(
+                    "max_new_tokens {new} leaves no room for a prompt in max_seq_len {length}",
+                    new=self.max_new_tokens,
+                    length=self.max_seq_len,
+                )
             )
         if self.global_batch_size % self.num_minibatches:
             problems.append(
-                f"num_minibatches {self.num_minibatches} does not divide global_batch_size {self.global_batch_size}"
+                Sentence(
+                    "num_minibatches {count} does not divide global_batch_size {size}",
+                    count=self.num_minibatches,
+                    size=self.global_batch_size,
+                )
             )
         if self.policy_loss != "cispo" and self.cispo_max_ratio != RLOptions.cispo_max_ratio:
-            problems.append(f"cispo_max_ratio {self.cispo_max_ratio} is for cispo, policy_loss is {self.policy_loss}")
+            problems.append(
+                Sentence(
+                    "cispo_max_ratio {value} is for cispo, policy_loss is {loss}",
+                    value=self.cispo_max_ratio,
+                    loss=self.policy_loss,
+                )
+            )
         if self.policy_loss == "cispo" and self.clip_range != RLOptions.clip_range:
-            problems.append(f"clip_range {self.clip_range} does nothing with policy_loss cispo: set cispo_max_ratio")
+            problems.append(
+                Sentence(
+                    "clip_range {value} does nothing with policy_loss cispo: set cispo_max_ratio", value=self.clip_range
+                )
+            )
         if self.stage == "grpo" and self.num_generations < 2:
-            problems.append(f"num_generations {self.num_generations} is no group: stage grpo compares at least 2")
+            problems.append(
+                Sentence(
+                    "num_generations {count} is no group: stage grpo compares at least 2", count=self.num_generations
+                )
+            )
         return problems

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from core.config.schema import Config, option
+from core.errors import Sentence
 
 # The kinds that read an option, where not all do.
 _KINDS_OF = {
@@ -33,12 +34,23 @@ class ScheduleConfig(Config):
     min_ratio: float = option(0.1, "final learning rate as a share of the peak", minimum=0, maximum=1)
 
     def conflicts(self) -> list[str]:
-        problems = [
-            f"{field.name} is for kind {' and '.join(_KINDS_OF[field.name])}, not for {self.kind}"
+        problems: list[str] = [
+            Sentence(
+                "{name} is for kind {kinds}, not for {kind}",
+                name=field.name,
+                kinds=tuple(_KINDS_OF[field.name]),
+                kind=self.kind,
+            )
             for field in dataclasses.fields(self)
             if self.kind not in _KINDS_OF.get(field.name, (self.kind,)) and getattr(self, field.name) != field.default
         ]
         total = self.warmup_ratio + self.decay_ratio
         if self.kind == "wsd" and total > 1:
-            problems.append(f"warmup_ratio {self.warmup_ratio} + decay_ratio {self.decay_ratio} exceed 1")
+            problems.append(
+                Sentence(
+                    "warmup_ratio {warmup} + decay_ratio {decay} exceed 1",
+                    warmup=self.warmup_ratio,
+                    decay=self.decay_ratio,
+                )
+            )
         return problems

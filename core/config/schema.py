@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from core.errors import ConfigError
+from core.errors import ConfigError, Sentence
 from core.files import read_json_object
 
 REQUIRED = dataclasses.MISSING
@@ -52,7 +52,7 @@ class Config:
     def __post_init__(self) -> None:
         problems = _field_problems(self) or self.conflicts()
         if problems:
-            raise ConfigError("; ".join(problems) + ".", "Correct these settings.")
+            raise ConfigError.of(problems, "Correct these settings.")
 
     def conflicts(self) -> list[str]:
         """Checks across fields. Each string names the two settings and both values."""
@@ -64,13 +64,13 @@ class Config:
         fields = {field.name: field for field in dataclasses.fields(cls)}
         problems = [unknown_name_message(key, list(fields)) for key in values if key not in fields]
         problems += [
-            f"{name} is required ({field.metadata['help']})"
+            Sentence("{name} is required ({help})", name=name, help=field.metadata["help"])
             for name, field in fields.items()
             if name not in values and _is_required(field)
         ]
         problems += _value_problems(cls, values)
         if problems:
-            raise ConfigError("; ".join(problems) + ".", f"Correct these settings of {cls.__name__}.")
+            raise ConfigError.of(problems, f"Correct these settings of {cls.__name__}.")
         return cls(**values)
 
     @classmethod
@@ -86,8 +86,9 @@ class Config:
 def unknown_name_message(name: str, known: list[str]) -> str:
     """`no option "lr": did you mean "learning_rate"?`"""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f': did you mean "{near[0]}"?' if near else f" (there are: {', '.join(known)})"
-    return f'no option "{name}"{hint}'
+    if near:
+        return Sentence('no option "{name}": did you mean "{near}"?', name=name, near=near[0])
+    return Sentence('no option "{name}" (there are: {known})', name=name, known=", ".join(known))
 
 
 def add_options(parser: ArgumentParser, config_class: type[Config]) -> None:
@@ -154,7 +155,7 @@ def _field_problems(config: Config) -> list[str]:
 
 def _value_problems(config_class: type[Config], values: Mapping[str, Any]) -> list[str]:
     hints = typing.get_type_hints(config_class)
-    problems = []
+    problems: list[str] = []
     for field in dataclasses.fields(config_class):
         if field.name in values:
             problem = _problem(field, hints[field.name], values[field.name])
@@ -166,7 +167,7 @@ def _value_problems(config_class: type[Config], values: Mapping[str, Any]) -> li
 def _problem(field: dataclasses.Field[Any], hint: Any, value: Any) -> str | None:
     if value is None:
         allowed = type(None) in typing.get_args(hint)
-        return None if allowed else f"{field.name} is empty, it needs a value"
+        return None if allowed else Sentence("{name} is empty, it needs a value", name=field.name)
     kind = _plain_type(hint)
     accepted: Callable[[Any], bool] = {
         bool: lambda v: isinstance(v, bool),
@@ -174,12 +175,13 @@ def _problem(field: dataclasses.Field[Any], hint: Any, value: Any) -> str | None
         float: lambda v: isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v),
     }.get(kind, lambda v: isinstance(v, kind))
     if not accepted(value):
-        return f"{field.name} is {value!r}, it must be {kind.__name__}"
+        return Sentence("{name} is {value!r}, it must be {kind}", name=field.name, value=value, kind=kind.__name__)
     low, high, choices = (field.metadata.get(key) for key in ("minimum", "maximum", "choices"))
     if low is not None and value < low:
-        return f"{field.name} is {value}, the minimum is {low}"
+        return Sentence("{name} is {value}, the minimum is {low}", name=field.name, value=value, low=low)
     if high is not None and value > high:
-        return f"{field.name} is {value}, the maximum is {high}"
+        return Sentence("{name} is {value}, the maximum is {high}", name=field.name, value=value, high=high)
     if choices is not None and value not in choices:
-        return f"{field.name} is {value!r}, it must be one of {', '.join(choices)}"
+        known = ", ".join(choices)
+        return Sentence("{name} is {value!r}, it must be one of {known}", name=field.name, value=value, known=known)
     return None

@@ -11,6 +11,7 @@ from core.config.preference_options import PreferenceOptions
 from core.config.rl_options import RLOptions
 from core.config.run_options import SAMPLE_PROMPTS, RunOptions
 from core.config.schema import Config
+from core.errors import Sentence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,56 +28,94 @@ class TrainConfig(  # fields in the order of the groups from the last to the fir
         if self.global_batch_size % self.micro_batch_size:
             below = self.global_batch_size // self.micro_batch_size * self.micro_batch_size
             problems.append(
-                f"global_batch_size {self.global_batch_size} is not a multiple of micro_batch_size"
-                f" {self.micro_batch_size}: use {max(below, self.micro_batch_size)} or {below + self.micro_batch_size}"
+                Sentence(
+                    "global_batch_size {size} is not a multiple of micro_batch_size {micro}: use {below} or {above}",
+                    size=self.global_batch_size,
+                    micro=self.micro_batch_size,
+                    below=max(below, self.micro_batch_size),
+                    above=below + self.micro_batch_size,
+                )
             )
         problems += _mixture_problems(self.mixture) + self._options_without_effect()
         if self.stage != "pt" and self.base is None:
-            problems.append(f"stage {self.stage} needs base, the run or model to start from")
+            problems.append(Sentence("stage {stage} needs base, the run or model to start from", stage=self.stage))
         if self.max_steps is None and self.epochs == 0:
-            problems.append("epochs is 0 and max_steps is not given, nothing would be trained")
+            problems.append(Sentence("epochs is 0 and max_steps is not given, nothing would be trained"))
         return problems
 
     def _adapter_problems(self) -> list[str]:
         """Settings that an adapter does not go with."""
         if self.adapter == "none":
             return []
-        problems = []
+        problems: list[str] = []
         if self.base is None:
-            problems.append(f"adapter {self.adapter} needs base, the model that it is trained beside")
+            problems.append(
+                Sentence("adapter {adapter} needs base, the model that it is trained beside", adapter=self.adapter)
+            )
         if self.compile == "on":
-            problems.append(f"compile is for whole models, and adapter is {self.adapter}: set it to auto or off")
+            problems.append(
+                Sentence(
+                    "compile is for whole models, and adapter is {adapter}: set it to auto or off", adapter=self.adapter
+                )
+            )
         if self.optimizer == "muon":
-            problems.append(f"optimizer muon is for whole matrices, and adapter is {self.adapter}: take adamw")
+            problems.append(
+                Sentence(
+                    "optimizer muon is for whole matrices, and adapter is {adapter}: take adamw", adapter=self.adapter
+                )
+            )
         if self.parallel == "fsdp":
-            problems.append(f"parallel fsdp is for whole models, and adapter is {self.adapter}: take ddp")
+            problems.append(
+                Sentence("parallel fsdp is for whole models, and adapter is {adapter}: take ddp", adapter=self.adapter)
+            )
         if self.stage == "ppo" and self.base_quantization == "nf4":
-            problems.append("stage ppo trains a value model too, which cannot be kept in nf4: take int8 or int4")
+            problems.append(
+                Sentence("stage ppo trains a value model too, which cannot be kept in nf4: take int8 or int4")
+            )
         if self.stage == "rm":
-            problems.append(f"stage rm trains a whole reward model, and adapter is {self.adapter}: set it to none")
+            problems.append(
+                Sentence(
+                    "stage rm trains a whole reward model, and adapter is {adapter}: set it to none",
+                    adapter=self.adapter,
+                )
+            )
         return problems
 
     def _options_without_effect(self) -> list[str]:
         """Options that were set and that another one turns off."""
-        problems = []
+        problems: list[str] = []
         if self.base is not None and self.model:
-            problems.append(f"base {self.base} has its own shape: leave out model")
+            problems.append(Sentence("base {base} has its own shape: leave out model", base=self.base))
         if self.validation_interval == 0 and self.early_stopping:
             problems.append(
-                f"early_stopping {self.early_stopping} needs validations on the way: set validation_interval"
+                Sentence(
+                    "early_stopping {count} needs validations on the way: set validation_interval",
+                    count=self.early_stopping,
+                )
             )
         if self.validation_interval == 0 and self.keep_best:
-            problems.append("keep_best needs validations on the way: set validation_interval")
+            problems.append(Sentence("keep_best needs validations on the way: set validation_interval"))
         if self.sample_interval == 0 and self.sample_prompts != SAMPLE_PROMPTS:
-            problems.append("sample_prompts are answered every sample_interval steps, and that is 0")
+            problems.append(Sentence("sample_prompts are answered every sample_interval steps, and that is 0"))
         if self.max_steps is not None and self.epochs != 1.0:
-            problems.append(f"max_steps {self.max_steps} and epochs {self.epochs:g} both say how long: leave one out")
+            problems.append(
+                Sentence(
+                    "max_steps {steps} and epochs {epochs:g} both say how long: leave one out",
+                    steps=self.max_steps,
+                    epochs=self.epochs,
+                )
+            )
         return problems
 
     def _options_of_other_stages(self) -> list[str]:
         """Options that were set and that this stage does not read."""
         return [
-            f"{field.name} belongs to stage {' and '.join(field.metadata['stages'])}, not to {self.stage}"
+            Sentence(
+                "{name} belongs to stage {stages}, not to {stage}",
+                name=field.name,
+                stages=tuple(field.metadata["stages"]),
+                stage=self.stage,
+            )
             for field in dataclasses.fields(self)
             if field.metadata["stages"] and self.stage not in field.metadata["stages"]
             if getattr(self, field.name)
@@ -85,11 +124,17 @@ class TrainConfig(  # fields in the order of the groups from the last to the fir
 
 
 def _mixture_problems(mixture: dict[str, Any]) -> list[str]:
-    problems = [
-        f"mixture's share of {folder} is {share!r}, it must be a number between 0.001 and 0.999"
+    problems: list[str] = [
+        Sentence(
+            "mixture's share of {folder} is {share!r}, it must be a number between 0.001 and 0.999",
+            folder=folder,
+            share=share,
+        )
         for folder, share in mixture.items()
         if not isinstance(share, int | float) or not 0.001 <= share <= 0.999
     ]
     if not problems and sum(mixture.values()) > 0.999:
-        problems.append(f"mixture's shares add up to {sum(mixture.values()):g} and leave nothing for data")
+        problems.append(
+            Sentence("mixture's shares add up to {total:g} and leave nothing for data", total=sum(mixture.values()))
+        )
     return problems

@@ -11,8 +11,8 @@ import psutil
 # A launcher asks the processes that it starts for it by 1 in this variable; 0 there keeps the studio's jobs from it.
 BACKGROUND = "ASTRAI_BACKGROUND"
 # Of a process and of its session. Who computes on all cores beside it has 1.25 to the power of this times as much time:
-# the chat keeps four fifths, and a run moves on meanwhile. At 19, the lowest, a run has 1.4 % and makes no step.
-NICE = 6
+# the chat keeps three quarters, and a run moves on meanwhile. At 19, the lowest, a run has 1.4 % and makes no step.
+NICE = 5
 LOWEST = 19  # of a thread, which works beside the chat in its own process
 # Who is ended first where memory runs out: this rather than what answers the user. From -1000 to 1000.
 OOM_SCORE = "300"

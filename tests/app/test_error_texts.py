@@ -9,10 +9,15 @@ import pytest
 
 from app.error_texts import IN_CHINESE, error_html, error_text
 from core import errors
-from core.errors import DataError, SetupError
+from core.config.train_config import TrainConfig
+from core.errors import ConfigError, DataError, SetupError
 from rag.remarks import RefusedError
 
 ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = (
+    *("schema", "train_config", "schedule_config"),
+    *(f"{name}_options" for name in ("adapter", "optimizer", "parallel", "preference", "rl", "run")),
+)
 FILES = [
     *(ROOT / "rag").rglob("*.py"),
     *(ROOT / "app").glob("library*.py"),
@@ -21,8 +26,11 @@ FILES = [
     *(ROOT / "core" / "hub").glob("*.py"),
     ROOT / "app" / "downloads.py",
     *(ROOT / "core" / name for name in ("database.py", "files.py")),
+    *(ROOT / "core" / "config" / f"{name}.py" for name in SETTINGS),
+    *(ROOT / "app" / name for name in ("studio.py", "studio_draft.py", "improvement.py")),
+    *(ROOT / "studio" / name for name in ("runner.py", "improve.py")),
 ]
-RAISED = {name for name in vars(errors) if name.endswith("Error")} | {"error"}
+RAISED = {name for name in vars(errors) if name.endswith("Error")} | {"error", "Sentence"}
 
 
 def sentences_of(value: ast.expr, constants: dict[str, str]) -> Iterator[str]:
@@ -102,3 +110,24 @@ def test_what_an_error_is_about_is_named_in_its_language() -> None:
 def test_a_file_that_is_refused_says_why_in_chinese() -> None:
     refused = RefusedError("too_many_pages", count=30_000, most=20_000).about("lease.pdf")
     assert error_text(refused, "zh") == "lease.pdf：文件有 30,000 页，最多读取 20,000 页。请拆分后再添加。"
+
+
+def test_everything_wrong_with_settings_is_said_in_chinese() -> None:
+    wrong = {"data": "d", "output": "o", "max_steps": 0, "lora_rank": "x", "optimizer": "sgd", "lr": 1}
+    with pytest.raises(ConfigError) as problem:
+        TrainConfig.from_dict(wrong)
+    told = error_text(problem.value, "zh")
+    for words in (
+        "max_steps 的值是 0，最小为 1",
+        "lora_rank 的值是 'x'，类型应为 int",
+        "optimizer 的值是 'sgd'",
+        "没有选项“lr”",
+    ):
+        assert words in told
+    with pytest.raises(ConfigError) as problem:
+        TrainConfig.from_dict(
+            {"data": "d", "output": "o", "schedule": {"kind": "wsd", "warmup_ratio": 0.9}, "beta": 0.5}
+        )
+    told = error_text(problem.value, "zh")
+    assert "schedule：warmup_ratio 0.9 与 decay_ratio 0.2 之和超过 1" in told
+    assert "beta 属于 dpo 阶段，而不是 pt" in told

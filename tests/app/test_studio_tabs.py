@@ -113,6 +113,12 @@ def test_a_path_that_is_not_there_is_a_sentence(panel: NewRunPanel, form: Form, 
     assert "<b>" not in told[0] + form[panel.data]
 
 
+def test_training_all_weights_of_a_quantised_model_is_no_problem_but_told(panel: NewRunPanel, form: Form) -> None:
+    shown = panel.refresh(form | {panel.base: STARTER, panel.stage: "rm"})[panel.problems]
+    assert shown.startswith('<p class="hint">The model is stored in int8')
+    assert panel.refresh(form | {panel.base: STARTER, panel.stage: "sft"})[panel.problems] == ""
+
+
 def test_typed_settings_are_taken_over_and_judged(
     panel: NewRunPanel, form: Form, chats: Path, told: list[str], started: list[Any]
 ) -> None:

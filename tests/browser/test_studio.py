@@ -106,7 +106,11 @@ def program(tmp_path: Path, browser: Browser) -> Iterator[Program]:
 
 def open_studio(page: Page, panel: str = "New run") -> None:
     page.get_by_role("tab", name="Studio").click()
-    page.get_by_role("tab", name=panel).click()
+    show_panel(page, panel)
+
+
+def show_panel(page: Page, panel: str) -> None:
+    page.locator("#studio-tab").get_by_role("tab", name=panel).click()
 
 
 def drop(page: Page, name: str, content: bytes) -> None:
@@ -230,14 +234,14 @@ def test_a_model_is_evaluated_exported_and_opened_from_the_tree(program: Program
     expect(page.locator(".toast-body")).to_contain_text("Give the path of files to evaluate on first.")
     page.fill("#evaluation-files textarea, #evaluation-files input", str(held_out))
     node.locator("[data-act=evaluate]").click()
-    page.get_by_role("tab", name="Runs").click()
+    show_panel(page, "Runs")
     badge(page, "finished")
     expect(page.locator("[data-slot=result]")).to_contain_text("bits_per_byte")
-    page.get_by_role("tab", name="Models").click()
+    show_panel(page, "Models")
     expect(node.locator(".evaluation")).to_contain_text("bits/byte")
     node.locator("[data-act=train]").click()
     expect(page.locator("#base input")).to_have_value("starter")
-    page.get_by_role("tab", name="Models").click()
+    show_panel(page, "Models")
     node.locator("[data-act=chat]").click()
     expect(page.locator(COMPOSER)).to_be_visible()
 
@@ -255,10 +259,20 @@ def test_pairs_are_reviewed_and_what_is_wrong_is_a_sentence(program: Program) ->
     pair.locator("textarea[name=chosen]").fill("I am your assistant.")
     pair.locator("[data-act=edit]").click()
     expect(page.locator("#pair-counts")).to_contain_text("共 1 对，其中 1 对已接受")
+    with page.expect_download() as download:
+        page.click("#pair-files a")
+    exported = download.value.path().read_bytes()
+    assert json.loads(exported)["chosen"] == "I am your assistant."
+    added = json.dumps({"prompt": "q", "chosen": "c", "rejected": "r"}).encode()
+    file = {"name": "pairs.jsonl", "mimeType": "application/jsonl", "buffer": exported + added + b"\n{broken"}
+    page.set_input_files("#pair-files input[type=file]", [file])  # type: ignore[list-item]
+    expect(page.locator(".import-report")).to_contain_text("从 pairs.jsonl 新增 1 对；1 对已存在")
+    expect(page.locator(".import-report li")).to_contain_text("第 3 行")
+    expect(page.locator("#pair-counts")).to_contain_text("共 2 对")
     page.get_by_role("tab", name="新训练").click()
     page.click("#start-run")
     expect(page.locator(".toast-body")).to_contain_text("请先拖入或选择训练数据。")
     page.click("#all-settings > button")
     page.fill("#set-max_steps", "many")
-    expect(page.locator("#new-problems li")).to_contain_text("max_steps is 'many'")
+    expect(page.locator("#new-problems li")).to_contain_text("max_steps 的值是 'many'，应为整数")
     expect(page.locator(".setting.wrong label")).to_have_text("max_steps (步)")

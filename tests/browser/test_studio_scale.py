@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page
 from core.files import write_json
 from studio import JobSpec
 from studio.job_folder import Attempt, End, JobFolder, JobState
-from tests.browser.test_studio import Program, open_studio
+from tests.browser.test_studio import Program, open_studio, show_panel
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -69,7 +69,7 @@ def opened(page: Page) -> float:
     open_studio(page)
     page.wait_for_timeout(1000)  # for what the page itself begins with
     start = time.monotonic()
-    page.get_by_role("tab", name="Runs").click()
+    show_panel(page, "Runs")
     page.wait_for_function(DRAWN, arg=NUM_SHORT + 1, polling="raf")
     return time.monotonic() - start
 
