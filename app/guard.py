@@ -23,6 +23,7 @@ from app.allowed_routes import JSON_BODY, LOGIN_PATH, Body, ways_of
 from app.bounded_body import BoundedBody, too_large
 from app.guard_headers import STRICT_POLICY, with_headers
 from app.login import PasswordDoor, door_page
+from app.login_links import LoginLinks
 from app.own_address import SAFE_METHODS, OwnAddress
 from app.password import PasswordHash
 from core.files import write_bytes
@@ -85,6 +86,7 @@ class Guard:
         # A new password ends what was logged in with the old one.
         self.cookie_value = secret if password is None else _keyed(secret, password.hash)
         self._password_door = None if password is None else PasswordDoor(password)
+        self._links = LoginLinks(secret, port)  # of second starts
         self._login_token: str | None = secrets.token_urlsafe(32)
         self.login_path = f"{LOGIN_PATH}?token={self._login_token}"
 
@@ -139,14 +141,20 @@ class Guard:
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if scope["method"] == "POST" and self._password_door is not None:
             answer = await self._password_door.answer(scope, receive, opened)
-        elif self._login_token is not None and _is_equal(given, self._login_token) and scope["method"] == "GET":
-            self._login_token = None
+        elif scope["method"] == "GET" and self._takes(given):
             answer = opened
         elif self._has_cookie(headers):
             answer = door_page("opening", headers, moves_to="/")
         else:
             answer = self._closed_door(headers)
         await answer(scope, receive, send)
+
+    def _takes(self, token: str) -> bool:
+        """Whether this is the link that was printed, or one that a second start has made. Each is good once."""
+        if self._login_token is not None and _is_equal(token, self._login_token):
+            self._login_token = None
+            return True
+        return self._links.take(token)
 
     def _closed_door(self, headers: Headers) -> Response:
         has_form = self._password_door is not None

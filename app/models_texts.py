@@ -48,8 +48,8 @@ MODELS_TEXTS: dict[str, dict[str, str]] = {
         "zh": "以 {form} 运行约占内存 {running}，加载时最多 {most}",
     },
     "fit_speed": {
-        "en": "≈ {speed:.0f} tokens/s, reads ≈ {prompt:.0f} tokens/s",
-        "zh": "约 {speed:.0f} 词元/秒，阅读约 {prompt:.0f} 词元/秒",
+        "en": "≈ {speed} tokens/s, reads ≈ {prompt} tokens/s",
+        "zh": "约 {speed} 词元/秒，阅读约 {prompt} 词元/秒",
     },
     "verdict_fits": {"en": "fits", "zh": "可以运行"},
     "verdict_tight": {"en": "tight", "zh": "内存紧张"},

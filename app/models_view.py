@@ -24,6 +24,11 @@ def size(num_bytes: float) -> str:
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 0.95e9 else f"{num_bytes / 1e6:.0f} MB"
 
 
+def roughly(number: float) -> str:
+    """Two figures of an estimate, as `1,500`: more would claim to be known."""
+    return f"{float(f'{number:.2g}'):,.0f}"
+
+
 def duration(seconds: float) -> str:
     """`45 s`, `12 min`, `3.4 h`."""
     if seconds < 90:
@@ -157,12 +162,11 @@ def _facts(model: ShelfModel, language: str) -> str:
 
 
 def _acts(model: ShelfModel, language: str) -> str:
-    path = {"model": model.path}
-    if model.is_loaded:
-        acts = [act_button("unload", t("act_unload", language), data=path)]
-    else:
-        acts = [act_button("load", t("act_load", language), data=path)]
-    acts.append(act_button("chat", t("act_to_chat", language), data=path))
+    path, acts = {"model": model.path}, []
+    if model.facts is not None:
+        act = "unload" if model.is_loaded else "load"
+        acts = [act_button(act, t(f"act_{act}", language), data=path)]
+        acts.append(act_button("chat", t("act_to_chat", language), data=path))
     more = ""
     if model.facts is not None:
         if model.facts.quantization not in ("int4", "int8"):
@@ -187,7 +191,8 @@ def _estimate(guess: Estimate, language: str) -> list[str]:
     sizes = {"running": size(needed.running_bytes), "most": size(needed.most_bytes)}
     parts = [t("fit_memory", language, form=form, **sizes)]
     if guess.tokens_per_s and guess.prompt_tokens_per_s:
-        parts.append(t("fit_speed", language, speed=guess.tokens_per_s, prompt=guess.prompt_tokens_per_s))
+        speeds = {"speed": roughly(guess.tokens_per_s), "prompt": roughly(guess.prompt_tokens_per_s)}
+        parts.append(t("fit_speed", language, **speeds))
     return parts
 
 

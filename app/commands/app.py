@@ -16,7 +16,7 @@ from core.folders import data_dir
 if TYPE_CHECKING:
     from app.instance import TakenError
 
-KEPT_HASH = "password.json"
+KEPT_HASH, SESSION_KEY = "password.json", "session.key"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -58,10 +58,13 @@ def show_running(taken: "TakenError", *, opens_browser: bool) -> int:
     """Open the page that runs already. Raises `taken` when it does not answer."""
     if taken.running is None or not taken.running.answers():
         raise taken
-    sys.stdout.write(f"{taken.message} ")
-    if not opens_browser:
-        sys.stdout.write("\n")
-        return 0
-    sys.stdout.write("It is opened in the browser; one that has never been there asks for the link of that start.\n")
-    webbrowser.open(taken.running.address)
+    from app.guard import session_secret
+    from app.login_links import VALID_S, login_token
+
+    running = taken.running
+    token = login_token(session_secret(data_dir() / SESSION_KEY), running.port)
+    link = f"{running.address}login?token={token}"
+    sys.stdout.write(f"{taken.message}\nThis opens it once, for {VALID_S:.0f} s: {link}\n")
+    if opens_browser:
+        webbrowser.open(link)
     return 0

@@ -14,7 +14,10 @@ import pytest
 
 from app import instance
 from app.commands import app as command
+from app.guard import session_secret
 from app.instance import NOTE, Running, TakenError, announce, only_instance, running_instance
+from app.login_links import LoginLinks
+from core.folders import data_dir
 from tests.conftest import ROOT
 
 HOLDER = """
@@ -98,7 +101,10 @@ def test_a_second_start_opens_the_page_of_the_first(
         taken = TakenError(tmp_path, Running(1, port, 0.0))
         assert command.show_running(taken, opens_browser=True) == 0
         assert command.show_running(taken, opens_browser=False) == 0
-    assert opened == [f"http://127.0.0.1:{port}/"]
+    links = LoginLinks(session_secret(data_dir() / command.SESSION_KEY), port)
+    address, _, token = opened[0].partition("/login?token=")
+    assert (len(opened), address) == (1, f"http://127.0.0.1:{port}")
+    assert (links.take(token), links.take(token)) == (True, False)
     assert f"AstrAI runs already on the data folder {tmp_path} at http://127.0.0.1:{port}/" in capsys.readouterr().out
 
 
