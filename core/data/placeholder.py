@@ -11,8 +11,10 @@ START_BYTES = 64
 
 
 def refuse_placeholder(path: Path) -> None:
-    """Raises ModelError for a git-lfs pointer or a server's page under the name of a model's file."""
+    """Raises ModelError for a git-lfs pointer, a server's page, a pipe or a device under the name of a model's file."""
     if not path.is_file():
+        if path.exists() and not path.is_dir():  # whoever opens it may wait for ever
+            raise ModelError(f"{path} is no regular file.", "Put the file itself there.")
         return
     with path.open("rb") as file:
         start = file.read(START_BYTES).lstrip()

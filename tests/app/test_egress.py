@@ -20,6 +20,7 @@ import pytest
 
 from app.commands.doctor import readable_by_others
 from tests.conftest import ROOT
+from tests.figures import Figure
 
 pytestmark = [
     pytest.mark.slow,
@@ -118,7 +119,7 @@ def addresses(trace: Path) -> list[str]:
     return [match[1] or match[2] for match in found if match]
 
 
-def test_nothing_is_connected_to_but_this_machine(session: Session) -> None:
+def test_nothing_is_connected_to_but_this_machine(session: Session, figure: Figure) -> None:
     assert session.answer
     assert session.cited == "ferries.md"
     assert (session.run / "model" / "config.json").exists()
@@ -129,6 +130,7 @@ def test_nothing_is_connected_to_but_this_machine(session: Session) -> None:
         for address in addresses(trace)
         if not address.startswith("127.") and address not in ("::1", "0.0.0.0", "::")
     }
+    figure("G13 connections", len(outside))
     assert outside == set()
 
 

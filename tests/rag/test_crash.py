@@ -12,9 +12,11 @@ import pytest
 
 from rag import KnowledgeBase
 from rag.vector_index import VectorIndex
+from tests.figures import Figure
 from tests.rag.conftest import HashEmbedder
 
 NUM_FILES = 6
+NUM_KILLS, SEED = 12, 1
 
 # Dies before the n-th statement of the writer; says which file was acknowledged when its transaction had ended.
 PROGRAM = """
@@ -111,12 +113,12 @@ def test_death_before_any_statement_leaves_the_old_state_or_the_new(tmp_path: Pa
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
-def test_a_kill_at_a_random_moment_loses_nothing_acknowledged(tmp_path: Path) -> None:
+def test_a_kill_at_a_random_moment_loses_nothing_acknowledged(tmp_path: Path, figure: Figure) -> None:
     files = tmp_path / "files"
     make_files(files)
-    draw = random.Random(1)
+    draw = random.Random(SEED)
     root = Path(__file__).resolve().parents[2]
-    for i in range(12):
+    for i in range(NUM_KILLS):
         library = tmp_path / f"library-{i}"
         command = [sys.executable, "-c", PROGRAM, str(library), str(files), "0"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
@@ -126,3 +128,5 @@ def test_a_kill_at_a_random_moment_loses_nothing_acknowledged(tmp_path: Path) ->
             process.send_signal(signal.SIGKILL)
             said = first + process.stdout.read()
         check(library, [line.split() for line in said.splitlines() if len(line.split()) == 2])
+    figure("G1 kills", NUM_KILLS, seed=SEED)
+    figure("G1 lost", 0)

@@ -8,7 +8,9 @@ import os
 import sys
 from typing import Any
 
-from app import server
+from gradio import processing_utils
+
+from app import server, ui
 from app.guard import Guard
 from app.server import Doors, serve_page
 from app.variables import set_defaults
@@ -24,6 +26,7 @@ def main() -> None:
     (doors,) = served
     assert type(doors) is Doors
     assert type(doors.page) is Guard
+    assert processing_utils.async_ssrf_protected_get is ui._refuse_address  # type: ignore[comparison-overlap]
     routes = [
         {
             "path": path,

@@ -17,6 +17,7 @@ from app.allowed_routes import ALLOWED, ways_of
 from app.guard import Guard, KeyGuard
 from core.inference.server import CompletionServer
 from tests.conftest import ROOT
+from tests.figures import Figure
 from tests.security.attacks import DISGUISED, FOREIGN, OWN, PORT, UNKNOWN, Asked, Spy, example, routes_of, send
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -56,7 +57,7 @@ def own_request(guard: Guard, method: str, path: str) -> Asked:
     ))  # fmt: skip
 
 
-def test_every_attack_on_every_route_is_refused_and_reaches_nothing(table: list[Served]) -> None:
+def test_every_attack_on_every_route_is_refused_and_reaches_nothing(table: list[Served], figure: Figure) -> None:
     spy = Spy()
     guard = Guard(spy, port=PORT, secret="x" * 43)
     passed, count = [], 0
@@ -71,6 +72,8 @@ def test_every_attack_on_every_route_is_refused_and_reaches_nothing(table: list[
                 if not 400 <= status < 500 or spy.reached or "set-cookie" in headers:
                     passed.append(f"{name}: {method} {path} gives {status}")
                     spy.reached.clear()
+    figure("G12 requests", count)
+    figure("G12 passed", len(passed))
     assert passed == []
     assert count > 60 * len({route.path for route in table})
 

@@ -14,6 +14,7 @@ from core.parallel.failure import EXIT_LOST
 from core.trainer.run_folder import RunFolder, read_metrics
 from tests.core.trainer import killed_rank
 from tests.core.trainer.test_parallel import losses_of, tensors_of
+from tests.figures import Figure
 
 NUM_KILLS = 20
 NUM_STEPS = 50
@@ -43,7 +44,7 @@ def run_ranks(options: dict[str, Any], folder: Path, *, victim: int = 0, killed_
 
 @pytest.mark.parametrize("kind", ["ddp", pytest.param("fsdp", marks=pytest.mark.long)])
 def test_two_ranks_killed_at_twenty_random_steps_end_as_the_uninterrupted_run(
-    text_data: Path, tmp_path: Path, kind: str
+    text_data: Path, tmp_path: Path, kind: str, figure: Figure
 ) -> None:
     forks.set_forkserver_preload(["torch", "tests.core.trainer.killed_rank"])
     options = {
@@ -67,3 +68,4 @@ def test_two_ranks_killed_at_twenty_random_steps_end_as_the_uninterrupted_run(
     assert expected.keys() == found.keys()
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
     assert losses_of(ended) == losses_of(whole)
+    figure("G6 kills", NUM_KILLS, seed=kind)
