@@ -7,6 +7,7 @@ exist for the browser, whoever adds it; a test holds the routes of the program a
 import re
 from dataclasses import dataclass
 
+from app.attachments import MAX_FILE_BYTES
 from app.conversation_files import MAX_FILE_BYTES as MAX_CONVERSATIONS_BYTES
 from app.dropped_files import MAX_COPIED_BYTES
 from app.guard_headers import PAGE_POLICY, STRICT_POLICY
@@ -33,6 +34,7 @@ class Way:
 
 JSON_BODY = Body("application/json", 8 * 2**20, 30)
 FILE_BODY = Body("application/octet-stream", MAX_COPIED_BYTES, 600)
+ATTACHED_BODY = Body("application/octet-stream", MAX_FILE_BYTES, 120)
 CONVERSATIONS_BODY = Body("application/octet-stream", MAX_CONVERSATIONS_BYTES, 120)
 PASSWORD_BODY = Body("application/x-www-form-urlencoded", 4096, 10)
 LOGIN_PATH = "/login"
@@ -52,6 +54,8 @@ ALLOWED = (
     _way(r"/gradio_api/(queue/data|startup-events|app_id|heartbeat/\w+)", policy=PAGE_POLICY),
     _way(r"/gradio_api/(queue/join|run/predict|cancel|reset)", method="POST", body=JSON_BODY, policy=PAGE_POLICY),
     # ours
+    _way(r"/chat/seen/(temporary-)?[0-9a-f]{16}/\d+"),
+    _way(r"/chat/files/[a-z0-9]+", method="POST", body=ATTACHED_BODY),
     _way(r"/library/passage/\d+/\d+/\d+"),
     _way(r"/library/page/\d+/\d+/\d+/\d+\.png"),
     _way(r"/library/files/[a-z0-9]+", method="POST", body=FILE_BODY),

@@ -257,7 +257,9 @@ def _with_passages(
         new = [hit for hit in grounds.hits if hit.chunk_id not in given] if grounds.is_answerable else []
         packed = _packed(model, new)
         given.update((hit.chunk_id, hit) for hit, _ in packed)
-        written.append({**message, "content": _turn([text for _, text in packed], questions[-1])})
+        attached = [message["attached"]] if message.get("attached") else []
+        turn = _turn([*attached, *(text for _, text in packed)], questions[-1])
+        written.append({"role": "user", "content": turn})
     return Prompt(_instructed(written), tuple(given.values()))
 
 

@@ -2,11 +2,12 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from app.answers import NUM_NEAREST, DocumentAnswers, Grounds
+from app.attachments import with_attached
 from app.error_texts import error_text
 from app.i18n import t
 from app.models import ModelHolder, ModelState
@@ -22,6 +23,8 @@ from app.passages import (
 )
 from app.preference_rows import Origin
 from app.scope import Scope
+from app.seen import passage_rows, seen, usage_of
+from app.seen_view import Usage
 from app.side_by_side import origin
 from core.errors import AssistantError
 
@@ -32,18 +35,21 @@ logger = logging.getLogger(__name__)
 
 # Updates of the page; a fast model makes many more tokens than an eye can follow.
 UPDATES_PER_S = 20
+GUESSED_CONTEXT = 2048  # tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What the page shows now, as Markdown. `is_error` marks a text that is not an answer.
+    """What the page shows now: the text as Markdown, and a plain line. `is_error` marks a text that is not an answer.
 
-    `sources` lists the passages of documents that an answer was written from; `is_refusal` says that they hold none;
-    `origin` is whose an answer is that was made of the conversation alone; `details` are stored with the answer.
+    `usage` is what of the context is taken; `sources` lists the passages of documents that an answer was written from;
+    `is_refusal` says that they hold none; `origin` is whose an answer is that was made of the conversation alone;
+    `details` are stored with the answer.
     """
 
     text: str
     status: str
+    usage: Usage | None = None
     is_error: bool = False
     sources: str = ""
     is_refusal: bool = False
@@ -59,7 +65,7 @@ class Assistant:
         self._streams: dict[str, TokenStream] = {}
         self._stopped: set[str] = set()
 
-    def answer(
+    def answer(  # noqa: PLR0913 - what an answer is made of has no smaller whole
         self,
         tab: str,
         messages: Sequence[Mapping[str, str]],
@@ -68,9 +74,11 @@ class Assistant:
         language: str,
         scope: Scope | None = None,
         is_alone: bool = False,
+        passages: Sequence[Mapping[str, Any]] = (),
     ) -> Iterator[Update]:
         """Yield the growing answer, out of the documents of a scope where one is given.
 
+        A message may hold files that are `attached`; `passages` are those of them that are not the whole file.
         A conversation that ends with an answer has that one gone on with, by the model alone.
         `is_alone` is for a question that documents did not answer: the answer says that none has a part in it.
 
@@ -79,10 +87,10 @@ class Assistant:
         self._stopped.discard(tab)
         try:
             if scope is not None and messages[-1]["role"] == "user":
-                yield from self._from_documents(tab, messages, sampling, language, scope)
+                yield from self._from_documents(tab, messages, sampling, language, scope, passages)
             else:
                 heading = f"*{t('alone', language)}*\n\n" if is_alone else ""
-                yield from self._from_model(tab, messages, sampling, language, heading)
+                yield from self._from_model(tab, messages, sampling, language, heading, passages)
         except AssistantError as exc:
             yield Update(error_text(exc, language), "", is_error=True)
         except Exception:
@@ -90,6 +98,14 @@ class Assistant:
             yield Update(t("unexpected", language), "", is_error=True)
         finally:
             self._end(tab)
+
+    def measure(self) -> tuple[int, Callable[[str], int]]:
+        """The context in tokens, and what counts the tokens of a text: guesses while no model is there."""
+        try:
+            model = self.models.model()
+        except AssistantError:
+            return GUESSED_CONTEXT, lambda text: len(text.encode()) // 3 + 1
+        return model.max_seq_len, lambda text: len(model.tokenizer.encode(text))
 
     def stop(self, tab: str) -> None:
         """Stop the tab's answer within one token."""
@@ -114,6 +130,7 @@ class Assistant:
         sampling: Mapping[str, Any],
         language: str,
         heading: str,
+        passages: Sequence[Mapping[str, Any]],
     ) -> Iterator[Update]:
         yield from self._wait_for_model(tab, language)
         if tab in self._stopped:
@@ -121,12 +138,20 @@ class Assistant:
         model = self.models.model()
         begun = messages[-1]["content"] if messages[-1]["role"] == "assistant" else ""
         asked = messages[:-1] if begun else messages
-        kept = model.fitting([{**message, "content": without_markers(message["content"])} for message in asked])
+        whole = [with_attached({**message, "content": without_markers(message["content"])}) for message in asked]
+        kept = model.fitting(whole)
+        dropped = _dropped(asked, len(whole) - len(kept))
         version = self.models.version().name
         stream = model.chat(kept, adapter=version or None, begun=begun, **sampling)
-        made_by = None if heading else origin(model, sampling, version)
-        for update in self._stream(tab, stream, language, len(asked) - len(kept)):
-            yield replace(update, text=f"{heading}{begun}{update.text}", origin=made_by)
+        is_bare = not heading and not any("attached" in message for message in asked)
+        made_by = origin(model, sampling, version) if is_bare else None
+        for update in self._stream(tab, stream, dropped):
+            shown = replace(update, text=f"{heading}{begun}{update.text}", origin=made_by)
+            yield shown
+        yield replace(
+            shown,
+            details=seen(model, stream, sampling, version=version, dropped=dropped, passages=passages),
+        )
 
     def _from_documents(
         self,
@@ -135,6 +160,7 @@ class Assistant:
         sampling: Mapping[str, Any],
         language: str,
         scope: Scope,
+        passages: Sequence[Mapping[str, Any]],
     ) -> Iterator[Update]:
         """Search, decide whether the documents answer, then let a model that can read write, or quote them."""
         yield Update("", t("searching", language))
@@ -154,17 +180,21 @@ class Assistant:
             yield self._quoted(grounds, language)
             return
         prompt = self._documents.prompt(model, messages, scope)
-        stream = model.chat(prompt.messages, adapter=self.models.version().name or None, **sampling)
-        yield from self._stream(tab, stream, language, prompt.num_dropped)
+        version, dropped = self.models.version().name, _dropped(messages, prompt.num_dropped)
+        stream = model.chat(prompt.messages, adapter=version or None, **sampling)
+        yield from self._stream(tab, stream, dropped)
         sentences = self._documents.attribute(stream.text, prompt.hits)
         numbers = source_numbers(sentences)
         num_supported = sum(sentence.is_supported for sentence in sentences)
-        status = status_line(stream, language, prompt.num_dropped)
-        supported = t("supported", language, count=num_supported, total=len(sentences))
+        found = [*passages, *passage_rows(prompt.hits)]
+        record = seen(model, stream, sampling, version=version, dropped=dropped, passages=found)
+        record["supported"] = [num_supported, len(sentences)]
         yield Update(
             cited_markdown(stream.text, sentences, language),
-            f"{status} · {supported}",
+            "",
+            usage=Usage.of(record),
             sources=sources_markdown(prompt.hits, numbers, language),
+            details=record,
         )
 
     def _quoted(self, grounds: Grounds, language: str) -> Update:
@@ -173,15 +203,15 @@ class Assistant:
         text = f"{t('quoted', language)}\n\n{extract_markdown(answer.sentences)}"
         return Update(text, "", sources=sources_markdown(grounds.hits, numbers, language))
 
-    def _stream(self, tab: str, stream: "TokenStream", language: str, num_dropped: int) -> Iterator[Update]:
+    def _stream(self, tab: str, stream: "TokenStream", dropped: Sequence[Mapping[str, Any]]) -> Iterator[Update]:
         self._streams[tab] = stream
         shown_at = 0.0
         for _ in stream:
             now = time.monotonic()
             if now - shown_at >= 1 / UPDATES_PER_S:
                 shown_at = now
-                yield Update(stream.text, status_line(stream, language, num_dropped))
-        yield Update(stream.text, status_line(stream, language, num_dropped))
+                yield Update(stream.text, "", usage=usage_of(stream, dropped))
+        yield Update(stream.text, "", usage=usage_of(stream, dropped))
 
 
 def refusal(grounds: Grounds, collections: Sequence[str], language: str) -> str:
@@ -200,19 +230,7 @@ def loading_line(models: ModelHolder, language: str, key: str = "loading") -> st
     return t(key, language, name=models.choice.name if models.choice else "")
 
 
-def status_line(stream: "TokenStream", language: str, num_dropped: int) -> str:
-    """Speed, time to first token and context used, what the model did not see, and why the answer ended early."""
-    stats = stream.stats
-    line = t(
-        "stats",
-        language,
-        speed=stats.tokens_per_s,
-        first=stats.time_to_first_token_s,
-        context=stats.context_tokens,
-        limit=stats.max_seq_len,
-    )
-    if num_dropped:
-        line = f"{line} · " + t("dropped", language, count=num_dropped)
-    is_full = stats.context_tokens >= stats.max_seq_len
-    reason = {"cancelled": "stopped", "length": "full" if is_full else "cut"}.get(stream.finish_reason or "")
-    return f"{line} · {t(reason, language)}" if reason else line
+def _dropped(messages: Sequence[Mapping[str, Any]], count: int) -> Sequence[Mapping[str, Any]]:
+    """The oldest turns, which the model is not given; a system message is never one of them."""
+    first = int(bool(messages) and messages[0]["role"] == "system")
+    return messages[first : first + count]

@@ -109,12 +109,17 @@ def is_temporary(conversation_id: str) -> bool:
 
 
 def turns(path: Sequence[Message]) -> list[dict[str, str]]:
-    """What the model is given of a path: a question that a notice answers is no part of it, nor is the notice."""
-    given: list[dict[str, str]] = []
+    """What the model is given of a path, without files that are attached."""
+    return [turn for _, turn in kept_turns(path)]
+
+
+def kept_turns(path: Sequence[Message]) -> list[tuple[Message, dict[str, str]]]:
+    """Messages as turns: a question that a notice answers is no part of what was said, nor is the notice."""
+    given: list[tuple[Message, dict[str, str]]] = []
     for message in path:
         if not message.is_notice:
-            given.append({"role": message.role, "content": message.content})
-        elif given and given[-1]["role"] == "user":
+            given.append((message, {"role": message.role, "content": message.content}))
+        elif given and given[-1][0].role == "user":
             given.pop()
     return given
 

@@ -3,13 +3,15 @@
 import html
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.attachments import attached_files
 from app.conversation_rows import Conversation, Found, Kind, Message, State
 from app.format import NOTICE, refused, titled
 from app.i18n import t
+from app.seen_view import Usage, usage_line
 
 PAGE_MESSAGES = 60
 MAX_LISTED = 200
@@ -39,9 +41,10 @@ def shown_messages(path: Sequence[Message], language: str) -> Shown:
 
 
 def marks_html(opened: str, path: Sequence[Message], shown: Shown, language: str) -> str:
-    """What `conversations.js` puts below messages: which version of how many, and that one was interrupted.
+    """What `conversations.js` puts below messages.
 
-    It also notes which conversation this tab has open.
+    Which version of how many, that one was interrupted, what an answer cost and where to see what it was made from,
+    how files were given. It also notes which conversation this tab has open.
     """
     marks = []
     for message in path:
@@ -50,9 +53,16 @@ def marks_html(opened: str, path: Sequence[Message], shown: Shown, language: str
             mark |= {"version": message.version, "of": message.num_versions}
         if message.state is State.INTERRUPTED:
             mark["note"] = t("interrupted", language)
+        elif note := attached_note(message.said.details, language):
+            mark["note"] = note
+        if usage := Usage.of(message.said.details):
+            mark["seen"] = f"/chat/seen/{opened}/{message.id}"
+            if message is not path[-1]:  # of the last one the status line tells
+                mark["line"] = usage_line(usage, language)
         if len(mark) > 2:
             marks.append(mark)
-    texts = {"previous": t("previous_version", language), "next": t("next_version", language)}
+    keys = {"previous": "previous_version", "next": "next_version", "seen": "seen_title"}
+    texts = {name: t(key, language) for name, key in keys.items()}
     return _data("marks", {"opened": opened, "marks": marks, "texts": texts})
 
 
@@ -100,6 +110,14 @@ def undo_html(conversation: Conversation, language: str) -> str:
 def name_of(conversation: Conversation, language: str) -> str:
     """What a conversation is called."""
     return conversation.title or t("new_chat", language)
+
+
+def attached_note(details: Mapping[str, Any], language: str) -> str:
+    """How the files of a message were given to the model. Plain text."""
+    return " · ".join(
+        t(f"attached_{file['use']}", language, name=file["name"], count=len(file["passages"]))
+        for file in attached_files(details)
+    )
 
 
 def _chat_message(message: Message, language: str) -> dict[str, Any]:

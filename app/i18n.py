@@ -2,6 +2,7 @@
 
 from starlette.requests import Request
 
+from app.chatpage_texts import CHATPAGE_TEXTS
 from app.conversation_texts import CONVERSATION_TEXTS
 from app.guard_texts import GUARD_TEXTS
 from app.library_texts import LIBRARY_TEXTS
@@ -11,7 +12,7 @@ from app.studio_texts import STUDIO_TEXTS
 ENGLISH, CHINESE = "en", "zh"
 LANGUAGES = {ENGLISH: "English", CHINESE: "中文"}
 
-OF_PAGES = LIBRARY_TEXTS | STUDIO_TEXTS | MODELS_TEXTS | GUARD_TEXTS | CONVERSATION_TEXTS
+OF_PAGES = LIBRARY_TEXTS | STUDIO_TEXTS | MODELS_TEXTS | GUARD_TEXTS | CONVERSATION_TEXTS | CHATPAGE_TEXTS
 TEXTS: dict[str, dict[str, str]] = {
     "model": {"en": "Model", "zh": "模型"},
     "language": {"en": "Language", "zh": "语言"},
@@ -35,13 +36,13 @@ TEXTS: dict[str, dict[str, str]] = {
         "zh": "{name} · {parameters} 参数 · {quantization} · 就绪",
     },
     "stats": {
-        "en": "{speed:.0f} tokens/s · first after {first:.2f} s · {context} of {limit} tokens of context",
-        "zh": "{speed:.0f} 词元/秒 · 首词 {first:.2f} 秒 · 上下文 {context} / {limit} 词元",
+        "en": "{speed:.0f} tokens/s · first after {first:.2f} s · {count} tokens"
+        " · {context} of {limit} tokens of context",
+        "zh": "{speed:.0f} 词元/秒 · 首词 {first:.2f} 秒 · 回答 {count} 词元 · 上下文 {context} / {limit} 词元",
     },
     "stopped": {"en": "stopped", "zh": "已停止"},
     "cut": {"en": "cut at the longest answer", "zh": "已达最长回答"},
     "full": {"en": "the context is full", "zh": "上下文已满"},
-    "dropped": {"en": "{count} earlier messages left out", "zh": "略去了较早的 {count} 条消息"},
     "welcome_starter": {
         "en": (
             "## How can I help?\n\nThis is the **starter**, a very small model that ships with AstrAI to show how it"

@@ -32,6 +32,16 @@ def conversations_dir() -> Path:
     return _made(data_dir() / "conversations")
 
 
+def attachments_dir() -> Path:
+    """Files that are attached to a question, each for as long as it is read."""
+    return data_dir() / "attachments"
+
+
+def personas_file() -> Path:
+    """The personas that the user made."""
+    return data_dir() / "personas.json"
+
+
 def studio_dir() -> Path:
     """The studio: its runs, each a folder, and copies of the training data that was dropped onto the page."""
     return _made(data_dir() / "studio")

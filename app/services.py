@@ -8,6 +8,7 @@ from app.adding import Adding
 from app.answers import DocumentAnswers
 from app.archive import complete_restore
 from app.assistant import Assistant
+from app.attachments import Attachments
 from app.conversations import Conversations
 from app.downloads import Downloads
 from app.embedder_downloads import EmbedderDownloads
@@ -17,7 +18,8 @@ from app.machine_speed import SpeedMeter
 from app.model_board import ModelBoard
 from app.model_shelf import ModelShelf
 from app.models import ModelHolder
-from app.paths import conversations_dir, library_dir, preferences_dir, studio_dir
+from app.paths import attachments_dir, conversations_dir, library_dir, personas_file, preferences_dir, studio_dir
+from app.personas import Personas
 from app.preferences import Preferences
 from app.receipt import Receipt
 from app.settings import Settings
@@ -33,6 +35,8 @@ class Services:
     assistant: Assistant
     studio: Studio
     conversations: Conversations
+    attachments: Attachments
+    personas: Personas
     preferences: Preferences
     blind_test: BlindTest
     improvement: Improvement
@@ -60,6 +64,8 @@ def build_services(model: Path | None = None) -> Services:
         assistant=Assistant(models, documents),
         studio=studio,
         conversations=Conversations(conversations_dir()),
+        attachments=Attachments(attachments_dir(), lambda: library.embedder),
+        personas=Personas(personas_file()),
         preferences=preferences,
         blind_test=BlindTest(models, preferences, studio),
         improvement=Improvement(models, preferences, studio),

@@ -13,6 +13,7 @@ from app.format import to_html
 from app.i18n import ENGLISH, preferred_language, t
 from app.services import Services
 from app.tabs.chat import PRIVATE, STORAGE_KEY, ChatTab
+from app.tabs.dialogs import Dialogs
 from app.tabs.header import Header
 from app.tabs.library import LibraryTab
 from app.tabs.models import ModelsTab
@@ -23,8 +24,8 @@ from core.errors import AssistantError, SetupError
 
 STATIC = Path(__file__).parent / "static"
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
-SCRIPTS = ("page.js", "conversations.js", "library.js", "charts.js", "studio.js")
-STYLES = ("style.css", "conversations.css", "library.css", "studio.css", "models.css")
+STYLES = ("style.css", "chatpage.css", "conversations.css", "library.css", "studio.css", "models.css")
+SCRIPTS = ("page.js", "markup.js", "attachments.js", "conversations.js", "library.js", "charts.js", "studio.js")
 MAX_UPLOAD = "1mb"
 QUEUE_WAIT_S = 0.03
 # Each tab of the browser has a conversation of its own, which `conversations.js` notes there; a new tab begins with the
@@ -95,6 +96,7 @@ class Page:
                 self.shelf = ModelsTab(services.board, self.header.language)
             with gr.Tab(id="settings", elem_id="settings-tab") as self.settings_tab:
                 self.settings = SettingsTab(services, self.header.language)
+        self.dialogs = Dialogs()
         self.saved_language = gr.BrowserState("", storage_key="astrai-language", secret=STORAGE_KEY)
         self._wire()
 
@@ -192,6 +194,7 @@ class Page:
             self.shelf_tab: gr.update(label=t("tab_shelf", language)),
             self.settings_tab: gr.update(label=t("tab_settings", language)),
             **self.header.texts(language),
+            **self.dialogs.texts(language),
             **self.chat.texts(language),
             **self.library.texts(language),
             **self.studio.texts(language),

@@ -24,6 +24,17 @@ const astraiConversations = (() => {
         place.textContent = `${mark.version} / ${mark.of}`;
         line.append(button(texts.previous, "‹", turn(-1)), place, button(texts.next, "›", turn(1)));
       }
+      if (mark.seen) {
+        const seen = button(texts.seen, `◱ ${texts.seen}`, () => astrai.show(mark.seen));
+        seen.className = "seen";
+        line.append(seen);
+      }
+      if (mark.line) {
+        const cost = document.createElement("span");
+        cost.className = "cost";
+        cost.textContent = mark.line;
+        line.append(cost);
+      }
       if (mark.note) {
         const note = document.createElement("span");
         note.className = "note";

@@ -125,5 +125,5 @@ const astrai = (() => {
     if (link.getAttribute("href") !== "#no-source") showPassage(link.getAttribute("href"));
   }, true);
 
-  return { dropZone, documents };
+  return { dropZone, documents, show: showPassage };
 })();

@@ -8,23 +8,27 @@ import gradio as gr
 
 from app.answer_record import AnswerRecord
 from app.assistant import Update, loading_line
-from app.conversation_rows import Said, turns
+from app.conversation_rows import Message, Said
 from app.conversation_view import shown_messages
 from app.error_texts import error_text
-from app.format import short_count, to_html, to_names, to_seed, to_text
-from app.i18n import t
+from app.format import short_count, to_html, to_names, to_text
+from app.i18n import ENGLISH, t
 from app.models import ModelChoice, ModelState
 from app.paths import models_dir
 from app.scope import Scope
 from app.services import Services
+from app.tabs.attachments import AttachmentBar
 from app.tabs.blind import BlindPanel
+from app.tabs.dialogs import keys_html
 from app.tabs.feedback import Feedback
 from app.tabs.first import FirstPanel
 from app.tabs.header import Header
+from app.tabs.personas import PersonaPicker
+from app.tabs.sampling import SamplingPanel
 from app.tabs.scope import ScopePicker, texts_of
 from app.tabs.sidebar import Sidebar
+from app.tabs.status import StatusLine, status_html
 from app.tabs.thread import Thread, Updates, View
-from core.config.param_config import SamplingConfig
 from core.errors import AssistantError
 
 # Gradio keeps these in the browser's own storage, so that a reload loses nothing. Without a fixed key it
@@ -51,7 +55,8 @@ class ChatTab:
         self.chatbot = self.thread.chatbot
         self.feedback = Feedback(self.thread)
         self.blind = BlindPanel(self.services)
-        self.status = gr.HTML("", elem_id="status")
+        self.status_line = StatusLine()
+        self.status = self.status_line.line
         self.collections = gr.Dropdown([], multiselect=True, elem_id="collections", visible=False)
         self.scope = ScopePicker("chat", visible=False)
         self.asked_outputs = [self.collections, self.scope.row, *self.scope.inputs]
@@ -65,32 +70,30 @@ class ChatTab:
             elem_id="composer",
             max_length=100_000,
         )
-        usual = SamplingConfig()
-        with gr.Accordion(open=False, elem_id="sampling") as self.settings:
-            with gr.Row():
-                self.temperature = gr.Slider(0, 2, value=usual.temperature, step=0.05)
-                self.top_p = gr.Slider(0.05, 1, value=usual.top_p, step=0.05)
-            with gr.Row():
-                self.max_new_tokens = gr.Slider(16, 2048, value=usual.max_new_tokens, step=16)
-                self.seed = gr.Textbox(value="", max_length=19)
+        with gr.Row(elem_id="tools"):
+            self.attachments = AttachmentBar(self.services.attachments)
+            self.persona = PersonaPicker(self.services.personas, self.conversations)
+            self.keys = gr.HTML(keys_html(ENGLISH), elem_id="keys-help")
+        self.persona.build_panel()
+        self.sampling = SamplingPanel()
+        self.thread.panels += [self.status_line, self.persona]
         self.saved_collections = gr.BrowserState([], storage_key="astrai-collections", secret=STORAGE_KEY)
 
     def _wire(self) -> None:
-        sampling = [self.temperature, self.top_p, self.max_new_tokens, self.seed]
         here, kept = [*self.thread.place, self.language], [self.sidebar.list, *self.feedback.outputs]
         # The browser's work for one update grows with the number of outputs, so the growing answer has three.
         answer: dict[str, Any] = {
-            "inputs": {*here, self.collections, *self.scope.inputs, *sampling},
+            "inputs": {*here, self.collections, *self.scope.inputs, *self.sampling.inputs, self.persona.picker},
             "outputs": [self.thread.live, self.status, self.composer],
             "concurrency_limit": 8,
             **PRIVATE,
         }
-        asked: dict[str, Any] = {"outputs": [self.composer, *kept], **PRIVATE}
+        asked: dict[str, Any] = {"outputs": [self.composer, *self.attachments.outputs, *kept], **PRIVATE}
 
         def then_answer(event: Any, how: Any = self.answer) -> None:
             event.success(how, **answer).then(self.finish, here, **asked)
 
-        asking = [*here, self.sidebar.temporary, self.collections]
+        asking = [*here, self.sidebar.temporary, self.collections, self.persona.picker, self.attachments.batch]
         then_answer(self.composer.submit(self.ask, [self.composer, *asking], **asked))
         then_answer(self.chatbot.example_select(self.ask_example, asking, **asked))
         then_answer(self.chatbot.retry(self.take_back, here, **asked))
@@ -103,10 +106,15 @@ class ChatTab:
         )  # fmt: skip
         self.composer.stop(self.stop, queue=False, **PRIVATE)
         for button in (self.new_chat, self.sidebar.new):
-            button.click(self.start_over, self.language, [self.status, *kept], queue=False, **PRIVATE)
+            button.click(self.start_over, self.language, kept, queue=False, **PRIVATE)
         self.sidebar.wire(self.feedback, self.language, self.stop, PRIVATE)
         self.feedback.wire(self.language, PRIVATE, then_answer)
-        self.blind.wire(self.language, sampling[:3], PRIVATE)
+        self.sampling.wire(PRIVATE)
+        self.attachments.wire(self.language, PRIVATE)
+        self.persona.wire(self.thread.opened, self.language, self.sampling, self.collections, PRIVATE)
+        fields = self.sampling.fields
+        named = [fields[name] for name in ("temperature", "top_p", "max_new_tokens")]
+        self.blind.wire(self.language, named, PRIVATE)
         self.model.input(self.choose_model, [self.model, self.language], [self.status, self.chatbot], **PRIVATE)
 
     # Handlers: plain values in and out.
@@ -175,7 +183,17 @@ class ChatTab:
         for line in self.report_model(language):
             yield line, gr.update(**self._welcome(language))
 
-    def ask(self, text: str, opened: str, view: View, language: str, is_temporary: bool, collections: Any) -> Updates:
+    def ask(  # noqa: PLR0913, PLR0917 - as many as the composer has parts
+        self,
+        text: str,
+        opened: str,
+        view: View,
+        language: str,
+        is_temporary: bool,
+        collections: Any,
+        persona: Any,
+        batch: str,
+    ) -> Updates:
         """Put the question into the conversation, a new one where none is open, and empty the composer."""
         question = to_text(text)
         if not question.strip():
@@ -183,20 +201,34 @@ class ChatTab:
         try:
             path = self.thread.path(opened, view)
             if not path:
-                opened = self._begin(is_temporary=bool(is_temporary), collections=to_names(collections))
-            self.conversations.add(opened, "user", Said(question), parent_id=path[-1].id if path else None)
+                opened = self.conversations.create(
+                    is_temporary=bool(is_temporary), collections=to_names(collections), persona=to_text(persona)
+                ).id
+            size, count_tokens = self.services.assistant.measure()
+            files = self.services.attachments.take(batch, max_seq_len=size, count_tokens=count_tokens)
+            said = Said(question, details={"attachments": files} if files else {})
+            self.conversations.add(opened, "user", said, parent_id=path[-1].id if path else None)
         except AssistantError as exc:  # what was typed stays
             gr.Warning(to_html(error_text(exc, language)))
             return {self.composer: gr.skip()}
         return {
             self.composer: gr.update(value="", submit_btn=False, stop_btn=True),
+            **self.attachments.shown("", language),
             **self._shown(opened, view, language),
         }
 
-    def ask_example(
-        self, opened: str, view: View, language: str, is_temporary: bool, collections: Any, event: gr.SelectData
+    def ask_example(  # noqa: PLR0913, PLR0917 - as `ask`
+        self,
+        opened: str,
+        view: View,
+        language: str,
+        is_temporary: bool,
+        collections: Any,
+        persona: Any,
+        batch: str,
+        event: gr.SelectData,
     ) -> Updates:
-        return self.ask(to_text(event.value), opened, view, language, is_temporary, collections)
+        return self.ask(to_text(event.value), opened, view, language, is_temporary, collections, persona, batch)
 
     def take_back(self, opened: str, view: View, language: str) -> Updates:
         """The conversation up to its last question, which is asked again; the answer stays as a version."""
@@ -206,9 +238,6 @@ class ChatTab:
             return {self.composer: gr.skip()}
         self.conversations.show(opened, question.id)
         return self.feedback.shown(opened, view, language)
-
-    def _begin(self, *, is_temporary: bool, collections: list[str]) -> str:
-        return self.conversations.create(is_temporary=is_temporary, collections=collections).id
 
     def answer_alone(self, form: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
         """Stream the model's own answer to what the documents do not answer."""
@@ -233,48 +262,49 @@ class ChatTab:
             return
         yield {self.composer: gr.update(submit_btn=False, stop_btn=True)}
         try:
-            updates = self._updates(form, turns(path), request.session_hash or "", is_alone=is_alone)
+            updates = self._updates(form, path, request.session_hash or "", is_alone=is_alone)
             with closing(updates), AnswerRecord(self.conversations, opened, path[-1]) as record:
                 for update in updates:
                     record.take(update)
                     text = "" if update.is_error else update.text
-                    yield {self.thread.live: text, self.status: to_html(update.status)}
+                    yield {self.thread.live: text, self.status: status_html(update, language)}
                 record.complete()
         except AssistantError as exc:
             gr.Warning(to_html(error_text(exc, language)))
 
     def _updates(
-        self, form: dict[Any, Any], messages: list[dict[str, str]], tab: str, *, is_alone: bool
+        self, form: dict[Any, Any], path: list[Message], tab: str, *, is_alone: bool
     ) -> Generator[Update, None, None]:
         language, collections = form[self.language], to_names(form[self.collections])
         narrowed = texts_of(*(form[picker] for picker in self.scope.inputs))
+        assistant, attachments = self.services.assistant, self.services.attachments
         try:
             scope = Scope.picked(collections, *narrowed) if collections else None
+            system = self.persona.turns(form[self.persona.picker], language)
+            size, count_tokens = assistant.measure()
+            given, passages = attachments.given(path, max_seq_len=size, count_tokens=count_tokens)
         except AssistantError as exc:
             yield Update(error_text(exc, language), "", is_error=True)
             return
-        sampling = self._sampling(form)
-        yield from self.services.assistant.answer(
-            tab, messages, sampling, language=language, scope=scope, is_alone=is_alone
+        yield from assistant.answer(
+            tab,
+            [*system, *given],
+            self.sampling.chosen(form),
+            language=language,
+            scope=scope,
+            is_alone=is_alone,
+            passages=passages,
         )
 
     def finish(self, opened: str, view: View, language: str) -> Updates:
         """The conversation with its answer, as it is stored."""
         return {self.composer: gr.update(submit_btn=True, stop_btn=False), **self._shown(opened, view, language)}
 
-    def _sampling(self, form: dict[Any, Any]) -> dict[str, Any]:
-        return {
-            "temperature": form[self.temperature],
-            "top_p": form[self.top_p],
-            "max_new_tokens": int(form[self.max_new_tokens]),
-            "seed": to_seed(form[self.seed]),
-        }
-
     def stop(self, request: gr.Request) -> None:
         self.services.assistant.stop(request.session_hash or "")
 
     def start_over(self, language: str, request: gr.Request) -> Updates:
-        return {self.status: "", **self.sidebar.begin(language, request)}
+        return self.sidebar.begin(language, request)
 
     def _shown(self, opened: str, view: View, language: str) -> Updates:
         """The conversation, and its place in the list."""
@@ -282,21 +312,17 @@ class ChatTab:
 
     def texts(self, language: str) -> Updates:
         """What each component with text shows in a language."""
-        labels = {
-            self.collections: "ask_in",
-            self.settings: "sampling",
-            self.temperature: "temperature",
-            self.top_p: "top_p",
-            self.max_new_tokens: "max_new_tokens",
-            self.seed: "seed",
-        }
         return {
             self.model: gr.update(
                 choices=self._model_choices(), value=self._chosen_model(), label=t("model", language)
             ),
             self.chatbot: gr.update(**self._welcome(language)),
             self.composer: gr.update(placeholder=t("composer", language), label=t("composer", language)),
-            **{component: gr.update(label=t(key, language)) for component, key in labels.items()},
+            self.collections: gr.update(label=t("ask_in", language)),
+            **self.sampling.texts(language),
+            **self.persona.texts(language),
+            **self.attachments.texts(language),
+            self.keys: keys_html(language),
             **self.scope.texts(language),
             **self.sidebar.texts(language),
             **self.blind.texts(language),

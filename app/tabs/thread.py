@@ -6,11 +6,11 @@ chatbot is kept on the server: what the browser says of the messages' texts is n
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import gradio as gr
 
-from app.conversation_rows import Kind, Message, turns
+from app.conversation_rows import Conversation, Kind, Message, turns
 from app.conversation_view import PAGE_MESSAGES, Shown, marks_html, shown_messages
 from app.conversations import Conversations
 from app.error_texts import error_text
@@ -43,6 +43,17 @@ class View:
         return next((id_ for id_ in reversed(self.ids) if id_ is not None), None)
 
 
+class Panel(Protocol):
+    """A part of the page that changes with the conversation that is open."""
+
+    @property
+    def outputs(self) -> list[Any]: ...
+
+    def shown(self, conversation: Conversation | None, path: Sequence[Message], language: str) -> Updates:
+        """What its outputs show of a conversation, None for a new one."""
+        ...
+
+
 class Thread:
     """Builds the chatbot and what belongs to it, and says what they show of a conversation."""
 
@@ -70,6 +81,7 @@ class Thread:
         self.marks = gr.HTML("", elem_id="marks", js_on_load="astraiConversations.marks(element, trigger)")
         self.opened = gr.BrowserState("", storage_key="astrai-opened", secret=secret)
         self.view = gr.State(View())
+        self.panels: list[Panel] = []  # what else tells of the open conversation
 
     @property
     def place(self) -> list[Any]:
@@ -79,7 +91,8 @@ class Thread:
     @property
     def outputs(self) -> list[Any]:
         """What `shown` gives values for."""
-        return [self.chatbot, self.live, self.opened, self.view, self.marks, self.earlier]
+        more = (output for panel in self.panels for output in panel.outputs)
+        return [self.chatbot, self.live, self.opened, self.view, self.marks, self.earlier, *more]
 
     def path(self, opened: str, view: View, *, whole: bool = False) -> list[Message]:
         """The messages that the tab shows, or all down to its last one; none where the conversation is gone."""
@@ -105,6 +118,7 @@ class Thread:
             self.view: replace(view, ids=tuple(shown.ids)),
             self.marks: marks_html(found.id if found else "", path, shown, language),
             self.earlier: earlier,
+            **{part: value for panel in self.panels for part, value in panel.shown(found, path, language).items()},
         }
 
     def show_earlier(self, opened: str, view: View, language: str) -> Updates:

@@ -216,6 +216,11 @@ class Tokenizer:
         decoder = self.stream_decoder()
         return "".join([decoder.push(token_id) for token_id in ids]) + decoder.flush()
 
+    def spell(self, ids: Sequence[int]) -> str:
+        """Text of ids, each control token as it is written: for people who want to see what a model sees."""
+        decoder = StreamDecoder(self._backend, {number: token for token, number in self.added_tokens.items()})
+        return "".join([decoder.push(token_id) for token_id in ids]) + decoder.flush()
+
     def stream_decoder(self, *, keeps_markup: bool = False) -> "StreamDecoder":
         """A decoder that takes one id at a time and never gives half a character.
 

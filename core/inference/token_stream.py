@@ -107,6 +107,11 @@ class TokenStream:
     def finish_reason(self) -> str | None:
         return self._reply.finish_reason
 
+    @property
+    def prompt_ids(self) -> Sequence[int]:
+        """What the model is given, all of it."""
+        return self._request.prompt_ids
+
     def __iter__(self) -> Iterator[str]:
         """Yield pieces of text. Raises what the engine raised; leaving early cancels."""
         for piece in self.pieces():

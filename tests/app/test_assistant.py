@@ -12,7 +12,9 @@ from app.assistant import Assistant, Update
 from app.models import ModelHolder, ModelState
 from app.preference_rows import Origin
 from app.scope import Scope
+from app.seen_view import usage_line
 from app.versions import Version
+from core.config.param_config import SamplingConfig
 from core.errors import GenerationError
 from core.inference.generator import GenerationStats
 from rag.citations import Citation, Sentence
@@ -38,6 +40,7 @@ class FakeStream:
     finish_reason: str | None = "stop"
     text: str = ""
     stats: GenerationStats = STATS
+    prompt_ids: tuple[int, ...] = (1, 2)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def __iter__(self) -> Iterator[str]:
@@ -64,6 +67,18 @@ class FakeModels:
     fingerprint: str = "ab12"
     quantization: str = "int8"
     asked: dict[str, Any] = field(default_factory=dict)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    max_seq_len: int = 64
+
+    @property
+    def tokenizer(self) -> "FakeModels":
+        return self
+
+    def encode(self, text: str) -> list[str]:
+        return text.split()
+
+    def spell(self, ids: Any) -> str:
+        return f"<|user|>{len(ids)} ids"
 
     def wake(self) -> bool:
         if self.state != ModelState.UNLOADED:
@@ -122,6 +137,11 @@ def assistant_of(models: FakeModels, documents: FakeDocuments | None = None) -> 
     return Assistant(cast(ModelHolder, models), cast(DocumentAnswers, documents))
 
 
+def line_of(update: Update, language: str = "en") -> str:
+    assert update.usage is not None
+    return usage_line(update.usage, language)
+
+
 def answer(models: FakeModels, language: str = "en") -> list[Update]:
     return list(assistant_of(models).answer("tab", QUESTION, {"temperature": 0.5}, language=language))
 
@@ -138,7 +158,7 @@ def test_an_answer_out_of_documents_is_cited_sentence_by_sentence() -> None:
     found = Grounds("Hi", (LEASE,), is_answerable=True)
     update = from_documents(models, FakeDocuments(found, models, sentences))
     assert update.text == "It ends.[1](/library/passage/3/100/124) It is red.[no source](#no-source)"
-    assert update.status.endswith("1 of 2 sentences have a source")
+    assert line_of(update).endswith("1 of 2 sentences have a source")
     assert update.sources.startswith("- [1](/library/passage/3/100/124) **lease&#46;pdf** · page 2 — The lease")
     assert models.asked["messages"][0]["content"] == "passages, then Hi"
 
@@ -177,8 +197,9 @@ def test_a_conversation_that_ends_with_an_answer_has_it_gone_on_with() -> None:
 def test_the_last_update_holds_the_whole_answer_and_its_figures() -> None:
     models = FakeModels(FakeStream(["He", "llo", "!"]))
     updates = answer(models)
-    status = "40 tokens/s · first after 0.25 s · 13 of 64 tokens of context"
-    assert updates[-1] == Update("Hello!", status, origin=Origin("small", "ab12", "int8", "", {"temperature": 0.5}))
+    assert updates[-1].text == "Hello!"
+    assert line_of(updates[-1]) == "40 tokens/s · first after 0.25 s · 3 tokens · 13 of 64 tokens of context"
+    assert updates[-1].origin == Origin("small", "ab12", "int8", "", {"temperature": 0.5})
     assert models.asked == {"messages": QUESTION, "adapter": None, "begun": "", "temperature": 0.5}
 
 
@@ -188,7 +209,7 @@ def test_the_last_update_holds_the_whole_answer_and_its_figures() -> None:
 )
 def test_an_early_end_is_named(reason: str, language: str, words: str) -> None:
     updates = answer(FakeModels(FakeStream(["Hello"], finish_reason=reason)), language)
-    assert updates[-1].status.endswith(words)
+    assert line_of(updates[-1], language).endswith(words)
 
 
 def test_what_the_engine_refuses_is_shown_in_its_words() -> None:
@@ -239,14 +260,17 @@ def test_what_the_model_did_not_see_is_told() -> None:
     models = FakeModels(FakeStream(["Yes"]), num_too_many=2)
     turns = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}, *QUESTION]
     updates = list(assistant_of(models).answer("tab", turns, {}, language="en"))
-    assert updates[-1].status.endswith("2 earlier messages left out")
+    usage = updates[-1].usage
+    assert usage is not None
+    assert (usage.num_dropped, usage.first_dropped, usage.last_dropped) == (2, "1", "2")
+    assert updates[-1].details["dropped"] == turns[:2]
     assert models.asked["messages"] == QUESTION
 
 
 def test_an_answer_that_fills_the_context_says_so() -> None:
     full = replace(STATS, context_tokens=64)
     updates = answer(FakeModels(FakeStream(["Hello"], finish_reason="length", stats=full)))
-    assert updates[-1].status.endswith("the context is full")
+    assert line_of(updates[-1]).endswith("the context is full")
 
 
 def test_the_version_in_use_answers_and_its_answer_says_whose_it_is() -> None:
@@ -260,3 +284,27 @@ def test_an_answer_from_documents_has_no_origin_for_it_was_not_made_of_the_conve
     models = FakeModels(FakeStream(["It ends."]))
     documents = FakeDocuments(Grounds("Hi", (LEASE,), is_answerable=True), models)
     assert from_documents(models, documents).origin is None
+
+
+def test_the_record_of_an_answer_holds_what_the_model_saw() -> None:
+    models = FakeModels(FakeStream(["Hello"]), current=Version("run-1", "/runs/run-1"))
+    record = answer(models)[-1].details
+    assert record["prompt"] == "<|user|>2 ids"
+    assert (record["model"], record["version"], record["quantization"]) == ("small", "run-1", "int8")
+    assert record["sampling"]["temperature"] == 0.5
+    assert record["stats"]["completion_tokens"] == 3
+
+
+def test_an_attached_file_stands_before_its_question_and_its_answer_is_not_to_be_learnt() -> None:
+    models = FakeModels(FakeStream(["Nine"]))
+    turns = [{"role": "user", "content": "When?", "attached": "[a.md]\nAt nine."}]
+    (*_, update) = assistant_of(models).answer("tab", turns, {}, language="en")
+    assert models.asked["messages"] == [{"role": "user", "content": "[a.md]\nAt nine.\n\nWhen?"}]
+    assert update.origin is None
+
+
+def test_a_system_message_is_never_among_what_was_dropped() -> None:
+    models = FakeModels(FakeStream(["Yes"]), num_too_many=2)
+    turns = [{"role": role, "content": role} for role in ("system", "user", "assistant")]
+    (*_, update) = assistant_of(models).answer("tab", [*turns, *QUESTION], {}, language="en")
+    assert update.details["dropped"] == turns[1:]

@@ -1,6 +1,7 @@
-"""The program with a model that says what a script tells: `python -m tests.browser.scripted_app SCRIPT.json`.
+"""The program with a model that says what a script tells: `python -m tests.browser.scripted_app SCRIPT.json [NAME]`.
 
-The script maps words of a question to the whole answer. All else is the program as it is: library, page, server.
+The script maps words of a question to the whole answer; the model has a name. All else is the program as it is:
+library, page, server.
 """
 
 import json
@@ -16,6 +17,7 @@ from app import server, services
 from app.answers import MIN_PARAMETERS
 from app.models import ModelChoice, ModelHolder
 from app.variables import set_defaults
+from core.config.param_config import SamplingConfig
 from core.inference.token_stream import GenerationStats
 
 PAUSE_S = float(os.environ.get("ASTRAI_SCRIPT_PAUSE_S", "0"))  # after each word
@@ -28,6 +30,7 @@ class ScriptedStream:
     """An answer, word by word."""
 
     answer: str
+    prompt_ids: Sequence[str] = ()
     text: str = ""
     finish_reason: str | None = None
     stats: GenerationStats = field(default_factory=lambda: GenerationStats(9, 0, 9, 0.1, 30.0, 18, 4096))
@@ -58,6 +61,7 @@ class ScriptedModel:
     fingerprint: str = "scripted"
     adapters: tuple[str, ...] = ()
     is_busy: bool = False
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     @property
     def tokenizer(self) -> "ScriptedModel":
@@ -65,6 +69,9 @@ class ScriptedModel:
 
     def encode(self, text: str) -> list[str]:
         return text.split()
+
+    def spell(self, ids: Sequence[str]) -> str:
+        return "".join(ids)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -74,19 +81,23 @@ class ScriptedModel:
 
     def chat(self, messages: Sequence[Mapping[str, str]], begun: str = "", **_: Any) -> ScriptedStream:
         question = messages[-1]["content"].rpartition("\n\n")[2]
-        if begun:
-            return ScriptedStream(GONE_ON)
-        return ScriptedStream(next((said for words, said in self.script.items() if words in question), UNSCRIPTED))
+        prompt = [f"<|{message['role']}|>{message['content']}\n" for message in messages]
+        said = next((said for words, said in self.script.items() if words in question), UNSCRIPTED)
+        return ScriptedStream(GONE_ON if begun else said, prompt)
 
 
 class ScriptedModels(ModelHolder):
     """A holder of one model, which is there at once."""
 
     def choices(self) -> list[ModelChoice]:
-        return [ModelChoice("scripted", Path("scripted"))]
+        return [ModelChoice(model_name(), Path("scripted"))]
 
     def _open(self, choice: ModelChoice) -> tuple[Any, None]:
-        return ScriptedModel(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))), None
+        return ScriptedModel(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), name=model_name()), None
+
+
+def model_name() -> str:
+    return sys.argv[2] if len(sys.argv) > 2 else "scripted"
 
 
 if __name__ == "__main__":
