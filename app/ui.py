@@ -219,6 +219,12 @@ def theme() -> gr.themes.Base:
         body_text_color_subdued_dark="#a5a5b0",
         input_placeholder_color="#75757f",
         input_placeholder_color_dark="#8f8f9b",
+        # White on them, and they on the page, have a contrast of at least 4.5.
+        color_accent="#4f46e5",
+        button_primary_background_fill="#4f46e5",
+        button_primary_background_fill_hover="#4338ca",
+        button_primary_background_fill_dark="#4f46e5",
+        button_primary_background_fill_hover_dark="#4338ca",
         color_accent_soft="#eceefe",
         color_accent_soft_dark="#2a2b45",
         background_fill_secondary_dark="#1b1b20",

@@ -5,6 +5,8 @@
   const apply = () => document.body.classList.toggle("dark", dark);
   document.body ? apply() : addEventListener("DOMContentLoaded", apply);
 
+  const DRAWN_MS = 60, DRAWER_MS = 200; // until Gradio has put a field there, and until the drawer has come
+
   const find = (selector) => document.querySelector(selector);
   const isShown = (element) => element !== null && element.getClientRects().length > 0;
   const isTyped = (element) => element.matches?.("input, textarea, select, [contenteditable='true']");
@@ -17,21 +19,19 @@
   const search = () => {
     const field = find("#conversation-search input, #conversation-search textarea");
     if (field === null || !isShown(find("#chat-tab"))) return false;
-    if (getComputedStyle(field).visibility === "hidden") find("#sidebar-toggle")?.click(); // the drawer of a phone
-    field.focus();
-    field.select();
+    const isAway = getComputedStyle(field).visibility === "hidden"; // in the drawer of a phone
+    if (isAway) find("#sidebar-toggle")?.click();
+    setTimeout(() => { field.focus(); field.select(); }, isAway ? DRAWER_MS : 0);
     return true;
   };
-  // The pen of the last question, as a click would press it.
+  // The pen of the last question is the last button below it.
   const editLast = (event) => {
     if (!event.target.matches?.("#composer textarea") || event.target.value) return false;
-    const pen = [...document.querySelectorAll("#conversation .user-row")].at(-1)?.querySelector("button:has(svg)");
-    const named = [...document.querySelectorAll("#conversation .user-row button")].filter((button) => /edit|编辑/i.test(button.title || button.ariaLabel || ""));
-    const button = named.at(-1) ?? pen;
-    if (!button) return false;
-    button.click();
-    requestAnimationFrame(() => find("#conversation .user-row textarea")?.focus());
-    return true;
+    const below = [...document.querySelectorAll("#conversation .message-buttons-right")].at(-1);
+    const pen = [...below?.querySelectorAll("button") ?? []].at(-1);
+    pen?.click();
+    setTimeout(() => find("#conversation .user-row textarea, #conversation .user textarea")?.focus(), DRAWN_MS);
+    return pen !== undefined;
   };
   const help = (event) => {
     if (isTyped(event.target) && !(event.target.matches("#composer textarea") && !event.target.value)) return false;
@@ -41,7 +41,7 @@
 
   const keyed = (event) => {
     const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey;
-    if (event.key === "Escape" && isPlain) return document.querySelector("dialog[open]") === null && stop() && false;
+    if (event.key === "Escape" && isPlain) return find("dialog[open]") === null && stop();
     if (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey) return search();
     if (event.key === "ArrowUp" && isPlain && !event.shiftKey) return editLast(event);
     return event.key === "?" && isPlain && isShown(find("#chat-tab")) && help(event);
