@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from app.attachments import MAX_FILES, PASSAGES, WHOLE, Attachments, attached_files, with_attached
+from app.attachments import MAX_FILES, PASSAGES, WHOLE, Attached, Attachments, attached_files, with_attached
 from app.conversation_rows import Kind, Message, Said, State
 from core.errors import DataError, ModelError
 from rag.embedding import Embedder
@@ -93,7 +93,10 @@ def test_a_question_that_a_notice_answers_is_left_out_with_its_files(attachments
     )
 
 
-def test_a_file_is_taken_back_and_too_many_are_refused(attachments: Attachments) -> None:
+def test_a_file_is_taken_back_and_too_many_are_refused(
+    attachments: Attachments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Attachments, "_read", lambda self, path, content: Attached(path.name))
     for number in range(MAX_FILES):
         attachments.receive(BATCH, f"{number}.exe", io.BytesIO(b""))
     with pytest.raises(DataError, match="8 files already"):
