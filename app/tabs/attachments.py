@@ -68,7 +68,7 @@ def _chip(file: Attached, language: str) -> str:
     name = html.escape(file.name, quote=True)
     why = t("attached_chars", language, count=len(file.text))
     if file.error is not None:
-        why = error_text(file.error, language).removeprefix(f"{file.name}: ")
+        why = error_text(file.error, language).removeprefix(f"{file.name}: ").removeprefix(f"{file.name}：")
     away = t("attach_remove", language, name=name)
     return (
         f'<li class="{"bad" if file.error else ""}"><b>{name}</b> <small>{html.escape(why)}</small>'
