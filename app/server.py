@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.early_script import EarlyScript
 from app.guard import Guard, KeyGuard, session_secret
 from app.instance import announce
 from app.listen_option import THIS_MACHINE, Opening
@@ -72,7 +73,7 @@ def build_doors(
 ) -> "Doors":
     """Everything that is served, behind its guards."""
     page = Guard(
-        _build_app(services, port),
+        EarlyScript(_build_app(services, port)),
         port=port,
         secret=session_secret(data_dir() / "session.key"),
         names=names,
