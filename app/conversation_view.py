@@ -93,7 +93,7 @@ def list_html(conversations: Sequence[Conversation], opened: str, language: str)
 def found_html(found: Sequence[Found], opened: str, language: str) -> str:
     """What a search found, with the words around."""
     if not found:
-        return f'<p class="none">{t("nothing_found", language)}</p>'
+        return f'<p class="none">{t("no_conversation_found", language)}</p>'
     items = "".join(_item(one.conversation, opened, language, one.excerpt, one.message_id) for one in found)
     return f'<nav aria-label="{t("conversations", language)}"><ul>{items}</ul></nav>'
 

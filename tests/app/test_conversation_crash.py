@@ -3,88 +3,60 @@
 Nothing is doubled, every part of the file agrees with the others, and an answer that was being written is marked.
 """
 
-import json
-import shutil
-import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from app.conversation_rows import Message, State
 from app.conversations import Conversations
 from core.errors import DataError
-from tests.app.chatting_program import WORDS
-from tests.system_calls import STAYS_FULL, Point, of_each_kind, points_in, run_traced, spread
+from tests.app.chatting_program import NUM_WORDS, text
+from tests.faults.saving import SAVED
+from tests.faults.system_calls import Ended, Ground, fail_at, kill_at, needs_strace, of_each_kind, programs
+from tests.figures import Figure
 
-REFUSED = 3
-FULL = " ".join(WORDS)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(7200),
-    pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed (apt install strace)"),
-]
+pytestmark = needs_strace
+MANY_FAILURES = 200
+FEW_AND_ALL = pytest.mark.parametrize(
+    "has_all", [False, pytest.param(True, marks=pytest.mark.long)], ids=["few", "all"]
+)
 
 
-class Ground:
-    """Makes folders in which the program can run, and checks what it leaves."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def run(self, name: str, *injected: str) -> tuple[Path, subprocess.CompletedProcess[str]]:
-        place = self.folder / name
-        place.mkdir()
-        program = ["tests.app.chatting_program", str(place / "chats")]
-        return place, run_traced(program, place / "trace", *injected)
-
-    def points(self) -> list[Point]:
-        place, result = self.run("undisturbed")
-        assert result.returncode == 0, result.stderr
-        points = points_in(place / "trace", place / "chats")
-        self.check(place, result.stdout)
-        return points
-
-    def check(self, place: Path, said: str) -> None:
-        lines = [json.loads(line) for line in said.splitlines()]
-        chats = Conversations(place / "chats")
-        deleted = {line["conversation"] for line in lines if line["what"] == "deleted"}
-        for name in deleted:
+def check(ended: Ended) -> None:
+    """Every conversation, the trash among them, holds what was said of it last."""
+    chats = Conversations(ended.place / SAVED)
+    for what, name, *_ in ended.said:
+        if what == "deleted":
             assert chats.find(name) is None
-            chats.undelete(name)
-        last = {(line["conversation"], line["message"]): line for line in lines if "message" in line}
-        for (name, id_), line in last.items():
-            is_trashed = chats.find(name) is None
-            check_message(chats.undelete(name) and chats.message(name, id_), line)
-            if is_trashed:
-                chats.delete(name)
-        for line in lines:
-            if line["what"] == "titled":
-                assert chats.undelete(line["conversation"]).title == line["title"]
-        for conversation in chats.all():
-            contents = Counter((one.parent_id, one.content, one.version) for one in chats.tree(conversation.id))
-            assert max(contents.values(), default=1) == 1
-            if conversation.leaf is not None:
-                assert chats.path(conversation.id)[-1].id == conversation.leaf
-            assert all(one.state is not State.PARTIAL for one in chats.tree(conversation.id))
-        check_parts(chats)
-        name = chats.create().id
-        chats.close()
-        assert Conversations(place / "chats").find(name)
-        shutil.rmtree(place)
+    for name in {words[1] for words in ended.said}:
+        chats.undelete(name)
+    last = {(words[1], int(words[2])): words for words in ended.said if len(words) == 4}
+    for (name, id_), (what, _, _, num_words) in last.items():
+        check_message(chats.message(name, id_), int(num_words), is_complete=what == "complete")
+    for what, name, *rest in ended.said:
+        assert what != "titled" or chats.get(name).title == f"title {rest[0]}"
+    for conversation in chats.all():
+        tree = chats.tree(conversation.id)
+        assert all(message.state is not State.PARTIAL for message in tree)
+        assert len({(message.parent_id, message.version) for message in tree}) == len(tree)
+        assert not tree or chats.path(conversation.id)[-1].id == conversation.leaf
+    check_parts(chats)
+    name = chats.create().id
+    chats.close()
+    assert Conversations(ended.place / SAVED).find(name)
 
 
-def check_message(message: Message, line: dict[str, Any]) -> None:
+def check_message(message: Message, num_words: int, *, is_complete: bool) -> None:
     """It is what was acknowledged last, or what was being written after it."""
-    if line["what"] == "complete":
-        assert (message.content, message.state) == (line["content"], State.COMPLETE)
-    elif message.state is State.INTERRUPTED:
-        assert message.content.startswith(line["content"])
-        assert FULL.startswith(message.content)
+    if message.state is State.INTERRUPTED:
+        assert not is_complete
+        assert message.content.startswith(text(num_words))
+        assert text(NUM_WORDS).startswith(message.content)
     else:
-        assert (message.content, message.state) == (FULL, State.COMPLETE)
+        assert message.content == text(num_words if is_complete else NUM_WORDS)
 
 
 def check_parts(chats: Conversations) -> None:
@@ -98,41 +70,33 @@ def check_parts(chats: Conversations) -> None:
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    return Ground(tmp_path_factory.mktemp("ground"))
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    with programs() as opened:
+        yield Ground(opened, "conversations", tmp_path_factory.mktemp("ground"))
 
 
-@pytest.fixture(scope="module")
-def points(ground: Ground) -> list[Point]:
-    return ground.points()
-
-
-def test_death_before_any_call_loses_nothing_that_was_acknowledged(ground: Ground, points: list[Point]) -> None:
-    tried = of_each_kind(points)
-    for i, point in enumerate(tried):
-        place, result = ground.run(f"killed-{i}", f"{point.call}:signal=KILL:when={point.number}")
-        assert result.returncode == -9, f"{point}: {result.returncode} {result.stderr}"
-        ground.check(place, result.stdout)
-    calls = dict(Counter(point.call for point in points))
-    sys.stdout.write(f"{len(points)} calls {calls}; {len(tried)} kills, nothing acknowledged was lost\n")
-
-
-def test_a_failing_disk_is_one_sentence_and_nothing_is_said_to_be_kept_that_is_not(
-    ground: Ground, points: list[Point]
+@FEW_AND_ALL
+def test_death_before_any_call_loses_nothing_that_was_acknowledged(
+    ground: Ground, figure: Figure, has_all: bool
 ) -> None:
-    cases = [
-        (point, error, stays)
-        for point in of_each_kind(points)
-        for error in ("EIO", "ENOSPC", "EDQUOT")
-        for stays in ("", "+")
-        if not stays or point.call in STAYS_FULL
-    ]
-    for i, (point, error, stays) in enumerate(tried := spread(cases)):
-        place, result = ground.run(f"failed-{i}", f"{point.call}:error={error}:when={point.number}{stays}")
-        sentence = result.stderr.strip()
-        assert (result.returncode, len(sentence.splitlines())) in {(0, 0), (REFUSED, 1)}, f"{point} {error}: {sentence}"
-        ground.check(place, result.stdout)
-    sys.stdout.write(f"{len(tried)} of {len(cases)} failing calls, each one sentence or none\n")
+    points = ground.points()
+    tried = kill_at(ground, points if has_all else of_each_kind(points), check)
+    calls = dict(Counter(point.call for point in points))
+    sys.stdout.write(f"{len(points)} calls {calls}; {tried} kills, nothing acknowledged was lost\n")
+    if has_all:
+        figure("G2 conversations", 100 * tried / len(points))
+
+
+@FEW_AND_ALL
+def test_a_failing_disk_is_one_sentence_and_nothing_is_said_to_be_kept_that_is_not(
+    ground: Ground, figure: Figure, has_all: bool
+) -> None:
+    points = ground.points()
+    at_most = MANY_FAILURES if has_all else None
+    tried, of_all, told = fail_at(ground, points if has_all else of_each_kind(points), check, at_most=at_most)
+    sys.stdout.write(f"{tried} of {of_all} failing calls, said: {dict(told)}\n")
+    if has_all:
+        figure("G3 conversations", 0)
 
 
 def test_a_file_that_is_no_database_is_a_sentence(tmp_path: Path) -> None:

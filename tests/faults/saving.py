@@ -25,6 +25,7 @@ from core.parallel.setup import Ranks
 from core.trainer.run_folder import RunFolder, Snapshot, save_checkpoint
 from studio.job_folder import Attempt, End, JobFolder, JobState
 from studio.job_folder import JobSpec as Spec
+from tests.app import chatting_program
 from tests.faults.system_calls import REFUSED
 from tests.rag import indexing_program
 
@@ -95,12 +96,17 @@ def library(place: Path) -> None:
     indexing_program.main(*(place / name for name in ("library", "files", "second")))
 
 
+def conversations(place: Path) -> None:
+    chatting_program.main(place / SAVED)
+
+
 PROGRAMS: dict[str, Callable[[Path], None]] = {
     "JSON files": json_files,
     "job state": job_state,
     "checkpoints": checkpoints,
     "model export": model_export,
     "the library": library,
+    "conversations": conversations,
 }
 
 
