@@ -35,7 +35,8 @@ graph TD; A-->B
 ```"""
 REFERENCES = """() => [...document.querySelectorAll("#tabs *")].flatMap((element) =>
     [...element.attributes].filter(({ name, value }) =>
-        !["data-address", "data-title", "value", "title", "aria-label"].includes(name) && /evil\\.example|javascript:/.test(value)
+        !["data-address", "data-title", "value", "title", "aria-label"].includes(name)
+            && /evil\\.example|javascript:/.test(value)
     ).map(({ name, value }) => `${element.localName} ${name}=${value}`))"""
 WATCH = """() => {
     window.__refused = [];
