@@ -13,7 +13,11 @@ def test_a_link_opens_once() -> None:
     assert links.take(login_token("secret", 7860))
 
 
-@pytest.mark.parametrize("token", [login_token("other", 7860), login_token("secret", 7861), "", "..", "1.x", "١.a.b"])
+@pytest.mark.parametrize(
+    "token",
+    [login_token("other", 7860), login_token("secret", 7861), "", "..", "1.x", "١.a.b"],
+    ids=["other secret", "other port", "empty", "dots", "no time", "other digits"],
+)
 def test_other_secrets_ports_and_nonsense_do_not_open(token: str) -> None:
     assert not LoginLinks("secret", 7860).take(token)
 
