@@ -18,16 +18,16 @@ class EarlyScript:
     """Puts the script at the beginning of the page; every other answer passes as it is."""
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+        self.app = app
         self._added = PLACE + b"<script>" + SCRIPT.read_bytes() + b"</script>"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != "/" or scope["method"] != "GET":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         plain = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
         page = _Page(self._added)
-        await self._app({**scope, "headers": plain}, receive, page.take)
+        await self.app({**scope, "headers": plain}, receive, page.take)
         await page.send(send)
 
 

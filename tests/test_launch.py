@@ -146,6 +146,7 @@ def test_help_and_a_mistyped_word_install_nothing(clone: Path) -> None:
     assert not (clone / ".venv").exists()
 
 
+@pytest.mark.slow
 def test_a_fresh_clone_installs_once_and_starts_the_program(clone: Path, tmp_path: Path) -> None:
     first = launch(clone, "generate", "--prompt", "a b", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
@@ -165,6 +166,7 @@ def test_a_fresh_clone_installs_once_and_starts_the_program(clone: Path, tmp_pat
     assert (third.returncode, third.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @posix_only
 def test_a_killed_install_goes_on_and_repairs_what_is_half_written(installed_clone: Path) -> None:
     environment = Environment(root=installed_clone)

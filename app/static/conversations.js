@@ -56,11 +56,16 @@ const astraiConversations = (() => {
       wanted.forEach((mark, row) => row?.append(drawn(mark, texts)));
     };
     // While there is an answer on its way it stands at the end of the messages, and stays in sight if the end was.
-    const live = document.querySelector("#live"), row = document.createElement("div");
+    const chat = element.closest("#chat"), row = document.createElement("div");
     row.className = "message-row bubble bot-row astrai-live";
     row.innerHTML = '<div class="message bot"><div class="message-content"></div></div>';
-    row.querySelector(".message-content").append(live);
-    let wasAtEnd = true, shownWords = "";
+    let live = null, wasAtEnd = true, shownWords = "";
+    // Gradio makes its components in no fixed order: it may not be there yet.
+    const takeLive = () => {
+      if (live || !(live = chat.querySelector("#live"))) return;
+      row.querySelector(".message-content").append(live);
+      new MutationObserver(() => { if (words() !== shownWords) showLive(); }).observe(live, { childList: true, subtree: true, characterData: true });
+    };
     const showLive = () => {
       const messages = document.querySelector("#conversation .bubble-wrap");
       if (!messages) return;
@@ -70,20 +75,19 @@ const astraiConversations = (() => {
       if (wasAtEnd && row.isConnected) messages.scrollTop = messages.scrollHeight;
     };
     // Gradio's hidden clock ticks in there too.
-    const words = () => live.querySelector(".md")?.textContent ?? "";
-    new MutationObserver(() => { if (words() !== shownWords) showLive(); }).observe(live, { childList: true, subtree: true, characterData: true });
-    document.querySelector("#conversation").addEventListener("scroll", ({ target }) => {
-      wasAtEnd = target.scrollHeight - target.scrollTop - target.clientHeight < 100;
+    const words = () => live?.querySelector(".md")?.textContent ?? "";
+    chat.addEventListener("scroll", ({ target }) => {
+      if (target.closest("#conversation")) wasAtEnd = target.scrollHeight - target.scrollTop - target.clientHeight < 100;
     }, true);
     let isDue = false;
     const soon = () => {
       if (isDue) return;
       isDue = true;
-      requestAnimationFrame(() => { isDue = false; place(); showLive(); });
+      requestAnimationFrame(() => { isDue = false; takeLive(); place(); showLive(); });
     };
     const watcher = new MutationObserver(soon);
     watcher.observe(element, { childList: true, subtree: true });
-    watcher.observe(document.querySelector("#chat"), { childList: true, subtree: true });
+    watcher.observe(chat, { childList: true, subtree: true });
     soon();
   };
 

@@ -25,7 +25,7 @@ def test_nothing_that_others_wrote_is_markup(language: str) -> None:
         facts=None, estimate=None, problem=EVIL,
     )  # fmt: skip
     visit = Visit(EVIL, (EVIL,), 1.0, 2.0, 5, (EVIL,))
-    failed = Download(name=EVIL, state=DownloadState.FAILED, error=EVIL, commit=EVIL, file=EVIL)
+    failed = Download(name=EVIL, state=DownloadState.FAILED, sentences=(EVIL, EVIL), commit=EVIL, file=EVIL)
     shown = [
         shelf_html([model], [Trashed(EVIL, EVIL, 1, 0.0)], language),
         getting_html([failed], Addition(f"/x/{EVIL}", is_ended=True, error=EVIL), EVIL, language),

@@ -148,6 +148,7 @@ def has_box(image: Image.Image, baseline: int) -> bool:
     return (255, 255, 255) not in {colour for _, colour in strip.getcolors(10_000) or []}
 
 
+@pytest.mark.slow
 def test_a_dropped_pdf_is_asked_and_the_passage_is_seen_in_its_box(page: Page) -> None:
     ask_documents(page, QUESTION)
     expect(page.locator(ANSWER).first).to_contain_text(FACT)

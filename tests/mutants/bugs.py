@@ -76,15 +76,15 @@ BUGS = (
     Bug(
         "the first migration is left out",
         DATABASE,
-        "self._schema.migrations[version:], version + 1",
-        "self._schema.migrations[version + 1 :], version + 2",
+        "self.migrations[version:], version + 1",
+        "self.migrations[version + 1 :], version + 2",
         "tests/app/test_preferences.py",
     ),
     Bug(
         "an error in a transaction is committed",
         DATABASE,
-        'connection.execute("ROLLBACK")',
-        'connection.execute("COMMIT")',
+        'if connection.in_transaction:\n                    connection.execute("ROLLBACK")',
+        'if connection.in_transaction:\n                    connection.execute("COMMIT")',
         "tests/core/test_database.py",
     ),
     Bug(

@@ -12,6 +12,8 @@ OWN = f"127.0.0.1:{PORT}"
 EVIL = "evil.test"
 FILLED = {
     "conversation_id": "0123456789abcdef",
+    "conversation": "0123456789abcdef",
+    "message": "1",
     "ending": "json",
     "document_id": "1",
     "start": "1",

@@ -33,7 +33,7 @@ def main() -> None:
             "methods": sorted(methods),
             "is_ours": getattr(route, "endpoint", main).__module__.startswith("app."),
         }
-        for path, methods, route in routes_of(doors.page.app.routes)  # type: ignore[attr-defined]
+        for path, methods, route in routes_of(doors.page.app.app.routes)  # type: ignore[attr-defined]
     ]
     sys.stdout.write(json.dumps(routes))
     sys.stdout.flush()

@@ -54,6 +54,7 @@ def stalled(run_options: Options, folder: Path, **changes: object) -> LimitKind:
     return found.kind
 
 
+@pytest.mark.slow
 def test_a_stall_in_the_data_and_one_beside_the_steps_are_told_apart_in_a_run(
     run_options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
