@@ -31,6 +31,7 @@ QUEUE_WAIT_S = 0.03
 # Each tab of the browser has a conversation of its own, which `conversations.js` notes there; a new tab begins with the
 # one that was opened last.
 OPENED_HERE = "(language, opened) => [language, sessionStorage.getItem('astrai-opened') ?? opened]"
+TELL_OPENED = "() => { dispatchEvent(new Event('astrai-open')); }"
 MONO = ["ui-monospace", "SFMono-Regular", "Consolas", "Noto Sans Mono CJK SC", "monospace"]
 
 
@@ -163,6 +164,7 @@ class Page:
         outputs = list({language: None, **self.texts(ENGLISH)} | dict.fromkeys(shown))
         saved = [self.saved_language, chat.thread.opened]
         opened = blocks.load(self.open_page, saved, outputs, queue=False, js=OPENED_HERE, **PRIVATE)
+        opened.then(None, js=TELL_OPENED, **PRIVATE)
         opened.then(chat.report_model, [language], [chat.status], **PRIVATE)
         opened.then(chat.list_collections, [chat.saved_collections, language], chat.asked_outputs, **PRIVATE)
         opened.then(chat.blind.show, language, chat.blind.outputs, **PRIVATE)

@@ -46,11 +46,26 @@
     if (event.key === "ArrowUp" && isPlain && !event.shiftKey) return editLast(event);
     return event.key === "?" && isPlain && isShown(find("#chat-tab")) && help(event);
   };
+  // The conversation of before is shown a moment after the composer: a question that comes earlier waits for it.
+  let isOpen = false, isWaiting = false;
+  const waits = (event) => {
+    if (isOpen) return;
+    isWaiting = true;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  };
+  addEventListener("astrai-open", () => {
+    isOpen = true;
+    if (isWaiting) find("#composer .submit-button")?.click();
+  });
+
   addEventListener("keydown", (event) => {
     // While an input method composes Chinese, keys choose words: none of them is ours, and Enter must not send.
     if (event.isComposing || event.keyCode === 229) event.stopImmediatePropagation();
+    else if (event.key === "Enter" && !event.shiftKey && event.target.matches?.("#composer textarea")) waits(event);
     else if (keyed(event)) event.preventDefault();
   }, true);
+  addEventListener("click", (event) => { if (event.target.closest?.("#composer .submit-button")) waits(event); }, true);
   addEventListener("click", (event) => {
     if (event.target.closest?.("#keys")) find("#keys-dialog").showModal();
   });

@@ -96,6 +96,7 @@ def settled(home: Path) -> dict[str, str]:
     raise AssertionError("the page does not come to rest")
 
 
+@pytest.mark.long
 def test_a_page_of_another_site_reads_nothing_and_changes_nothing(
     misled_browser: Browser, login: str, home: Path, evil_port: int, figure: Figure
 ) -> None:

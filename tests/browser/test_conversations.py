@@ -130,6 +130,7 @@ def test_conversations_are_found_named_pinned_deleted_and_their_versions_turned(
     expect(page.locator(ENTRY)).to_have_count(2)
 
 
+@pytest.mark.long
 def test_two_tabs_have_a_conversation_each(start_in: Start, page: Page) -> None:
     opened(page, start_in()[1])
     asked(page, "Tell me of the otter", 1)

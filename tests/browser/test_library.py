@@ -264,7 +264,7 @@ def test_the_search_is_measured_on_the_users_own_documents(page: Page) -> None:
     rows = page.locator("#figures table.figures tbody tr")
     expect(rows).to_have_count(3, timeout=60_000)
     expect(rows.last).to_contain_text("%")
-    expect(page.locator("#figures")).to_contain_text("questions made from your documents")
+    expect(page.locator("#figures")).to_contain_text("questions were made from your documents")
 
 
 @pytest.mark.slow

@@ -220,6 +220,7 @@ def test_tensors_are_hashed_by_type_shape_and_bytes(tmp_path: Path) -> None:
     assert first["a"] != hashes(a=ones * (1 + 2**-23))["a"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["resume", "preflight"])
 @pytest.mark.slow
 def test_a_proof_is_a_program(configs: Configs, tmp_path: Path, kind: str) -> None:

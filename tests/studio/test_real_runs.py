@@ -86,6 +86,7 @@ def interrupt(store: JobStore, job_id: str) -> None:
         process.kill()
 
 
+@pytest.mark.long
 def test_two_ranks_run_and_the_death_of_one_is_told_and_mended(store: JobStore, config: Configure) -> None:
     options = {"max_steps": STEPS, "checkpoint_interval_s": 0.2}
     whole = start(store, config(max_steps=STEPS), nproc=2)
@@ -136,6 +137,7 @@ def test_two_ranks_outlive_their_supervisor_and_stop_orderly_after(store: JobSto
     assert processes_of(job.folder) == []
 
 
+@pytest.mark.long
 def test_a_restart_of_torchrun_goes_on_by_itself(store: JobStore, config: Configure) -> None:
     job = start(store, config(max_steps=STEPS, checkpoint_interval_s=0.2), nproc=2, max_restarts=2)
     wait_for_rows(job, 20)

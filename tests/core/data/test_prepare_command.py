@@ -119,6 +119,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_memory_is_flat_however_large_the_input(tokenizer: Tokenizer, tmp_path: Path) -> None:
     """Sixteen times the text, 60 MB in place of 4, may cost 12 MB more."""

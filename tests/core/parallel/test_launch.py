@@ -70,6 +70,7 @@ def test_a_killed_rank_ends_the_job_with_its_name(run_options: Options, victim: 
     assert not any(rank.is_running() for rank in ranks.values())
 
 
+@pytest.mark.long
 def test_a_hung_rank_ends_the_job_with_its_name(run_options: Options) -> None:
     path = config_of(run_options)
     with start(2, "core.trainer", str(path)) as job:
@@ -130,6 +131,7 @@ def test_a_run_whose_reader_goes_away_goes_on(run_options: Options) -> None:
     assert (path.parent / "model/config.json").exists()
 
 
+@pytest.mark.long
 def test_a_job_starts_again_from_its_checkpoint_after_a_rank_was_killed(run_options: Options) -> None:
     path = config_of(run_options, checkpoint_interval_s=3.0, max_steps=1500)
     run = RunFolder(path.parent)

@@ -42,6 +42,7 @@ def run_ranks(options: dict[str, Any], folder: Path, *, victim: int = 0, killed_
     return [process.exitcode for process in processes]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["ddp", pytest.param("fsdp", marks=pytest.mark.long)])
 def test_two_ranks_killed_at_twenty_random_steps_end_as_the_uninterrupted_run(
     text_data: Path, tmp_path: Path, kind: str, figure: Figure

@@ -162,6 +162,7 @@ def test_a_run_that_is_not_done_stands_for_its_newest_checkpoint(run_options: Op
     assert train(config, resume=True) == run.model == find_model(run.root)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_run_killed_at_twenty_random_steps_ends_as_the_uninterrupted_one(
