@@ -46,6 +46,7 @@ def fill_library(home: Path) -> None:
             kb.add([home / "ferries.md"], "islands")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_EMBEDDER, reason="the embedder's weights are not in the repository")
 def test_the_openai_client_asks_the_documents(page: tuple[str, str]) -> None:
     address, key = page

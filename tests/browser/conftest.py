@@ -24,7 +24,7 @@ expect.set_options(timeout=20_000)  # on a machine that does other things too
 # With this spread of the words' logits, those of all else, which are zero, are beyond the page's top-p.
 LOGIT_SPREAD = 3.0
 # So many that an answer takes seconds, and can be stopped.
-NUM_LAYERS = 48
+NUM_LAYERS = 96
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 

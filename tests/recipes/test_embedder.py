@@ -158,6 +158,7 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
     path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
 
 
+@pytest.mark.slow
 def test_one_command_makes_weights_and_card_and_keeps_what_it_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

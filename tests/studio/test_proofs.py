@@ -112,6 +112,7 @@ def figures(result: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_run_is_proven_to_resume(prover: Prover, configs: Configs) -> None:
     result = prover("resume", configs["pt"])
     assert [(check["name"], check["passed"]) for check in result["checks"]] == [
