@@ -224,6 +224,7 @@ def test_a_run_outlives_its_server_and_is_stopped_resumed_and_talked_to(
     expect(page.locator("#model input")).to_have_value("Fine-tuning · chats")
 
 
+@pytest.mark.long
 def test_a_model_is_evaluated_exported_and_opened_from_the_tree(program: Program, tmp_path: Path) -> None:
     held_out = tmp_path / "held-out.jsonl"
     held_out.write_bytes(own_file())

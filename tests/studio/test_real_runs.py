@@ -58,6 +58,7 @@ def assert_same_end(job: Job, other: Job) -> None:
     assert [name for name in left if not torch.equal(left[name], right[name])] == []
 
 
+@pytest.mark.long
 def test_a_run_stopped_killed_and_interrupted_ends_as_one_that_was_left_alone(
     store: JobStore, config: Configure
 ) -> None:
