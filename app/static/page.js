@@ -1,4 +1,4 @@
-// Runs before the page is drawn: the theme of before, and the keys of the chat.
+// Runs before the page is drawn: the theme of before, the keys of the chat, and a question that comes too early.
 (() => {
   const saved = localStorage.getItem("astrai-theme");
   const dark = saved ? saved === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;

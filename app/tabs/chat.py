@@ -232,11 +232,14 @@ class ChatTab:
 
     def take_back(self, opened: str, view: View, language: str) -> Updates:
         """The conversation up to its last question, which is asked again; the answer stays as a version."""
-        path = self.thread.path(opened, view)
-        question = next((message for message in reversed(path) if message.role == "user"), None)
-        if question is None:
-            return {self.composer: gr.skip()}
-        self.conversations.show(opened, question.id)
+        try:
+            path = self.thread.path(opened, view)
+            question = next((message for message in reversed(path) if message.role == "user"), None)
+            if question is None:
+                return {self.composer: gr.skip()}
+            self.conversations.show(opened, question.id)
+        except AssistantError as exc:
+            gr.Warning(to_html(error_text(exc, language)))
         return self.feedback.shown(opened, view, language)
 
     def answer_alone(self, form: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:

@@ -13,9 +13,9 @@ def row(path: str) -> DocumentRow:
 
 
 def test_a_folder_of_folders_is_offered_beside_them() -> None:
-    rows = [row("/data/work/2025/a.md"), row("/data/work/2026/b.md"), row("/data/work/2026/c.md")]
-    assert [path for _, path in folders(rows, COPIES)] == ["/data/work", "/data/work/2025", "/data/work/2026"]
-    assert next(path for _, path in folders([*rows, row("/mnt/d.md")], COPIES)) == "/data/work"
+    rows = [row("/data/notes/2025/a.md"), row("/data/notes/2026/b.md"), row("/data/notes/2026/c.md")]
+    assert [path for _, path in folders(rows, COPIES)] == ["/data/notes", "/data/notes/2025", "/data/notes/2026"]
+    assert next(path for _, path in folders([*rows, row("/mnt/d.md")], COPIES)) == "/data/notes"
 
 
 def test_of_dropped_folders_the_part_that_was_dropped_is_named() -> None:
