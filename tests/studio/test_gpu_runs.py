@@ -15,7 +15,12 @@ from studio.proofs import prove
 from tests.studio.conftest import wait_for
 from tests.studio.test_real_runs import STEPS, Configure, ended, ranks_of, steps_that_count, wait_for_rows
 
-pytestmark = [pytest.mark.gpu, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore:Found GPU"),  # torch, of a card that its builds are newer or older than
+]
 
 
 @pytest.fixture
