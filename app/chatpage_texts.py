@@ -9,6 +9,11 @@ CHATPAGE_TEXTS: dict[str, dict[str, str]] = {
     },
     "outside_open": {"en": "Open in a new tab", "zh": "在新标签页中打开"},
     "cancel_dialog": {"en": "Cancel", "zh": "取消"},
+    # A question that was sent while an answer is made
+    "composer_waits": {
+        "en": "This is sent when the answer has ended. Esc stops the answer; editing keeps it here.",
+        "zh": "回答结束后会自动发送。按 Esc 停止回答；继续修改则先不发送。",
+    },
     # Keys
     "keys_title": {"en": "Keys", "zh": "快捷键"},
     "keys_close": {"en": "Close", "zh": "关闭"},
