@@ -175,9 +175,20 @@ def test_axe_finds_nothing_serious_on_any_tab_and_nothing_is_wider_than_the_scre
 def serious(page: Page, where: str) -> list[str]:
     """What axe-core calls serious or critical, and a page that has to be scrolled sideways."""
     found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-    wide = page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    wide = is_cut(page)
     return [
         f"{where}: {one['id']} {[node['html'][:120] for node in one['nodes'][:3]]}"
         for one in found
         if one["impact"] in ("serious", "critical")
     ] + ([f"{where} is wider than the screen"] if wide else [])
+
+
+def is_cut(page: Page) -> bool:
+    """Whether something of the page stands beyond the screen's right edge, or it has to be scrolled sideways."""
+    main = "document.querySelector('.main.app').getBoundingClientRect().right > innerWidth + 1"
+    return bool(page.evaluate(f"document.documentElement.scrollWidth > innerWidth || {main}"))
+
+
+@pytest.mark.parametrize("width", [1000, 1100, 1124])
+def test_nothing_is_cut_beside_the_conversations(visit: Open, width: int) -> None:
+    assert not is_cut(visit(viewport={"width": width, "height": 800}))
