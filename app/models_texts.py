@@ -151,6 +151,18 @@ MODELS_TEXTS: dict[str, dict[str, str]] = {
         "en": "Take a model out of memory after so many minutes without a question (0: never)",
         "zh": "模型闲置多少分钟后移出内存（0 表示从不）",
     },
+    "threads": {
+        "en": "CPU threads for a model (0: as many as are good here)",
+        "zh": "模型使用的 CPU 线程数（0 表示自动选择）",
+    },
+    "threads_hint": {
+        "en": "This computer has {cores} cores, {processors} logical processors. It applies to what is loaded next.",
+        "zh": "本机有 {cores} 个核心、{processors} 个逻辑处理器。加载模型时生效。",
+    },
+    "threads_saved": {
+        "en": "Saved. The model in memory keeps its threads until it is loaded again (Models: unload, load).",
+        "zh": "已保存。内存中的模型重新加载后才会生效（在模型页移出内存后再加载）。",
+    },
     "settings_saved": {"en": "Saved.", "zh": "已保存。"},
     "data_folder": {"en": "Everything of yours lies in", "zh": "您的全部数据位于"},
     "data_folder_size": {"en": "{size} used, {free} free on this disk", "zh": "已用 {size}，磁盘剩余 {free}"},
