@@ -85,7 +85,7 @@ class ChatTemplate:
         Raises GenerationError for a bad message or tool, ModelError for a bad template.
         """
         checked = checked_messages(messages)
-        said = {"messages": self._suited(checked), "tools": checked_tools(tools)}
+        said: dict[str, Any] = {"messages": self._suited(checked), "tools": checked_tools(tools)}
         hidden, placeholders = self._hide_controls(said)
         template = self._with_tools if tools or has_tool_turns(said["messages"]) else self._template
 
