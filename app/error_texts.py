@@ -92,6 +92,12 @@ IN_CHINESE: dict[str, str] = {
     "Give its folder by its path.": "请改用路径添加其所在文件夹。",
     "A weight of meaning of {weight} makes no sense.": "语义的权重不能是 {weight}。",
     "Give a number from 0 to {most}.": "请填写 0 到 {most} 之间的数。",
+    "There are {most} files already.": "已有 {most} 个附件。",
+    "Ask about these first, or add more to the library.": "请先就这些文件提问，或把更多文件加入资料库。",
+    "{name} has {count:,} characters, over {most:,}.": "{name} 有 {count:,} 个字符，超过 {most:,} 个。",
+    "Add it to the library.": "请把它加入资料库。",
+    "{name} has no text.": "{name} 中没有文字。",
+    "Attach another file.": "请改用其他文件。",
     # Embedders
     "Delete it, and choose the embedder again.": "请删除它，然后重新选择嵌入模型。",
     "{folder} is {found}, not {wanted} 1.": "{folder} 是 {found}，而不是 {wanted} 1。",

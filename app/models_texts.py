@@ -118,6 +118,8 @@ MODELS_TEXTS: dict[str, dict[str, str]] = {
     "get_cancel": {"en": "Stop", "zh": "停止"},
     "get_resume": {"en": "Go on", "zh": "继续"},
     "act_forget": {"en": "Remove", "zh": "移除"},
+    "copy_begun": {"en": "{name} has begun.", "zh": "{name} 已开始。"},
+    "copy_place": {"en": "It lies in", "zh": "位于"},
     "adding_copying": {"en": "Copying {name}: {done} of {total}", "zh": "正在复制 {name}：{done} / {total}"},
     "adding_checking": {
         "en": "Checking {name}: it is opened and asked for a word …",
