@@ -1,6 +1,7 @@
 """The objects behind the page, built once and handed to it."""
 
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from app.conversations import Conversations
 from app.downloads import Downloads
 from app.embedder_downloads import EmbedderDownloads
 from app.improvement import Improvement
+from app.leftovers import sweep
 from app.library import Library
 from app.machine_speed import SpeedMeter
 from app.model_board import ModelBoard
@@ -53,6 +55,7 @@ class Services:
 def build_services(model: Path | None = None) -> Services:
     """`model` is a folder to open first; without it the first one found. What was staged is restored before."""
     complete_restore()
+    threading.Thread(target=sweep, args=(data_dir(),), name="sweep", daemon=True).start()
     studio, library = Studio(studio_dir()), Library(library_dir())
     models, settings = ModelHolder(model, trained=studio.choices), Settings(data_dir())
 

@@ -48,7 +48,7 @@ class ModelsTab:
     def _wire(self) -> None:
         shown: dict[str, Any] = {"fn": self.show, "inputs": self.language, "outputs": self.outputs, **PRIVATE}
         for board in (self.now, self.shelf, self.getting, self.offers):
-            board.input(self.act, self.language, **PRIVATE).then(**shown)
+            board.input(self.act, self.language, trigger_mode="multiple", **PRIVATE).then(**shown)
         for begin in (self.fetch.click, self.name.submit):
             begin(self.fetch_named, [self.name, self.language], self.name, **PRIVATE).then(**shown)
         for begin in (self.add.click, self.path.submit):
