@@ -2,6 +2,7 @@
 
 from starlette.requests import Request
 
+from app.archive_texts import ARCHIVE_TEXTS
 from app.chatpage_texts import CHATPAGE_TEXTS
 from app.conversation_texts import CONVERSATION_TEXTS
 from app.guard_texts import GUARD_TEXTS
@@ -12,7 +13,9 @@ from app.studio_texts import STUDIO_TEXTS
 ENGLISH, CHINESE = "en", "zh"
 LANGUAGES = {ENGLISH: "English", CHINESE: "中文"}
 
-OF_PAGES = LIBRARY_TEXTS | STUDIO_TEXTS | MODELS_TEXTS | GUARD_TEXTS | CONVERSATION_TEXTS | CHATPAGE_TEXTS
+OF_PAGES = (
+    ARCHIVE_TEXTS | LIBRARY_TEXTS | STUDIO_TEXTS | MODELS_TEXTS | GUARD_TEXTS | CONVERSATION_TEXTS | CHATPAGE_TEXTS
+)
 TEXTS: dict[str, dict[str, str]] = {
     "model": {"en": "Model", "zh": "模型"},
     "language": {"en": "Language", "zh": "语言"},

@@ -40,7 +40,7 @@ def visit(browser: Browser, address: tuple[str, list[object]]) -> Iterator[Open]
         contexts.append(context)
         page = context.new_page()
         page.goto(address[0])
-        expect(page.locator("#status")).to_have_text(re.compile("ready|就绪"))
+        expect(page.locator("#status")).to_have_text(re.compile("ready|就绪"), timeout=60_000)
         return page
 
     yield open_one
@@ -81,6 +81,16 @@ def test_files_are_given_whole_or_searched_and_a_bad_one_is_a_line(visit: Open) 
     expect(page.locator(f"{DIALOG} pre")).to_contain_text("It leaves at ten.")
     expect(page.locator(f"{DIALOG} pre")).to_contain_text(FACT)
     expect(page.locator(f"{DIALOG} ol li").first).to_contain_text("long.txt")
+
+
+def test_a_file_over_the_limit_is_refused_with_both_numbers_and_where_to_put_it(visit: Open) -> None:
+    page = visit(locale="zh-CN")
+    page.evaluate("document.querySelector('#attachments .attach').dataset.most = 3 * 2 ** 20")  # else 64 MB are sent
+    large = {"name": "book.txt", "mimeType": "text/plain", "buffer": b"x" * (5 * 2**20)}
+    page.set_input_files("#attachments input", [large])  # type: ignore[list-item]
+    note = page.locator("#attachments .note")
+    expect(note).to_have_text(re.compile("book.txt 有 5 MB，超过 64 MB。请加入资料库"))
+    expect(page.locator("#attachments .limits")).to_contain_text("最多 8 个文件，每个不超过 64 MB、600,000 个字符")
 
 
 def test_a_persona_is_made_speaks_to_the_model_and_stays_with_its_conversation(visit: Open) -> None:
@@ -175,9 +185,22 @@ def test_axe_finds_nothing_serious_on_any_tab_and_nothing_is_wider_than_the_scre
 def serious(page: Page, where: str) -> list[str]:
     """What axe-core calls serious or critical, and a page that has to be scrolled sideways."""
     found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-    wide = page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    wide = is_cut(page)
     return [
         f"{where}: {one['id']} {[node['html'][:120] for node in one['nodes'][:3]]}"
         for one in found
         if one["impact"] in ("serious", "critical")
     ] + ([f"{where} is wider than the screen"] if wide else [])
+
+
+def is_cut(page: Page) -> bool:
+    """Whether something of the page stands beyond the screen's right edge, or it has to be scrolled sideways."""
+    main = "document.querySelector('.main.app').getBoundingClientRect().right > innerWidth + 1"
+    return bool(page.evaluate(f"document.documentElement.scrollWidth > innerWidth || {main}"))
+
+
+def test_nothing_is_cut_beside_the_conversations(visit: Open) -> None:
+    page = visit()
+    for width in (1000, 1100, 1124):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert not is_cut(page), width
