@@ -58,7 +58,7 @@ def serve_page(
     services = build_services(model)
     services.receipt.watch()
     doors = build_doors(services, port=bound, names=opening.names, password=password)
-    config = web_config(doors, log_level="warning", lifespan="on", ws="none")
+    config = web_config(doors, has_proxy=opening.has_proxy, log_level="warning", lifespan="on", ws="none")
     notice = opening.sentence(bound, opens=OPENED, needs="password") if opening.is_open else ""
     address = f"{origin_of(opening.own_host, bound)}{doors.page.login_path}"
     _PageServer(config, address, doors.api, opens_browser=opens_browser, notice=notice).run(sockets=[listener])

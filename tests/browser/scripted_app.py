@@ -16,6 +16,7 @@ from typing import Any
 from app import server, services
 from app.answers import MIN_PARAMETERS
 from app.models import ModelChoice, ModelHolder
+from app.paths import models_dir
 from app.variables import set_defaults
 from core.config.param_config import SamplingConfig
 from core.inference.token_stream import GenerationStats
@@ -88,10 +89,11 @@ class ScriptedModel:
 
 
 class ScriptedModels(ModelHolder):
-    """A holder of one model, which is there at once."""
+    """A holder of one model, which is there at once, beside those in the user's own folder."""
 
     def choices(self) -> list[ModelChoice]:
-        return [ModelChoice(model_name(), Path("scripted"))]
+        own = [choice for choice in super().choices() if choice.path.parent == models_dir()]
+        return [ModelChoice(model_name(), Path("scripted")), *own]
 
     def _open(self, choice: ModelChoice) -> tuple[Any, None]:
         while GATE and not Path(GATE).exists():
