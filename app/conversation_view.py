@@ -9,7 +9,7 @@ from typing import Any
 
 from app.attachments import attached_files
 from app.conversation_rows import Conversation, Found, Kind, Message, State
-from app.format import NOTICE, refused, titled
+from app.format import NOTICE, refused, titled, with_formulas
 from app.i18n import t
 from app.seen_view import Usage, usage_line
 
@@ -121,7 +121,8 @@ def attached_note(details: Mapping[str, Any], language: str) -> str:
 
 
 def _chat_message(message: Message, language: str) -> dict[str, Any]:
-    shown: dict[str, Any] = {"role": message.role, "content": message.content}
+    content = with_formulas(message.content) if message.role == "assistant" else message.content
+    shown: dict[str, Any] = {"role": message.role, "content": content}
     if message.is_notice:
         shown["metadata"] = titled(NOTICE)
     return shown | (refused(language) if message.said.kind is Kind.REFUSAL else {})

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.format import quantization_name
 from app.i18n import t
 from app.passages import PASSAGE_PATH
 
@@ -117,8 +118,9 @@ def seen_html(details: Mapping[str, Any], language: str) -> str:
 def _model_html(details: Mapping[str, Any], language: str) -> str:
     sampling = details.get("sampling")
     values = sampling if isinstance(sampling, dict) else {}
+    quantization = quantization_name(str(details.get("quantization", "")), language)
     given = (
-        ("model", " · ".join(str(details.get(name, "")) for name in ("model", "quantization") if details.get(name))),
+        ("model", " · ".join(filter(None, (str(details.get("model", "")), quantization)))),
         ("seen_version", details.get("version") or t("version_base", language)),
         ("seen_fingerprint", details.get("fingerprint", "")),
         ("seen_sampling", ", ".join(f"{name} {value}" for name, value in values.items())),
