@@ -16,6 +16,13 @@ from app.seen_view import Usage, usage_line
 PAGE_MESSAGES = 60
 MAX_LISTED = 200
 FORMATS = ("md", "json", "jsonl")
+# What Gradio calls its own parts in English alone, and our texts for it.
+GRADIO_TITLES = {
+    "chatbot conversation": "conversation_log",
+    "Copy message": "copy_message",
+    "Scroll down": "scroll_down",
+    "Reset to default value": "reset_value",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,8 @@ def marks_html(opened: str, path: Sequence[Message], shown: Shown, language: str
             marks.append(mark)
     keys = {"previous": "previous_version", "next": "next_version", "seen": "seen_title"}
     texts = {name: t(key, language) for name, key in keys.items()}
-    return _data("marks", {"opened": opened, "marks": marks, "texts": texts})
+    titles = {name: t(key, language) for name, key in GRADIO_TITLES.items()}
+    return _data("marks", {"opened": opened, "marks": marks, "texts": texts, "titles": titles})
 
 
 def list_html(conversations: Sequence[Conversation], opened: str, language: str) -> str:

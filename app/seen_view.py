@@ -101,7 +101,9 @@ def seen_html(details: Mapping[str, Any], language: str) -> str:
         parts.append(f'<p class="where">{html.escape(usage_line(usage, language))}</p>')
         parts.append(dropped_html(usage, language))
     parts.append(_model_html(details, language))
-    parts.append(_section("seen_prompt", language, f"<pre>{html.escape(prompt)}</pre>", count=f"{whole:,}"))
+    parts.append(
+        _section("seen_prompt", language, f'<pre tabindex="0">{html.escape(prompt)}</pre>', count=f"{whole:,}")
+    )
     if passages := _rows(details.get("passages")):
         items = "".join(_passage_html(row, language) for row in passages)
         parts.append(_section("seen_passages", language, f"<ol>{items}</ol>", count=len(passages)))
