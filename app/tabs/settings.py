@@ -25,6 +25,7 @@ class SettingsTab:
 
     def __init__(self, services: Services, language: gr.Radio) -> None:
         self.settings, self.receipt = services.settings, services.receipt
+        self.memory_title = gr.HTML("")
         self.idle_minutes = gr.Number(
             value=self.settings.values.idle_minutes,
             precision=0,
@@ -47,7 +48,8 @@ class SettingsTab:
         place = f"{to_html(t('data_folder', language))} <code>{to_html(str(folder))}</code>"
         used = to_html(t("data_folder_size", language, **sizes))
         receipt = receipt_html(self.receipt.visits(), self.receipt.started_at, language)
-        return [self.settings.values.idle_minutes, f"<p>{place} · {used}</p>", receipt]
+        title = to_html(t("settings_data", language))
+        return [self.settings.values.idle_minutes, f"<h2>{title}</h2><p>{place} · {used}</p>", receipt]
 
     def set_idle_minutes(self, minutes: float | None, language: str) -> None:
         """Keep after how long a model leaves memory."""
@@ -62,4 +64,7 @@ class SettingsTab:
 
     def texts(self, language: str) -> Updates:
         """What each component with text shows in a language."""
-        return {self.idle_minutes: gr.update(label=t("idle_minutes", language))}
+        return {
+            self.memory_title: f"<h2>{to_html(t('settings_memory', language))}</h2>",
+            self.idle_minutes: gr.update(label=t("idle_minutes", language)),
+        }
