@@ -149,6 +149,8 @@ MODELS_TEXTS: dict[str, dict[str, str]] = {
     },
     "ask_documents": {"en": "Ask these documents", "zh": "向这些文档提问"},
     # Settings
+    "settings_memory": {"en": "Memory", "zh": "内存"},
+    "settings_data": {"en": "Your data", "zh": "您的数据"},
     "idle_minutes": {
         "en": "Take a model out of memory after so many minutes without a question (0: never)",
         "zh": "模型闲置多少分钟后移出内存（0 表示从不）",

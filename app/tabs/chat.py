@@ -11,7 +11,7 @@ from app.assistant import Update, loading_line
 from app.conversation_rows import Message, Said
 from app.conversation_view import shown_messages
 from app.error_texts import error_text
-from app.format import short_count, to_html, to_names, to_text
+from app.format import quantization_name, short_count, to_html, to_names, to_text, with_formulas
 from app.i18n import ENGLISH, t
 from app.models import ModelChoice, ModelState
 from app.paths import models_dir
@@ -279,7 +279,7 @@ class ChatTab:
             with under_way, closing(updates), AnswerRecord(self.conversations, opened, path[-1]) as record:
                 for update in updates:
                     record.take(update)
-                    text = "" if update.is_error else update.text
+                    text = "" if update.is_error else with_formulas(update.text)
                     yield {self.thread.live: text, self.status: status_html(update, language)}
                 record.complete()
         except AssistantError as exc:
@@ -377,7 +377,7 @@ class ChatTab:
             language,
             name=choice.name if choice else model.name,
             parameters=count,
-            quantization=model.quantization,
+            quantization=quantization_name(model.quantization, language),
         )
 
 

@@ -28,6 +28,7 @@ class SettingsTab:
 
     def __init__(self, services: Services, language: gr.Radio) -> None:
         self.settings, self.receipt = services.settings, services.receipt
+        self.memory_title = gr.HTML("")
         self.idle_minutes = gr.Number(
             value=self.settings.values.idle_minutes,
             precision=0,
@@ -61,7 +62,8 @@ class SettingsTab:
         receipt = receipt_html(self.receipt.visits(), self.receipt.started_at, language)
         backup = self.archive.shown(language)
         values = self.settings.values
-        return [values.idle_minutes, values.num_threads, f"<p>{place} · {used}</p>", backup, receipt]
+        title = to_html(t("settings_data", language))
+        return [values.idle_minutes, values.num_threads, f"<h2>{title}</h2><p>{place} · {used}</p>", backup, receipt]
 
     def set_idle_minutes(self, minutes: float | None, language: str) -> None:
         """Keep after how long a model leaves memory."""
@@ -84,6 +86,7 @@ class SettingsTab:
     def texts(self, language: str) -> Updates:
         """What each component with text shows in a language."""
         return {
+            self.memory_title: f"<h2>{to_html(t('settings_memory', language))}</h2>",
             self.idle_minutes: gr.update(label=t("idle_minutes", language)),
             self.num_threads: gr.update(label=t("threads", language), info=threads_hint(language)),
             self.archive.panel: self.archive.shown(language),

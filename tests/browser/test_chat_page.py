@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.test_library import logged_in
@@ -160,37 +159,6 @@ def test_no_key_is_taken_from_an_input_method_that_composes(visit: Open, key: st
     devtools.send("Input.insertText", {"text": "你好"})
     expect(page.locator(COMPOSER)).to_have_value("你好")
     expect(page.locator("#conversation .user .message-content")).to_have_count(0)
-
-
-@pytest.mark.parametrize(("scheme", "locale", "width"), [("light", "en-US", 1280), ("dark", "zh-CN", 360)])
-def test_axe_finds_nothing_serious_on_any_tab_and_nothing_is_wider_than_the_screen(
-    visit: Open, scheme: str, locale: str, width: int
-) -> None:
-    page = visit(color_scheme=scheme, locale=locale, viewport={"width": width, "height": 800})
-    ask(page, "rich")
-    page.click("#persona-edit")
-    page.click("#sampling button >> nth=0")
-    expect(page.locator("#persona-name")).to_be_visible()
-    problems = serious(page, "chat")
-    for tab in ("library", "studio", "shelf", "settings"):
-        page.set_viewport_size({"width": 1280, "height": 800})  # where every tab has its button
-        page.click(f"#{tab}-tab-button")
-        page.set_viewport_size({"width": width, "height": 800})
-        expect(page.locator(f"#{tab}-tab")).to_be_visible()
-        page.wait_for_timeout(1000)  # colours that change slowly
-        problems += serious(page, tab)
-    assert problems == []
-
-
-def serious(page: Page, where: str) -> list[str]:
-    """What axe-core calls serious or critical, and a page that has to be scrolled sideways."""
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-    wide = is_cut(page)
-    return [
-        f"{where}: {one['id']} {[node['html'][:120] for node in one['nodes'][:3]]}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
-    ] + ([f"{where} is wider than the screen"] if wide else [])
 
 
 def is_cut(page: Page) -> bool:
