@@ -36,11 +36,16 @@ FULL_DISK = ("pwrite64", "fsync", "fdatasync", "ftruncate")  # those that what i
 ERRORS = ("EIO", "ENOSPC", "EDQUOT")
 REFUSED = 3
 NUM_POINTS = 8
+MAX_WRITE_BYTES = 2**22
 NAMES = re.compile(r"'[^']*'|/\S*/|\d+")  # which differ from try to try
 
-needs_strace = [
+needs_programs = [
     pytest.mark.slow,
     pytest.mark.timeout(7200),
+    pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL"),
+]
+needs_strace = [
+    *needs_programs,
     pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed (apt install strace)"),
 ]
 
@@ -76,11 +81,17 @@ class Programs:
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
 
-    def run(self, kind: str, place: Path, calls: Sequence[str], injected: Sequence[str]) -> Ended:
-        """Run a program of this kind in `place` under strace, whose record is `place`.trace."""
+    def run(
+        self, kind: str, place: Path, calls: Sequence[str], injected: Sequence[str], *, is_verbatim: bool = False
+    ) -> Ended:
+        """Run a program of this kind in `place` under strace, whose record is `place`.trace.
+
+        A verbatim record holds all that is written, in hexadecimal.
+        """
         self._order({"kind": kind, "place": str(place)})
         pid = int(self._answer())
         tracing = ["strace", "-y", "-o", f"{place}.trace", "-p", str(pid), "-e", f"trace={','.join(calls)}"]
+        tracing += ["-xx", "-s", str(MAX_WRITE_BYTES)] if is_verbatim else []
         tampering = [part for each in injected for part in ("-e", f"inject={each}")]
         with subprocess.Popen([*tracing, *tampering], stderr=subprocess.PIPE, text=True) as strace:
             assert strace.stderr is not None
@@ -88,6 +99,17 @@ class Programs:
             assert "attached" in attached, attached
             os.kill(pid, signal.SIGCONT)
             status = int(self._answer())
+        return self._ended(place, status)
+
+    def run_untraced(self, kind: str, place: Path, *, kill_after_s: float | None) -> tuple[Ended, float]:
+        """Run a program of this kind in `place`, and kill it; gives also how long it ran, in seconds."""
+        self._order({"kind": kind, "place": str(place), "kill_after_s": kill_after_s})
+        pid, begin = self._answer(), time.monotonic()
+        status = int(self._answer())
+        assert pid
+        return self._ended(place, status), time.monotonic() - begin
+
+    def _ended(self, place: Path, status: int) -> Ended:
         said = [line.split() for line in Path(f"{place}.said").read_text(encoding="utf-8").splitlines()]
         return Ended(place, status, said, Path(f"{place}.sentence").read_text(encoding="utf-8").strip())
 
@@ -98,7 +120,7 @@ class Programs:
         self._process.wait(20)
         self._process.stdout.close()
 
-    def _order(self, order: dict[str, str]) -> None:
+    def _order(self, order: dict[str, Any]) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
@@ -131,22 +153,29 @@ class Ground:
         prepare: Callable[[Path], None] = lambda place: None,
         calls: Sequence[str] = CALLS,
     ) -> None:
-        self.kind, self.folder = kind, folder
-        self._opened, self._watched, self._prepare, self._calls = opened, watched, prepare, calls
+        self.kind, self.folder, self.watched, self.prepare = kind, folder, watched, prepare
+        self._opened, self._calls = opened, calls
 
-    def run(self, name: str, *injected: str) -> Ended:
+    def run(self, name: str, *injected: str, is_verbatim: bool = False) -> Ended:
         """Run the program in a new folder with system calls tampered with."""
+        return self._opened.run(self.kind, self._made(name), self._calls, injected, is_verbatim=is_verbatim)
+
+    def run_untraced(self, name: str, *, kill_after_s: float | None = None) -> tuple[Ended, float]:
+        """Run the program in a new folder, and kill it after this time; gives also how long it ran."""
+        return self._opened.run_untraced(self.kind, self._made(name), kill_after_s=kill_after_s)
+
+    def _made(self, name: str) -> Path:
         place = self.folder / name
         place.mkdir(parents=True)
-        self._prepare(place)
-        return self._opened.run(self.kind, place, self._calls, injected)
+        self.prepare(place)
+        return place
 
     def points(self) -> list[Point]:
         """All calls of an undisturbed run that touch what is watched."""
         shutil.rmtree(self.folder / "undisturbed", ignore_errors=True)
         ended = self.run("undisturbed")
         assert ended.status == 0, ended.sentence
-        watched = re.escape(str(ended.place / self._watched))
+        watched = re.escape(str(ended.place / self.watched))
         counts: Counter[str] = Counter()
         found: list[Point] = []
         for line in Path(f"{ended.place}.trace").read_text(encoding="utf-8").splitlines():
@@ -160,7 +189,7 @@ class Ground:
         """Remove what a try left."""
         shutil.rmtree(ended.place)
         for suffix in ("trace", "said", "sentence"):
-            Path(f"{ended.place}.{suffix}").unlink()
+            Path(f"{ended.place}.{suffix}").unlink(missing_ok=True)
 
 
 Check = Callable[[Ended], None]
