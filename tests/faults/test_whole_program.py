@@ -21,7 +21,7 @@ from tests.rag.conftest import HashEmbedder
 
 NUM_KILLS = int(os.environ.get("ASTRAI_WHOLE_KILLS", "100"))
 SEED = 5
-LONGEST_S, READY_S = 4.0, 15.0
+LONGEST_S, READY_S = 6.0, 15.0
 
 pytestmark = [
     pytest.mark.slow,

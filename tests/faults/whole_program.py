@@ -59,7 +59,8 @@ class WholeProgram:
         assert self.process.stdout is not None
         self.login = next(line for line in self.process.stdout if line.startswith(ANNOUNCEMENT)).split()[-1]
         self.address = self.login.partition("/login")[0]
-        threading.Thread(target=_drain, args=(self.process.stdout,), daemon=True).start()
+        self._draining = threading.Thread(target=_drain, args=(self.process.stdout,), daemon=True)
+        self._draining.start()
         httpx.get(f"{self.address}/health", timeout=30).raise_for_status()
         self.ready_s = time.monotonic() - begin
 
@@ -82,6 +83,7 @@ class WholeProgram:
             started = []
         self.process.kill()
         self.process.wait()
+        self._draining.join()
         if not with_jobs:
             return started
         end(started)
@@ -99,5 +101,6 @@ def end(processes: list[psutil.Process]) -> None:
 
 
 def _drain(output: IO[str]) -> None:
-    for _ in output:
-        pass
+    with output:
+        for _ in output:
+            pass
