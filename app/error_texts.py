@@ -20,6 +20,7 @@ IN_CHINESE: dict[str, str] = {
     "The {what} {path} has format {version}; this program knows {known} at most.":
         "{what} {path} 的格式版本是 {version}，本程序最多支持 {known}。",
     "Open it with the newer version that wrote it.": "请用写入它的较新版本打开。",
+    "{path} cannot be written: {reason}.": "无法写入 {path}：{reason}。",
     "The {what} {path} cannot be read or written: {reason}.": "无法读写{what} {path}：{reason}。",
     "Check the disk's free space and the permissions.": "请检查磁盘剩余空间和访问权限。",
     "The {what} {path} is damaged: {reason}.": "{what} {path} 已损坏：{reason}。",

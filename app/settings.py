@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ConfigError
-from core.files import read_json_object, write_json
+from core.files import read_json_object, write_json, writing
 
 FILE = "settings.json"
 REMEDY = "Mend it, or delete it: the usual settings are taken then."
@@ -54,12 +54,16 @@ class Settings:
         self.values = self._read()
 
     def change(self, **values: Any) -> Values:
-        """Set some values, write them and tell the listeners. Raises ConfigError, and nothing is changed then."""
+        """Set some values, write them and tell the listeners.
+
+        Raises ConfigError, or SetupError where the disk is full; nothing is changed then.
+        """
         with self._lock:
             changed = replace(self.values, **values)
             if problems := changed.problems():
                 raise ConfigError(" ".join(problems), "Choose another value.")
-            write_json(self._path, {one.name: getattr(changed, one.name) for one in fields(changed)})
+            with writing(self._path):
+                write_json(self._path, {one.name: getattr(changed, one.name) for one in fields(changed)})
             self.values = changed
         for listener in self._listeners:
             listener(changed)

@@ -19,7 +19,7 @@ from torch import Tensor
 from core.config.train_config import TrainConfig
 from core.data.prefetch import Prefetch
 from core.errors import TrainingError, is_out_of_memory
-from core.files import write_json
+from core.files import make_folder, write_json
 from core.model.checkpoint import free_bytes, load_model
 from core.model.folder import is_reward_model
 from core.model.heads import load_reward_model
@@ -74,7 +74,7 @@ def _lock(run: RunFolder, ranks: Ranks) -> Iterator[None]:
     if ranks.is_first:
         # A folder that cannot be made or written is told by what is written there first.
         with suppress(OSError):
-            run.root.mkdir(parents=True, exist_ok=True)
+            make_folder(run.root)
             try:
                 lock.acquire()
             except Timeout:
@@ -160,7 +160,7 @@ def _plan(context: TrainContext) -> dict[str, object]:
 def _open_metrics(run: RunFolder, context: TrainContext) -> MetricsWriter:
     """Make the run's folder with its config. Raises TrainingError where nothing can be written."""
     try:
-        run.root.mkdir(parents=True, exist_ok=True)
+        make_folder(run.root)
         write_json(run.config, context.config.to_dict())
         tensorboard = run.tensorboard if context.config.tensorboard else None
         return MetricsWriter(run.metrics, context.attempt, tensorboard=tensorboard)
