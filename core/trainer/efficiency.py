@@ -13,7 +13,7 @@ from core.config.model_config import ModelConfig
 
 # Dense bf16 FLOP/s by the device's name, the first that is part of it (makers' data sheets).
 PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12, "RTX 3090": 71e12}
-PROBE_SIZE, PROBE_REPEATS = {"cpu": 1024, "cuda": 4096}, 8
+PROBE_SIZE, PROBE_REPEATS = {"cpu": 1024, "cuda": 2048}, 8
 
 
 def train_flops_per_token(config: ModelConfig, seq_len: int, *, trains_base: bool = True) -> float:
