@@ -1,7 +1,7 @@
 """A whole session under the system's own eyes: nothing is connected to but this machine, nothing is readable by others.
 
 strace sees every process and thread of the program: the page, parsers, trainers. The session asks the model, asks a
-document, opens the page with all that it loads, and trains two steps.
+document, opens the page with all that it loads, and trains two steps on two processes as a detached run of the studio.
 """
 
 import json
@@ -34,7 +34,19 @@ FACT = "The harbour ferry to Pellworm leaves Nordstrand at half past seven every
 CALLS = "trace=connect,sendto,sendmsg,sendmmsg,bind"
 ADDRESS = re.compile(r'inet_addr\("([^"]+)"\)|inet_pton\(AF_INET6, "([^"]+)"')
 LIMIT_S = 120
-TRAIN = ("--preset", "tiny", "--max-seq-len", "32", "--max-steps", "2", "--num-threads", "1")
+TRAIN = (
+    "--preset",
+    "tiny",
+    "--max-seq-len",
+    "32",
+    "--max-steps",
+    "2",
+    "--num-threads",
+    "1",
+    "--nproc",
+    "2",
+    "--detach",
+)
 
 
 INDEX = """
@@ -89,9 +101,10 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
         os.killpg(process.pid, signal.SIGINT)
         printed, _ = process.communicate(timeout=LIMIT_S)
     do("prepare", "-m", "app", "prepare", str(folder / "texts.jsonl"), "--output", str(folder / "data"))
-    do("train", "-m", "app", "train", "--data", str(folder / "data"), "--output", str(folder / "run"), *TRAIN)
+    do("train", "-m", "app", "train", "--data", str(folder / "data"), *TRAIN)  # strace ends with the run itself
+    (run,) = (home / "studio" / "runs").glob("*-pt-????")
     token = login.partition("token=")[2]
-    return Session(home, token, printed, sorted(folder.glob("*.trace")), answer, cited, folder / "run")
+    return Session(home, token, printed, sorted(folder.glob("*.trace")), answer, cited, run)
 
 
 def traced(trace: Path, *words: str) -> list[str]:
@@ -154,7 +167,7 @@ def test_no_log_and_no_file_holds_what_was_asked_or_a_secret(session: Session) -
     assert min(map(len, (key, cookie, session.token))) > 40
     own = {key: "api.key", cookie: "session.key"}
     assert any(path.suffix == ".log" for path in session.home.rglob("*"))
-    files = [path for folder in (session.home, session.run) for path in folder.rglob("*") if path.is_file()]
+    files = [path for path in session.home.rglob("*") if path.is_file()]
     contents = {path: path.read_bytes() for path in files if path.stat().st_size < 2**22}
     for secret in (CANARY, WRONG_KEY, session.token, key, cookie):
         holders = [path.name for path, content in contents.items() if secret.encode() in content]
