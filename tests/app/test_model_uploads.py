@@ -26,6 +26,9 @@ def client(uploads: ModelUploads) -> TestClient:
     return TestClient(app)
 
 
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(400)
 def test_a_folder_is_sent_file_by_file_and_moved_into_the_models_folder(
     client: TestClient, uploads: ModelUploads
 ) -> None:
@@ -52,6 +55,8 @@ def test_what_is_no_model_file_is_refused_in_the_pages_language(client: TestClie
     assert not (data_dir() / FOLDER).exists()
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_a_broken_file_is_refused_and_nothing_of_it_is_left(client: TestClient, uploads: ModelUploads) -> None:
     client.post(f"/models/files/{BATCH}?name=evil.gguf", content=b"GGUF" + b"\xff" * 400)
     source, folder = uploads.source(BATCH)
