@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from app.paths import ADDING_SUFFIX, ROOT, models_dir
@@ -44,13 +45,16 @@ class Adding:
     def is_active(self) -> bool:
         return self.state is not None and not self.state.is_ended
 
-    def begin(self, source: str) -> None:
-        """Add a model. Raises BusyError while another one is being added."""
+    def begin(self, source: str, *, upload: Path | None = None) -> None:
+        """Add a model, out of the folder of an `upload`, which is gone afterwards.
+
+        Raises BusyError while another one is being added.
+        """
         with self._lock:
             if self.is_active:
                 raise BusyError("Another model is being added.", "Wait for it, or cancel it.")
             self.state, self._is_cancelled = Addition(source), False
-            self._thread = threading.Thread(target=self._run, args=(source,), name="adding a model", daemon=True)
+            self._thread = threading.Thread(target=self._run, args=(source, upload), name="adding a model", daemon=True)
             self._thread.start()
 
     def cancel(self) -> None:
@@ -70,15 +74,17 @@ class Adding:
         if self._thread is not None:
             self._thread.join()
 
-    def _run(self, source: str) -> None:
+    def _run(self, source: str, upload: Path | None) -> None:
         error = ""
         try:
-            error = self._listen(source)
+            error = self._listen(source, moves=upload is not None)
         except Exception as exc:
             logger.exception("adding %s", source)
             error = f"The model could not be added ({type(exc).__name__}). The log file tells more."
         for half in models_dir().glob(f".*{ADDING_SUFFIX}"):
             shutil.rmtree(half, ignore_errors=True)
+        if upload is not None:
+            shutil.rmtree(upload, ignore_errors=True)
         with self._lock:
             assert self.state is not None
             self._process = None
@@ -87,9 +93,9 @@ class Adding:
             else:
                 self.state = replace(self.state, is_ended=True, error=self.state.error or error)
 
-    def _listen(self, source: str) -> str:
+    def _listen(self, source: str, *, moves: bool) -> str:
         """Follow the child to its end; a sentence where it ended without one of its own."""
-        command = [*COMMAND, "--", source]
+        command = [*COMMAND, *(["--move"] if moves else []), "--", source]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
             with self._lock:
                 self._process = child

@@ -12,6 +12,7 @@ from app.attachments import MAX_FILE_BYTES
 from app.conversation_files import MAX_FILE_BYTES as MAX_CONVERSATIONS_BYTES
 from app.dropped_files import MAX_COPIED_BYTES
 from app.guard_headers import PAGE_POLICY, STRICT_POLICY
+from app.model_uploads import MAX_MODEL_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ FILE_BODY = Body("application/octet-stream", MAX_COPIED_BYTES, 600)
 ATTACHED_BODY = Body("application/octet-stream", MAX_FILE_BYTES, 120)
 CONVERSATIONS_BODY = Body("application/octet-stream", MAX_CONVERSATIONS_BYTES, 120)
 ARCHIVE_BODY = Body("application/octet-stream", MAX_ARCHIVE_BYTES, 3600)
+MODEL_BODY = Body("application/octet-stream", MAX_MODEL_BYTES, 3600)
 PASSWORD_BODY = Body("application/x-www-form-urlencoded", 4096, 10)
 LOGIN_PATH = "/login"
 
@@ -63,6 +65,7 @@ ALLOWED = (
     _way(r"/library/files/[a-z0-9]+", method="POST", body=FILE_BODY),
     _way(r"/conversations/(all\.json|(temporary-)?[0-9a-f]{16}\.(md|json|jsonl))"),
     _way(r"/conversations/import", method="POST", body=CONVERSATIONS_BODY),
+    _way(r"/models/files/[a-z0-9]+", method="POST", body=MODEL_BODY),
     _way(r"/archive/backup\.zip"),
     _way(r"/archive/restore", method="POST", body=ARCHIVE_BODY),
     _way(r"/studio/runs(/[a-z0-9_-]+(/(metrics|answers))?)?"),

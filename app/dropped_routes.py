@@ -17,7 +17,7 @@ from app.i18n import asked_language
 from core.errors import AssistantError, SetupError
 from core.files import DISK_FULL
 
-SPOOLED_BYTES = 1 << 20
+SPOOLED_BYTES, WRITTEN_BYTES = 1 << 20, 4 << 20
 
 
 async def receive_dropped(request: Request, folder: Path, keep: Callable[[IO[bytes]], bool]) -> Response:
@@ -49,6 +49,37 @@ async def receive(
         if exc.errno not in DISK_FULL:
             raise
         return JSONResponse({"error": error_text(_no_room(folder, needed), asked_language(request))}, 507)
+
+
+async def receive_file(request: Request, path: Path) -> Response:
+    """Write the body to a file, block by block, for it may be larger than memory. What is not whole is deleted."""
+    needed = int(request.headers.get("content-length", 0))
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    is_whole = False
+    try:
+        if needed > shutil.disk_usage(path.parent).free:
+            raise _no_room(path.parent, needed)
+        with path.open("wb") as file:
+            block = bytearray()
+            async for part in request.stream():
+                block += part
+                if len(block) >= WRITTEN_BYTES:
+                    await run_in_threadpool(file.write, bytes(block))
+                    block.clear()
+            file.write(block)
+        is_whole = True
+        return JSONResponse({})
+    except AssistantError as exc:
+        return JSONResponse({"error": error_text(exc, asked_language(request))}, 400)
+    except ClientDisconnect:
+        return Response(status_code=400)
+    except OSError as exc:
+        if exc.errno not in DISK_FULL:
+            raise
+        return JSONResponse({"error": error_text(_no_room(path.parent, needed), asked_language(request))}, 507)
+    finally:
+        if not is_whole:
+            await run_in_threadpool(path.unlink, missing_ok=True)
 
 
 def _no_room(folder: Path, needed: int) -> SetupError:

@@ -128,6 +128,9 @@ IN_CHINESE: dict[str, str] = {
     "{path} names the folder {place!r}, outside of the model.": "{path} 引用了模型之外的文件夹 {place!r}。",
     "Choose a sentence-transformers model whose weights are safetensors.":
         "请选择以 safetensors 存储权重的 sentence-transformers 模型。",
+    "{name} is no file of a model.": "{name} 不是模型文件。",
+    "Give a GGUF file, or a folder with config.json, the tokenizer's files and safetensors; unpack an archive first.":
+        "请提供 GGUF 文件，或包含 config.json、分词器文件和 safetensors 的文件夹；压缩包请先解压。",
     # Downloads
     "{name} is being downloaded already.": "{name} 正在下载。",
     "Wait for that one.": "请等待它完成。",

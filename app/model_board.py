@@ -12,6 +12,7 @@ from app.catalogue import BY_NAME, FIRST, Offer
 from app.downloads import Download, Downloads, DownloadState, hub_host
 from app.machine_speed import MachineSpeed, SpeedMeter, known_speed
 from app.model_shelf import ModelShelf
+from app.model_uploads import ModelUploads
 from app.models import ModelChoice, ModelHolder, ModelState
 from app.studio import COPIES, Studio
 from core.errors import AssistantError, ModelError
@@ -33,6 +34,7 @@ class ModelBoard:
     adding: Adding
     meter: SpeedMeter
     studio: Studio
+    uploads: ModelUploads
     started_at: float = field(default_factory=time.time)
 
     @property
@@ -89,6 +91,11 @@ class ModelBoard:
         choice = self.choice(path)
         self.models.select(choice)
         return choice
+
+    def add_upload(self, batch: str) -> None:
+        """Begin to check and take over what was dropped. Raises: DataError, BusyError."""
+        source, folder = self.uploads.source(batch)
+        self.adding.begin(source, upload=folder)
 
     def download(self, name: str) -> Download:
         """Begin a download; one of the catalogue at its pinned revision. Raises ConfigError."""

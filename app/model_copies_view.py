@@ -1,10 +1,11 @@
-"""The jobs that write copies of models, as the models page shows them. Pure functions; all texts are escaped."""
+"""The jobs that write copies of models, and where model files are dropped. Pure functions; all texts are escaped."""
 
 import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from app.i18n import t
+from app.model_uploads import ENDINGS, MAX_MODEL_BYTES
 from app.studio_parts import act_button
 from app.studio_runs_view import failure_html, state_html
 
@@ -33,4 +34,17 @@ def _row(job: "Job", language: str) -> str:
     return (
         f'<div class="card row {job.state}" data-run="{html.escape(job.id)}"><div class="title"><b>{name}</b>'
         f"{state_html(job, language)}{acts}</div>{more}</div>"
+    )
+
+
+def drop_html(language: str) -> str:
+    """Where a model's files are dropped or chosen; `upload.js` sends them and says how far they are."""
+    texts = {name: t(f"drop_model_{name}", language) for name in ("sending", "none", "lost")}
+    data = "".join(f' data-{name}="{html.escape(text)}"' for name, text in texts.items())
+    stop, endings = t("get_cancel", language), ",".join(ENDINGS)
+    hint = t("drop_model_hint", language, most=MAX_MODEL_BYTES // 2**30)
+    return (
+        f'<div class="drop-model"{data} data-stop="{stop}" data-endings="{endings}"><label>'
+        f'{t("drop_model", language)}<input type="file" multiple accept="{endings}"></label>'
+        f'<p class="hint">{hint}</p><div class="sent" role="status"></div></div>'
     )

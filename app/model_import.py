@@ -32,21 +32,22 @@ CARDS = ("README.md", "LICENSE")
 Tell = Callable[[dict[str, object]], None]
 
 
-def add_model(source: str, tell: Tell = lambda event: None) -> Path:
+def add_model(source: str, tell: Tell = lambda event: None, *, moves: bool = False) -> Path:
     """Copy a GGUF file or model folder into the models folder, check it there, and give its place.
 
-    `tell` hears {"done", "total"} in bytes, then {"checking": True}. Raises: AssistantError; OSError of the disk.
+    With `moves` its files leave where they are. `tell` hears {"done", "total"} in bytes, then {"checking": True}.
+    Raises: AssistantError; OSError of the disk.
     """
     path = find_model(Path(source).expanduser())
     files = list(files_of(path))
     total, free = sum(file.stat().st_size for file in files), shutil.disk_usage(models_dir()).free
-    if total * SPACE_MARGIN > free:
+    if not moves and total * SPACE_MARGIN > free:
         raise ModelError(f"The copy needs {total / 1e9:.1f} GB, {free / 1e9:.1f} GB are free.", "Free some space.")
     target = _free_place(path)
     staging = models_dir() / f".{target.name}{ADDING_SUFFIX}"
     shutil.rmtree(staging, ignore_errors=True)
     try:
-        _copy(files, staging, total, tell)
+        _take(files, staging, total, tell, moves=moves)
         tell({"checking": True})
         check(staging)
         staging.rename(target)
@@ -94,7 +95,7 @@ def check(path: Path) -> None:
         model.close()
 
 
-def run(source: str) -> int:
+def run(source: str, *, moves: bool = False) -> int:
     """Add a model and say how far it is as lines of JSON, then where it is or why not. The exit status."""
 
     def tell(event: dict[str, object]) -> None:
@@ -102,7 +103,7 @@ def run(source: str) -> int:
         sys.stdout.flush()
 
     try:
-        tell({"path": str(add_model(source, tell))})
+        tell({"path": str(add_model(source, tell, moves=moves))})
     except AssistantError as exc:
         tell({"error": str(exc)})
         return 1
@@ -112,11 +113,15 @@ def run(source: str) -> int:
     return 0
 
 
-def _copy(files: list[Path], folder: Path, total: int, tell: Tell) -> None:
-    """Copy content alone: no links, no permissions, no names but the files' own."""
+def _take(files: list[Path], folder: Path, total: int, tell: Tell, *, moves: bool) -> None:
+    """Copy content alone: no links, no permissions, no names but the files' own; or move the files."""
     folder.mkdir(mode=0o700)
     done, told = 0, 0.0
     for file in files:
+        if moves and not file.is_symlink():
+            shutil.move(file, folder / file.name)
+            sync(folder / file.name)
+            continue
         with file.open("rb") as source, (folder / file.name).open("xb") as target:
             while block := source.read(BLOCK_BYTES):
                 target.write(block)

@@ -118,6 +118,21 @@ MODELS_TEXTS: dict[str, dict[str, str]] = {
     "get_cancel": {"en": "Stop", "zh": "停止"},
     "get_resume": {"en": "Go on", "zh": "继续"},
     "act_forget": {"en": "Remove", "zh": "移除"},
+    "drop_model": {
+        "en": "Drop a GGUF file or a model's folder here, or choose files",
+        "zh": "把 GGUF 文件或模型文件夹拖到这里，或选择文件",
+    },
+    "drop_model_hint": {
+        "en": "Up to {most} GB a file. It is sent to AstrAI and checked; adding a large one by its path is quicker.",
+        "zh": "每个文件不超过 {most} GB。文件会传给 AstrAI 并检查；较大的模型按路径添加更快。",
+    },
+    "drop_model_sending": {"en": "Reading {name}: {done} of {total} MB", "zh": "正在读取 {name}：{done} / {total} MB"},
+    "drop_model_none": {
+        "en": "There is no model file in it: give a GGUF file, or a folder with config.json and safetensors."
+        " Unpack an archive first.",
+        "zh": "其中没有模型文件：请提供 GGUF 文件，或包含 config.json 和 safetensors 的文件夹。压缩包请先解压。",
+    },
+    "drop_model_lost": {"en": "{name} did not arrive. Try again.", "zh": "{name} 没有送达，请重试。"},
     "copy_begun": {"en": "{name} has begun.", "zh": "{name} 已开始。"},
     "copy_place": {"en": "It lies in", "zh": "位于"},
     "adding_copying": {"en": "Copying {name}: {done} of {total}", "zh": "正在复制 {name}：{done} / {total}"},

@@ -87,6 +87,7 @@ def _build_app(services: Services, port: int) -> FastAPI:
     from app.chat_routes import chat_routes
     from app.conversation_routes import conversation_routes
     from app.library_routes import library_routes
+    from app.model_routes import model_routes
     from app.preference_routes import preference_routes
     from app.studio_routes import studio_routes
     from app.ui import mount_page
@@ -100,6 +101,7 @@ def _build_app(services: Services, port: int) -> FastAPI:
     app.include_router(conversation_routes(services.conversations))
     app.include_router(chat_routes(services.conversations, services.attachments))
     app.include_router(archive_routes(services.backup))
+    app.include_router(model_routes(services.board.uploads))
     app.include_router(library_routes(services.library))
     app.include_router(studio_routes(services.studio))
     app.include_router(preference_routes(services.preferences))

@@ -21,6 +21,7 @@ from app.library import Library
 from app.machine_speed import SpeedMeter
 from app.model_board import ModelBoard
 from app.model_shelf import ModelShelf
+from app.model_uploads import ModelUploads
 from app.models import ModelHolder
 from app.paths import attachments_dir, conversations_dir, library_dir, personas_file, preferences_dir, studio_dir
 from app.personas import Personas
@@ -85,6 +86,8 @@ def build_services(model: Path | None = None) -> Services:
         downloads=downloads,
         embedders=EmbedderDownloads(library, downloads),
         settings=settings,
-        board=ModelBoard(models, ModelShelf(models), downloads, Adding(), SpeedMeter(), studio),
+        board=ModelBoard(
+            models, ModelShelf(models), downloads, Adding(), SpeedMeter(), studio, ModelUploads(data_dir())
+        ),
         backup=Backup(data_dir()),
     )

@@ -10,6 +10,7 @@ from argparse import ArgumentParser, Namespace
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("source", metavar="PATH", help="GGUF file, or folder with config.json and safetensors")
+    parser.add_argument("--move", action="store_true", help="move the files instead of copying them")
     parser.add_argument("--json", action="store_true", help="tell how far it is as lines of JSON")
 
 
@@ -17,6 +18,6 @@ def run(arguments: Namespace) -> int:
     from app import model_import
 
     if arguments.json:
-        return model_import.run(arguments.source)
-    sys.stdout.write(f"It is in {model_import.add_model(arguments.source)}.\n")
+        return model_import.run(arguments.source, moves=arguments.move)
+    sys.stdout.write(f"It is in {model_import.add_model(arguments.source, moves=arguments.move)}.\n")
     return 0

@@ -43,6 +43,15 @@ const astrai = (() => {
     trigger("upload", { batch, collection });
   };
 
+  const dropped = async (transfer) => {
+    const items = [...transfer.items].filter((item) => item.kind === "file");
+    const found = await Promise.all(items.map((item) => {
+      const [entry, file] = [item.webkitGetAsEntry(), item.getAsFile()];
+      return entry ? filesOf(entry) : [{ file, name: file.name }];
+    }));
+    return found.flat();
+  };
+
   const dropZone = (element, trigger) => {
     const over = (event, isOver) => {
       event.preventDefault();
@@ -52,13 +61,7 @@ const astrai = (() => {
     element.addEventListener("dragleave", (event) => over(event, false));
     element.addEventListener("drop", async (event) => {
       over(event, false);
-      const items = [...event.dataTransfer.items].filter((item) => item.kind === "file");
-      const found = await Promise.all(items.map((item) => {
-        const [entry, file] = [item.webkitGetAsEntry(), item.getAsFile()];
-        return entry ? filesOf(entry) : [{ file, name: file.name }];
-      }));
-      const files = found.flat();
-      await upload(element.querySelector(".drop"), files, trigger);
+      await upload(element.querySelector(".drop"), await dropped(event.dataTransfer), trigger);
     });
     element.addEventListener("change", async (event) => {
       const files = [...event.target.files].map((file) => ({ file, name: file.webkitRelativePath || file.name }));
@@ -125,5 +128,5 @@ const astrai = (() => {
     if (link.getAttribute("href") !== "#no-source") showPassage(link.getAttribute("href"));
   }, true);
 
-  return { dropZone, documents, show: showPassage };
+  return { dropZone, dropped, documents, show: showPassage };
 })();

@@ -9,7 +9,7 @@ from app.error_texts import error_text
 from app.format import to_html
 from app.i18n import t
 from app.model_board import ModelBoard
-from app.model_copies_view import copies_html
+from app.model_copies_view import copies_html, drop_html
 from app.models_view import getting_html, memory_line, offers_html, shelf_html, size, speed_line
 from app.studio import COPIES
 from core.errors import AssistantError
@@ -41,6 +41,7 @@ class ModelsTab:
         with gr.Row(elem_classes="by-name"):
             self.name = gr.Textbox(max_lines=1, max_length=200, elem_id="hub-name", scale=4)
             self.fetch = gr.Button(size="sm", min_width=110, scale=0, elem_id="hub-download")
+        self.drop = gr.HTML("", elem_id="drop-model", js_on_load="astraiModelDrop(element, trigger)")
         with gr.Row(elem_classes="by-name"):
             self.path = gr.Textbox(max_lines=1, max_length=MAX_CHARS, elem_id="add-model-path", scale=4)
             self.add = gr.Button(size="sm", min_width=110, scale=0, elem_id="add-model")
@@ -53,6 +54,7 @@ class ModelsTab:
             begin(self.fetch_named, [self.name, self.language], self.name, **PRIVATE).then(**shown)
         for begin in (self.add.click, self.path.submit):
             begin(self.add_path, [self.path, self.language], self.path, **PRIVATE).then(**shown)
+        self.drop.upload(self.add_upload, self.language, **PRIVATE).then(**shown)
         self.timer.tick(self.poll, [self.seen, self.language], self.outputs, **PRIVATE)
 
     # Handlers: plain values in and out.
@@ -91,6 +93,13 @@ class ModelsTab:
         """Begin to copy a model of this disk."""
         return self._begin(lambda: self.board.adding.begin(path.strip().strip("\"'")), path, language)
 
+    def add_upload(self, language: str, event: gr.EventData) -> None:
+        """Begin to check what was dropped."""
+        try:
+            self.board.add_upload(str(getattr(event, "batch", "")))
+        except AssistantError as exc:
+            gr.Warning(to_html(error_text(exc, language)))
+
     def texts(self, language: str) -> Updates:
         """What each component with text shows in a language."""
         titles = {self.shelf_title: "shelf_title", self.get_title: "get_title"}
@@ -100,6 +109,7 @@ class ModelsTab:
             self.fetch: gr.update(value=t("download_it", language)),
             self.path: gr.update(label=t("add_model_path", language), info=t("add_path_hint", language)),
             self.add: gr.update(value=t("add_it", language)),
+            self.drop: drop_html(language),
         }
 
     def _begin(self, begin: Callable[[], object], typed: str, language: str) -> Any:

@@ -69,3 +69,17 @@ def test_figures_are_short() -> None:
     assert [size(7_000_000), size(999_600_000), size(3.1e9)] == ["7 MB", "1.0 GB", "3.1 GB"]
     assert [duration(45), duration(720), duration(12_240)] == ["45 s", "12 min", "3.4 h"]
     assert [roughly(1488), roughly(33.4), roughly(21_909)] == ["1,500", "33", "22,000"]
+
+
+def test_an_error_of_a_download_that_was_kept_is_said_in_the_pages_language() -> None:
+    kept = Download(
+        name="owner/name",
+        state=DownloadState.FAILED,
+        sentences=(
+            "The disk of {folder} is full ({reason}).",
+            "Free some space and start again; it goes on where it stopped.",
+        ),
+        values={"folder": "/data", "reason": "ENOSPC"},
+    )
+    assert "/data 所在磁盘已满（ENOSPC）。请腾出空间后重新开始" in getting_html([kept], None, "hub", "zh")
+    assert "The disk of /data is full (ENOSPC)." in getting_html([kept], None, "hub", "en")

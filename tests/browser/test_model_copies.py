@@ -43,6 +43,10 @@ def test_a_model_is_quantised_and_exported_by_clicks_and_each_copy_tells_its_sta
     for row in rows.all():
         path = Path(row.locator("code").inner_text())
         assert path.is_file() if path.suffix == ".gguf" else (path / "config.json").is_file()
-    copy = page.locator("#shelf .card", has_text="int4").first
+    copy = page.locator("#shelf .card", has_text="Quantise · tiny")
+    expect(copy).to_contain_text("int4")
     copy.locator(".act.load").click()
-    expect(page.locator("#shelf-now")).to_contain_text("is in memory", timeout=60_000)
+    expect(copy).to_contain_text("in memory", timeout=60_000)
+    gguf = next(Path(row.locator("code").inner_text()) for row in rows.all() if "gguf" in row.inner_text())
+    page.set_input_files("#drop-model input", gguf)
+    expect(page.locator("#getting")).to_contain_text("model.gguf is here", timeout=WRITE_MS)
