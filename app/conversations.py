@@ -29,6 +29,7 @@ from app.conversation_schema import CONVERSATIONS, FILE
 from app.conversation_terms import excerpt, index_message, matching, unindex
 from core.database import Database, MemoryDatabase
 from core.errors import BusyError, DataError
+from core.files import make_folder
 
 MAX_TEMPORARY = 20  # the newest ones
 MAX_FOUND = 50
@@ -290,7 +291,7 @@ class Conversations:
     def _database(self) -> Database:
         with self._opening:
             if self._opened is None:
-                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_folder(self._path.parent, is_private=True)
                 self._opened = Database(self._path, CONVERSATIONS)
                 # A program that is writing here already may be writing what is unfinished.
                 with suppress(BusyError), self._opened.write() as connection:

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from core.errors import DataError
+from core.files import make_folder, sync
 
 MAX_COPIED_BYTES = 512 * 2**20
 BATCH = re.compile(r"[a-z0-9]{8,40}")
@@ -26,7 +27,7 @@ def place_of(folder: Path, batch: str, name: str) -> Path:
 
 def copy_dropped(content: IO[bytes], path: Path) -> str:
     """Write what is read, and give its SHA-256. Raises: DataError beyond MAX_COPIED_BYTES."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(path.parent, is_private=True)
     digest, size = hashlib.sha256(), 0
     with path.open("wb") as file:
         while block := content.read(BLOCK_BYTES):
@@ -40,4 +41,6 @@ def copy_dropped(content: IO[bytes], path: Path) -> str:
         raise DataError(
             "{name} has over {most:,} bytes.", "Give its folder by its path.", name=path.name, most=MAX_COPIED_BYTES
         )
+    sync(path)
+    sync(path.parent)
     return digest.hexdigest()

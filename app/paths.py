@@ -6,6 +6,7 @@ their path is asked for.
 
 from pathlib import Path
 
+from core.files import make_folder
 from core.folders import data_dir
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,5 +59,5 @@ def starter_dir() -> Path:
 
 
 def _made(folder: Path) -> Path:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder, is_private=True)
     return folder

@@ -14,7 +14,7 @@ from typing import Any, Self
 from app.i18n import t
 from core.config.param_config import SamplingConfig
 from core.errors import AssistantError, DataError
-from core.files import read_json_object, write_json
+from core.files import read_json_object, write_json, writing
 
 FORMAT = 1
 MAX_PERSONAS, MAX_NAME_CHARS, MAX_SYSTEM_CHARS, MAX_COLLECTIONS = 200, 60, 8_000, 100
@@ -112,7 +112,8 @@ class Personas:
     def _change(self, change: Callable[[list[Persona]], list[Persona]]) -> None:
         with self._changing:
             rows = [{name: asdict(one)[name] for name in _FIELDS} for one in change(self._own())]
-            write_json(self.path, {"format": FORMAT, "personas": rows})
+            with writing(self.path):
+                write_json(self.path, {"format": FORMAT, "personas": rows})
 
     def _own(self) -> list[Persona]:
         if not self.path.exists():

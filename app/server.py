@@ -83,6 +83,7 @@ def build_doors(
 
 
 def _build_app(services: Services, port: int) -> FastAPI:
+    from app.archive_routes import archive_routes
     from app.chat_routes import chat_routes
     from app.conversation_routes import conversation_routes
     from app.library_routes import library_routes
@@ -98,6 +99,7 @@ def _build_app(services: Services, port: int) -> FastAPI:
 
     app.include_router(conversation_routes(services.conversations))
     app.include_router(chat_routes(services.conversations, services.attachments))
+    app.include_router(archive_routes(services.backup))
     app.include_router(library_routes(services.library))
     app.include_router(studio_routes(services.studio))
     app.include_router(preference_routes(services.preferences))

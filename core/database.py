@@ -19,7 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from core.errors import AssistantError, BusyError, DataError, SetupError
-from core.files import write_atomic
+from core.files import make_folder, write_atomic
 
 logger = logging.getLogger(__name__)
 BUSY_TIMEOUT_S = 10
@@ -63,7 +63,10 @@ class Database:
         self._writer: sqlite3.Connection | None = None
         self._idle: list[sqlite3.Connection] = []
         self._backup_due = 0.0  # on the monotonic clock
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            make_folder(path.parent)
+        except OSError as exc:
+            raise self._unusable(exc) from exc
         if not self._is_made():
             with self.write():
                 pass
@@ -136,6 +139,8 @@ class Database:
                 what=self._schema.name,
                 folder=self.path.parent,
             ) from exc
+        except OSError as exc:  # such as that no file descriptor is left
+            raise self._unusable(exc) from exc
         connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
             self._schema.check(connection)
@@ -194,19 +199,22 @@ class Database:
             )
         return int(version)
 
+    def _unusable(self, reason: Exception) -> SetupError:
+        return SetupError(
+            "The {what} {path} cannot be read or written: {reason}.",
+            "Check the disk's free space and the permissions.",
+            what=self._schema.name,
+            path=self.path,
+            reason=(isinstance(reason, OSError) and reason.strerror) or reason,
+        )
+
     @contextmanager
     def _told(self) -> Iterator[None]:
         """Turn SQLite's errors into sentences."""
         try:
             yield
         except sqlite3.OperationalError as exc:
-            raise SetupError(
-                "The {what} {path} cannot be read or written: {reason}.",
-                "Check the disk's free space and the permissions.",
-                what=self._schema.name,
-                path=self.path,
-                reason=exc,
-            ) from exc
+            raise self._unusable(exc) from exc
         except sqlite3.DatabaseError as exc:
             raise DataError(
                 "The {what} {path} is damaged: {reason}.",
@@ -277,5 +285,5 @@ def _copy(connection: sqlite3.Connection, path: Path) -> None:
         finally:
             target.close()
 
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(path.parent, is_private=True)
     write_atomic(path, write, is_private=True)

@@ -6,11 +6,12 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from core.errors import AssistantError, ConfigError
+from core.errors import AssistantError, ConfigError, SetupError
 
 MAX_READ_BYTES = 64 * 2**20
 # What a write is refused with where there is no room: of the disk, of the user, of one file.
@@ -22,8 +23,8 @@ def write_atomic(path: Path, write: Callable[[Path], None], *, is_private: bool 
 
     A private file can be read by its owner alone, from its first byte on.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if is_private else 0o666))
     try:
         write(temporary)
@@ -37,6 +38,20 @@ def write_atomic(path: Path, write: Callable[[Path], None], *, is_private: bool 
 def write_json(path: Path, value: Any, *, is_private: bool = False) -> None:
     """Write a JSON file atomically, readable for people."""
     write_bytes(path, (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode(), is_private=is_private)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """For what a user changes by hand: SetupError where the disk does not take it, and not OSError."""
+    try:
+        yield
+    except OSError as exc:
+        raise SetupError(
+            "{path} cannot be written: {reason}.",
+            "Check the disk's free space and the permissions.",
+            path=path,
+            reason=exc.strerror or exc,
+        ) from exc
 
 
 def write_bytes(path: Path, content: bytes, *, is_private: bool = False) -> None:
@@ -69,6 +84,17 @@ def read_json_object(
     if not isinstance(value, dict):
         raise error("{path} holds {found}, not an object.", remedy, path=path, found=type(value).__name__)
     return value
+
+
+def make_folder(path: Path, *, is_private: bool = False) -> None:
+    """Make a folder, and those above it that are missing, so that a power loss takes no name of them.
+
+    A private folder can be entered by its owner alone.
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(mode=0o700 if is_private else 0o777, parents=True, exist_ok=True)
+    for folder in reversed(missing):
+        sync(folder.parent)
 
 
 def sync(path: Path) -> None:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
+from core.files import make_folder
+
 
 def data_dir() -> Path:
     """The folder that holds everything of this user, made private to the user when it is asked for."""
     home = os.environ.get("ASTRAI_HOME")
     folder = Path(home).expanduser().absolute() if home else user_data_path("astrai", appauthor=False)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder, is_private=True)
     folder.chmod(0o700)
     return folder

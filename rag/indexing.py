@@ -4,6 +4,7 @@ Reading and parsing run ahead in threads (parsing itself in other processes), em
 unchanged file costs a look at its size and time; one that cannot be read costs a line in the report.
 """
 
+import errno
 import logging
 import stat
 import time
@@ -42,6 +43,7 @@ MAX_FILE_BYTES = 512 * 2**20
 PROGRESS_INTERVAL_S = 0.1
 
 Outcome = str  # "added", "updated", "unchanged", "renamed", "failed"
+USED_UP = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +193,11 @@ class Indexer:
         read = _Read(job, file, known)
         try:
             return self._parse(read, file, parser)
-        except AssistantError as exc:
-            return replace(read, error=_remark(exc, job.path))
-        except OSError as exc:
-            return replace(read, error=_unreadable(job.path, exc))
+        except (AssistantError, OSError) as exc:
+            remark = _unreadable(job.path, exc) if isinstance(exc, OSError) else _remark(exc, job.path)
+            if _is_used_up(exc):  # the file may be sound, so nothing is remembered of it
+                return replace(read, result=FileResult(job.path, "failed", remark))
+            return replace(read, error=remark)
         except Exception:
             logger.exception("reading %s", job.path)
             return replace(read, error=Remark("our_fault", file=job.path.name))
@@ -270,6 +273,11 @@ def _is_gone(twin: DocumentRow, job: Job) -> bool:
 
 def _remark(exc: AssistantError, path: Path) -> Remark:
     return exc.remark if isinstance(exc, RefusedError) else Remark("said", {"text": str(exc)}, path.name)
+
+
+def _is_used_up(exc: Exception) -> bool:
+    """Whether it was the machine that had no more descriptors, memory or processes."""
+    return any(isinstance(one, OSError) and one.errno in USED_UP for one in (exc, exc.__cause__))
 
 
 def _unreadable(path: Path, exc: OSError) -> Remark:

@@ -121,9 +121,12 @@ class VectorIndex:
 
     def tidy(self) -> None:
         """Remove what a program left that was ended while it saved. For the one that holds the library's lock."""
-        for pattern in LEFTOVERS:
-            for path in self._path.parent.glob(pattern):
-                path.unlink(missing_ok=True)
+        try:
+            for pattern in LEFTOVERS:
+                for path in self._path.parent.glob(pattern):
+                    path.unlink(missing_ok=True)
+        except OSError as exc:
+            logger.warning("%s could not be tidied: %s", self._path.parent, exc)
 
     def _load(self) -> None:
         """Take the vectors of the cache file, if it is whole and of this library and embedder."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from core.errors import BusyError, TrainingError
-from core.files import read_json_object, write_bytes, write_json
+from core.files import make_folder, read_json_object, sync, write_bytes, write_json
 from studio.job_folder import Job, JobFolder, JobSpec
 
 ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,80}")
@@ -42,7 +42,7 @@ class JobStore:
         self._queue_lock = FileLock(folder / "queue.lock", timeout=LOCK_TIMEOUT_S, mode=0o600, thread_local=False)
         self._ended: dict[str, tuple[int, Job]] = {}
         self._guard = threading.Lock()
-        self.runs.mkdir(parents=True, exist_ok=True)
+        make_folder(self.runs)
 
     @property
     def keeper_lock(self) -> Path:
@@ -81,10 +81,11 @@ class JobStore:
         """Make a job's folder, whole or not at all; `fill` writes what else is in it."""
         temporary = JobFolder(self.runs / f".{job_id}.tmp")
         try:
-            temporary.job.mkdir(parents=True)
+            make_folder(temporary.job)
             write_json(temporary.spec, spec.to_dict())
             fill(temporary)
             temporary.root.rename(self.runs / job_id)
+            sync(self.runs)
         except OSError as exc:
             shutil.rmtree(temporary.root, ignore_errors=True)
             raise TrainingError(

@@ -28,7 +28,7 @@ from core.data.tokenizer_backends import (
     tokenizer_json,
 )
 from core.errors import DataError, ModelError
-from core.files import read_bytes, write_bytes
+from core.files import make_folder, read_bytes, write_bytes
 
 SENTENCEPIECE_FILE = "tokenizer.model"
 JSON_FILE = "tokenizer.json"
@@ -199,7 +199,7 @@ class Tokenizer:
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer's files into a model folder."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         settings = json.dumps(self._settings, ensure_ascii=False, indent=2).encode()
         for name, content in {**self._files, SETTINGS_FILE: settings}.items():
             write_bytes(folder / name, content)

@@ -16,7 +16,7 @@ from core.config.param_config import SamplingConfig
 from core.data.gguf_file import is_gguf, open_gguf
 from core.data.tokenizer import Tokenizer
 from core.errors import ConfigError, ModelError
-from core.files import sync, write_json
+from core.files import make_folder, sync, write_json
 from core.model.astrai import astrai_config, astrai_weights, is_astrai
 from core.model.folder import CONFIG, find_model, is_reward_model, read_json, refuse_links_outside
 from core.model.gguf_read import gguf_config, gguf_sampling, gguf_weights
@@ -155,7 +155,7 @@ def save_model(
     """
     tensors = {name: tensor.contiguous() for name, tensor in weights_of(model).items()}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         (folder / CONFIG).unlink(missing_ok=True)
         sync(folder)
         write_tensors(tensors, folder, max_shard_bytes)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from core.config.model_config import ModelConfig
 from core.errors import ModelError
-from core.files import read_json_object, write_atomic, write_json
+from core.files import make_folder, read_json_object, write_atomic, write_json
 from core.model.adapters import AdapterShape, adapted_layers
 from core.model.folder import ADAPTER_CONFIG, AdapterBase, refuse_links_outside
 from core.model.weight_files import ADAPTER_WEIGHTS
@@ -72,7 +72,7 @@ def write_adapter(
         tensors[f"{PREFIX}{name}.lora_B.weight"] = layer.lora_b.detach().contiguous()
         if layer.magnitude is not None:
             tensors[f"{PREFIX}{name}.lora_magnitude_vector"] = layer.magnitude.detach().contiguous()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_atomic(folder / ADAPTER_WEIGHTS, lambda temporary: save_file(tensors, temporary, metadata={"format": "pt"}))
     shape = next(iter(layers.values())).shape
     settings = {

@@ -16,6 +16,7 @@ from torch import nn
 from core.config.train_config import TrainConfig
 from core.data.tokenizer import Tokenizer
 from core.errors import ModelError
+from core.files import make_folder
 from core.model.adapted_model import load_merged, model_folder
 from core.model.adapters import AdapterShape, adaptable_layers, add_adapters_
 from core.model.bnb import quantize_with_bitsandbytes_
@@ -91,7 +92,7 @@ def save_result(model: Backbone, folder: Path, *, tokenizer: Tokenizer, origin: 
         save_model(model, folder, tokenizer=tokenizer, extra={"astrai": origin} if origin else None)
         return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         tokenizer.save(folder)
         write_adapter(model, folder, base=model.adapter_base, origin=origin)
     except (OSError, SafetensorError) as exc:

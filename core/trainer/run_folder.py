@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from core.config.train_config import TrainConfig
 from core.data.tokenizer import Tokenizer
 from core.errors import ModelError, TrainingError
-from core.files import sha256_file, sync, write_json
+from core.files import make_folder, sha256_file, sync, write_json
 from core.model.checkpoint import free_bytes, save_description, weights_of
 from core.model.shards import open_shards
 from core.model.transformer import Backbone
@@ -172,7 +172,7 @@ def _agree(run: RunFolder, snapshot: Snapshot, ranks: Ranks, write: Callable[[],
 def _make_empty(folder: Path, ranks: Ranks) -> None:
     if ranks.is_first:
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        make_folder(folder)
 
 
 def _write_whole(snapshot: Snapshot, folder: Path, ranks: Ranks) -> None:

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from core.config.train_config import TrainConfig
 from core.data.prefetch import Prefetch
-from core.errors import TrainingError
-from core.files import write_json
+from core.errors import TrainingError, is_out_of_memory
+from core.files import make_folder, write_json
 from core.model.checkpoint import free_bytes, load_model
 from core.model.folder import is_reward_model
 from core.model.heads import load_reward_model
@@ -34,7 +34,7 @@ from core.trainer.callbacks import (
     StepResult,
     ValidationCallback,
 )
-from core.trainer.memory import is_out_of_memory, out_of_memory
+from core.trainer.memory import out_of_memory
 from core.trainer.metrics import MetricsWriter
 from core.trainer.parameters import load_trained_, num_trained, save_result
 from core.trainer.run_folder import RunFolder
@@ -74,7 +74,7 @@ def _lock(run: RunFolder, ranks: Ranks) -> Iterator[None]:
     if ranks.is_first:
         # A folder that cannot be made or written is told by what is written there first.
         with suppress(OSError):
-            run.root.mkdir(parents=True, exist_ok=True)
+            make_folder(run.root)
             try:
                 lock.acquire()
             except Timeout:
@@ -115,7 +115,7 @@ def _train(  # noqa: PLR0913 - what train is given
         writer = stack.enter_context(closing(_open_metrics(run, context))) if ranks.is_first else None
         callbacks: list[Callback] = [ValidationCallback(writer, report)]
         if writer:  # before the checkpoint: whoever goes on from that finds the row of its step
-            callbacks.append(MetricsCallback(writer, report))
+            callbacks.append(MetricsCallback(context, writer, report))
         callbacks.append(CheckpointCallback())
         if writer and config.sample_interval:
             callbacks.append(SamplesCallback(run.samples, report))
@@ -160,7 +160,7 @@ def _plan(context: TrainContext) -> dict[str, object]:
 def _open_metrics(run: RunFolder, context: TrainContext) -> MetricsWriter:
     """Make the run's folder with its config. Raises TrainingError where nothing can be written."""
     try:
-        run.root.mkdir(parents=True, exist_ok=True)
+        make_folder(run.root)
         write_json(run.config, context.config.to_dict())
         tensorboard = run.tensorboard if context.config.tensorboard else None
         return MetricsWriter(run.metrics, context.attempt, tensorboard=tensorboard)

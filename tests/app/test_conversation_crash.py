@@ -3,8 +3,6 @@
 Nothing is doubled, every part of the file agrees with the others, and an answer that was being written is marked.
 """
 
-import sys
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,14 +13,10 @@ from app.conversations import Conversations
 from core.errors import DataError
 from tests.app.chatting_program import NUM_WORDS, text
 from tests.faults.saving import SAVED
-from tests.faults.system_calls import Ended, Ground, fail_at, kill_at, needs_strace, of_each_kind, programs
+from tests.faults.system_calls import FEW_AND_ALL, Ended, Ground, fail_at, kill_at, needs_strace, programs
 from tests.figures import Figure
 
 pytestmark = needs_strace
-MANY_FAILURES = 200
-FEW_AND_ALL = pytest.mark.parametrize(
-    "has_all", [False, pytest.param(True, marks=pytest.mark.long)], ids=["few", "all"]
-)
 
 
 def check(ended: Ended) -> None:
@@ -79,24 +73,14 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
 def test_death_before_any_call_loses_nothing_that_was_acknowledged(
     ground: Ground, figure: Figure, has_all: bool
 ) -> None:
-    points = ground.points()
-    tried = kill_at(ground, points if has_all else of_each_kind(points), check)
-    calls = dict(Counter(point.call for point in points))
-    sys.stdout.write(f"{len(points)} calls {calls}; {tried} kills, nothing acknowledged was lost\n")
-    if has_all:
-        figure("G2 conversations", 100 * tried / len(points))
+    kill_at(ground, check, figure, has_all=has_all)
 
 
 @FEW_AND_ALL
 def test_a_failing_disk_is_one_sentence_and_nothing_is_said_to_be_kept_that_is_not(
     ground: Ground, figure: Figure, has_all: bool
 ) -> None:
-    points = ground.points()
-    at_most = MANY_FAILURES if has_all else None
-    tried, of_all, told = fail_at(ground, points if has_all else of_each_kind(points), check, at_most=at_most)
-    sys.stdout.write(f"{tried} of {of_all} failing calls, said: {dict(told)}\n")
-    if has_all:
-        figure("G3 conversations", 0)
+    fail_at(ground, check, figure, has_all=has_all)
 
 
 def test_a_file_that_is_no_database_is_a_sentence(tmp_path: Path) -> None:

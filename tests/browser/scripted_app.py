@@ -1,7 +1,7 @@
 """The program with a model that says what a script tells: `python -m tests.browser.scripted_app SCRIPT.json [NAME]`.
 
-The script maps words of a question to the whole answer; the model has a name. All else is the program as it is:
-library, page, server.
+The script maps words of a question to the whole answer; the model has a name. It loads until the file that
+ASTRAI_SCRIPT_GATE names is there. All else is the program as it is: library, page, server.
 """
 
 import json
@@ -22,6 +22,7 @@ from core.config.param_config import SamplingConfig
 from core.inference.token_stream import GenerationStats
 
 PAUSE_S = float(os.environ.get("ASTRAI_SCRIPT_PAUSE_S", "0"))  # after each word
+GATE = os.environ.get("ASTRAI_SCRIPT_GATE")
 GONE_ON = "and it goes on."
 UNSCRIPTED = "I have no words for that."
 
@@ -95,6 +96,8 @@ class ScriptedModels(ModelHolder):
         return [ModelChoice(model_name(), Path("scripted")), *own]
 
     def _open(self, choice: ModelChoice) -> tuple[Any, None]:
+        while GATE and not Path(GATE).exists():
+            time.sleep(0.05)
         return ScriptedModel(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), name=model_name()), None
 
 

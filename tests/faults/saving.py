@@ -1,7 +1,7 @@
 """The programs that the crash tests end: `python -m tests.faults.saving` forks one for each order on its input.
 
 An order is a line of JSON, {"kind", "place"}. The answer is two lines: the pid of a fork that has stopped itself and
-waits to be traced, and its status once it has ended.
+waits to be traced, and its status once it has ended. With "kill_after_s" it waits for nobody, and a number ends it.
 """
 
 import json
@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,11 @@ def main() -> None:
             be(order["kind"], order["place"])
         os.waitpid(pid, os.WUNTRACED)
         answer(pid)
+        if "kill_after_s" in order:  # else it goes on when strace has it
+            os.kill(pid, signal.SIGCONT)
+            if order["kill_after_s"] is not None:
+                time.sleep(order["kill_after_s"])
+                os.kill(pid, signal.SIGKILL)  # it has not been waited for, so the number is still its own
         answer(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
+from tests.figures import Figure
 
 # strace follows the thread that saves, and not those that read, whose number of calls varies.
 CALLS = (
@@ -34,11 +36,16 @@ FULL_DISK = ("pwrite64", "fsync", "fdatasync", "ftruncate")  # those that what i
 ERRORS = ("EIO", "ENOSPC", "EDQUOT")
 REFUSED = 3
 NUM_POINTS = 8
-RUN_S = 100
+MAX_WRITE_BYTES = 2**22
+NAMES = re.compile(r"'[^']*'|/\S*/|\d+")  # which differ from try to try
 
-needs_strace = [
+needs_programs = [
     pytest.mark.slow,
     pytest.mark.timeout(7200),
+    pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL"),
+]
+needs_strace = [
+    *needs_programs,
     pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed (apt install strace)"),
 ]
 
@@ -74,11 +81,17 @@ class Programs:
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
 
-    def run(self, kind: str, place: Path, calls: Sequence[str], injected: Sequence[str]) -> Ended:
-        """Run a program of this kind in `place` under strace, whose record is `place`.trace."""
+    def run(
+        self, kind: str, place: Path, calls: Sequence[str], injected: Sequence[str], *, is_verbatim: bool = False
+    ) -> Ended:
+        """Run a program of this kind in `place` under strace, whose record is `place`.trace.
+
+        A verbatim record holds all that is written, in hexadecimal.
+        """
         self._order({"kind": kind, "place": str(place)})
         pid = int(self._answer())
         tracing = ["strace", "-y", "-o", f"{place}.trace", "-p", str(pid), "-e", f"trace={','.join(calls)}"]
+        tracing += ["-xx", "-s", str(MAX_WRITE_BYTES)] if is_verbatim else []
         tampering = [part for each in injected for part in ("-e", f"inject={each}")]
         with subprocess.Popen([*tracing, *tampering], stderr=subprocess.PIPE, text=True) as strace:
             assert strace.stderr is not None
@@ -86,6 +99,17 @@ class Programs:
             assert "attached" in attached, attached
             os.kill(pid, signal.SIGCONT)
             status = int(self._answer())
+        return self._ended(place, status)
+
+    def run_untraced(self, kind: str, place: Path, *, kill_after_s: float | None) -> tuple[Ended, float]:
+        """Run a program of this kind in `place`, and kill it; gives also how long it ran, in seconds."""
+        self._order({"kind": kind, "place": str(place), "kill_after_s": kill_after_s})
+        pid, begin = self._answer(), time.monotonic()
+        status = int(self._answer())
+        assert pid
+        return self._ended(place, status), time.monotonic() - begin
+
+    def _ended(self, place: Path, status: int) -> Ended:
         said = [line.split() for line in Path(f"{place}.said").read_text(encoding="utf-8").splitlines()]
         return Ended(place, status, said, Path(f"{place}.sentence").read_text(encoding="utf-8").strip())
 
@@ -96,7 +120,7 @@ class Programs:
         self._process.wait(20)
         self._process.stdout.close()
 
-    def _order(self, order: dict[str, str]) -> None:
+    def _order(self, order: dict[str, Any]) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
@@ -129,22 +153,29 @@ class Ground:
         prepare: Callable[[Path], None] = lambda place: None,
         calls: Sequence[str] = CALLS,
     ) -> None:
-        self.kind, self.folder = kind, folder
-        self._opened, self._watched, self._prepare, self._calls = opened, watched, prepare, calls
+        self.kind, self.folder, self.watched, self.prepare = kind, folder, watched, prepare
+        self._opened, self._calls = opened, calls
 
-    def run(self, name: str, *injected: str) -> Ended:
+    def run(self, name: str, *injected: str, is_verbatim: bool = False) -> Ended:
         """Run the program in a new folder with system calls tampered with."""
+        return self._opened.run(self.kind, self._made(name), self._calls, injected, is_verbatim=is_verbatim)
+
+    def run_untraced(self, name: str, *, kill_after_s: float | None = None) -> tuple[Ended, float]:
+        """Run the program in a new folder, and kill it after this time; gives also how long it ran."""
+        return self._opened.run_untraced(self.kind, self._made(name), kill_after_s=kill_after_s)
+
+    def _made(self, name: str) -> Path:
         place = self.folder / name
         place.mkdir(parents=True)
-        self._prepare(place)
-        return self._opened.run(self.kind, place, self._calls, injected)
+        self.prepare(place)
+        return place
 
     def points(self) -> list[Point]:
         """All calls of an undisturbed run that touch what is watched."""
         shutil.rmtree(self.folder / "undisturbed", ignore_errors=True)
         ended = self.run("undisturbed")
         assert ended.status == 0, ended.sentence
-        watched = re.escape(str(ended.place / self._watched))
+        watched = re.escape(str(ended.place / self.watched))
         counts: Counter[str] = Counter()
         found: list[Point] = []
         for line in Path(f"{ended.place}.trace").read_text(encoding="utf-8").splitlines():
@@ -158,45 +189,67 @@ class Ground:
         """Remove what a try left."""
         shutil.rmtree(ended.place)
         for suffix in ("trace", "said", "sentence"):
-            Path(f"{ended.place}.{suffix}").unlink()
+            Path(f"{ended.place}.{suffix}").unlink(missing_ok=True)
 
 
 Check = Callable[[Ended], None]
 
+FEW_AND_ALL = pytest.mark.parametrize(
+    "has_all", [False, pytest.param(True, marks=pytest.mark.long)], ids=["few", "all"]
+)
 
-def kill_at(ground: Ground, points: Sequence[Point], check: Check) -> int:
-    """Kill the program before each of these calls, and check what is left. Gives how many were tried."""
-    for i, point in enumerate(points):
+
+def kill_at(ground: Ground, check: Check, figure: Figure, *, has_all: bool) -> None:
+    """Kill the program before each of its calls, or before some of each kind, and check what is left."""
+    points = ground.points()
+    tried = points if has_all else of_each_kind(points)
+    begin = time.monotonic()
+    for i, point in enumerate(tried):
         ended = ground.run(f"killed-{i}", f"{point.call}:signal=KILL:when={point.number}")
         assert ended.status == -signal.SIGKILL, f"{point}: {ended.status} {ended.sentence}"
         _checked(check, ended, f"killed before {point}")
         ground.forget(ended)
-    return len(points)
+    _tell(f"{ground.kind}: killed before {len(tried)} of {len(points)} calls", begin)
+    _tell(f"{ground.kind}: of {dict(Counter(point.call for point in points))}")
+    if has_all:
+        figure(f"G2 {ground.kind}", 100 * len(tried) / len(points))
 
 
-def fail_at(
-    ground: Ground, points: Sequence[Point], check: Check, *, at_most: int | None = None
-) -> tuple[int, int, Counter[str]]:
+def fail_at(ground: Ground, check: Check, figure: Figure, *, has_all: bool, is_in_turn: bool = False) -> None:
     """Let calls fail once, and where a disk is full from there on; the program ends well or with one sentence.
 
-    Gives how many were tried, of how many, and what was said.
+    Each call fails in every way, or in one way of all in turn where a try costs much.
     """
-    cases = [
-        (point, error, lasting)
-        for point in points
-        for error in ERRORS
-        for lasting in ("", "+")
-        if not lasting or point.call in FULL_DISK
-    ]
+    points = ground.points()
+    failing = points if has_all else of_each_kind(points)
+    cases = [(point, way) for point in failing for way in ways(point)]
+    if is_in_turn:
+        cases = [(point, ways(point)[i % len(ways(point))]) for i, point in enumerate(failing)]
+    tried = cases if has_all else spread(cases)
     told: Counter[str] = Counter()
-    for i, (point, error, lasting) in enumerate(tried := spread(cases, at_most or NUM_POINTS)):
+    begin = time.monotonic()
+    for i, (point, (error, lasting)) in enumerate(tried):
         ended = ground.run(f"failed-{i}", f"{point.call}:error={error}:when={point.number}{lasting}")
         outcome = (ended.status, len(ended.sentence.splitlines()))
         assert outcome in {(0, 0), (REFUSED, 1)}, f"{point} {error}{lasting}: {ended.status} {ended.sentence}"
-        told[re.sub(r"^.*(?=: )|\d+", "", ended.sentence) or "nothing, as it did not matter"] += 1
+        told[NAMES.sub("", ended.sentence) or "nothing, as it did not matter"] += 1
         _checked(check, ended, f"{error}{lasting} at {point}")
         ground.forget(ended)
-    return len(tried), len(cases), told
+    num_points = len({point for point, _ in tried})
+    _tell(f"{ground.kind}: {len(tried)} failures at {num_points} of {len(points)} calls", begin)
+    _tell(f"{ground.kind}: said {dict(told)}")
+    if has_all:
+        figure(f"G3 {ground.kind}", 100 * num_points / len(points))
+
+
+def ways(point: Point) -> list[tuple[str, str]]:
+    """How a call may fail: the error, and "+" where each later call of its name fails, too."""
+    return [(error, lasting) for lasting in ("", "+") if not lasting or point.call in FULL_DISK for error in ERRORS]
+
+
+def _tell(what: str, begin: float | None = None) -> None:
+    took = "" if begin is None else f" in {time.monotonic() - begin:.0f} s"
+    sys.stdout.write(f"{what}{took}\n")
 
 
 def _checked(check: Check, ended: Ended, what: str) -> None:
@@ -207,10 +260,9 @@ def _checked(check: Check, ended: Ended, what: str) -> None:
         raise
 
 
-def spread(points: Sequence[Any], count: int = NUM_POINTS) -> list[Any]:
-    """Some of the points, evenly over all of them, or as many as ASTRAI_FAULT_POINTS says ("all")."""
-    wanted = os.environ.get("ASTRAI_FAULT_POINTS", str(count))
-    count = len(points) if wanted == "all" else min(int(wanted), len(points))
+def spread(points: Sequence[Any]) -> list[Any]:
+    """Some of the points, evenly over all of them."""
+    count = min(NUM_POINTS, len(points))
     return [points[i] for i in np.linspace(0, len(points) - 1, count).round().astype(int).tolist()]
 
 

@@ -1,13 +1,11 @@
 """Every save path, ended or refused at any system call that writes: the old state is there or the new one.
 
-A few calls of each kind are tried, and by the long tests all of them. The library's own test is
-`tests/rag/test_system_calls.py`.
+A few calls of each kind are tried, and by the long tests all of them. Those of the library and the conversations
+are `tests/rag/test_system_calls.py` and `tests/app/test_conversation_crash.py`.
 """
 
 import json
 import stat
-import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,19 +19,18 @@ from core.trainer.run_folder import RunFolder, read_state
 from studio.job_folder import JobFolder
 from tests.faults.saving import SAVED, VERSIONS
 from tests.faults.system_calls import (
+    FEW_AND_ALL,
     Ended,
     Ground,
     Programs,
     fail_at,
     kill_at,
     needs_strace,
-    of_each_kind,
     programs,
 )
 from tests.figures import Figure
 
 pytestmark = needs_strace
-MANY_FAILURES = 200
 
 
 @pytest.fixture(scope="module")
@@ -113,22 +110,12 @@ CHECKS: dict[str, Callable[[Ended], None]] = {
 }
 
 
-FEW_AND_ALL = pytest.mark.parametrize(
-    "has_all", [False, pytest.param(True, marks=pytest.mark.long)], ids=["few", "all"]
-)
-
-
 @FEW_AND_ALL
 @pytest.mark.parametrize("kind", CHECKS)
 def test_death_before_any_call_leaves_the_old_state_or_the_new(
     opened: Programs, tmp_path: Path, figure: Figure, kind: str, has_all: bool
 ) -> None:
-    ground = Ground(opened, kind, tmp_path)
-    points = ground.points()
-    tried = kill_at(ground, points if has_all else of_each_kind(points), CHECKS[kind])
-    sys.stdout.write(f"{kind}: {len(points)} calls {dict(Counter(point.call for point in points))}; {tried} kills\n")
-    if has_all:
-        figure(f"G2 {kind}", 100 * tried / len(points))
+    kill_at(Ground(opened, kind, tmp_path), CHECKS[kind], figure, has_all=has_all)
 
 
 @FEW_AND_ALL
@@ -136,11 +123,4 @@ def test_death_before_any_call_leaves_the_old_state_or_the_new(
 def test_a_failing_disk_loses_nothing_and_is_one_sentence(
     opened: Programs, tmp_path: Path, figure: Figure, kind: str, has_all: bool
 ) -> None:
-    ground = Ground(opened, kind, tmp_path)
-    points = ground.points()
-    tried, of_all, told = fail_at(
-        ground, points if has_all else of_each_kind(points), CHECKS[kind], at_most=MANY_FAILURES if has_all else None
-    )
-    sys.stdout.write(f"{kind}: {tried} of {of_all} failing calls, said: {dict(told)}\n")
-    if has_all:
-        figure(f"G3 {kind}", 0)
+    fail_at(Ground(opened, kind, tmp_path), CHECKS[kind], figure, has_all=has_all)

@@ -5,8 +5,6 @@ calls are counted and tampered with is in `tests.faults.system_calls`.
 """
 
 import hashlib
-import sys
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from rag.schema import FILE, LOCK
 from rag.store_reader import passage
 from rag.vector_index import FILE as CACHE
 from rag.vector_index import VectorIndex
-from tests.faults.system_calls import CALLS, Ended, Ground, fail_at, kill_at, needs_strace, of_each_kind, programs
+from tests.faults.system_calls import CALLS, FEW_AND_ALL, Ended, Ground, fail_at, kill_at, needs_strace, programs
 from tests.figures import Figure
 from tests.rag.conftest import HashEmbedder
 from tests.rag.indexing_program import AFTER_NS, BEFORE_NS, BROKEN, FIRST, SECOND, follow, write_files
@@ -28,7 +26,6 @@ from tests.rag.indexing_program import AFTER_NS, BEFORE_NS, BROKEN, FIRST, SECON
 State = dict[str, Any]
 
 pytestmark = needs_strace
-MANY_FAILURES = 200
 
 
 class Library:
@@ -153,26 +150,15 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
         yield Ground(opened, "the library", folder, watched="library", prepare=prepare, calls=calls)
 
 
-@pytest.mark.parametrize("has_all", [False, pytest.param(True, marks=pytest.mark.long)], ids=["few", "all"])
+@FEW_AND_ALL
 def test_death_before_any_call_loses_nothing_and_mixes_nothing(
     ground: Ground, expected: Library, figure: Figure, has_all: bool
 ) -> None:
-    points = ground.points()
-    tried = kill_at(ground, points if has_all else of_each_kind(points), expected.check)
-    calls = dict(Counter(point.call for point in points))
-    sys.stdout.write(f"{len(points)} calls {calls}; {tried} kills, each mended\n")
-    if has_all:
-        figure("G2 the library", 100 * tried / len(points))
+    kill_at(ground, expected.check, figure, has_all=has_all)
 
 
-@pytest.mark.parametrize("has_all", [False, pytest.param(True, marks=pytest.mark.long)], ids=["few", "all"])
+@FEW_AND_ALL
 def test_a_failing_disk_is_one_sentence_and_leaves_the_library_whole(
     ground: Ground, expected: Library, figure: Figure, has_all: bool
 ) -> None:
-    points = ground.points()
-    tried, of_all, told = fail_at(
-        ground, points if has_all else of_each_kind(points), expected.check, at_most=MANY_FAILURES if has_all else None
-    )
-    sys.stdout.write(f"{tried} of {of_all} failing calls, said: {dict(told)}\n")
-    if has_all:
-        figure("G3 the library", 0)
+    fail_at(ground, expected.check, figure, has_all=has_all, is_in_turn=True)

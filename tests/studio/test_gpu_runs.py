@@ -71,7 +71,7 @@ def test_a_rank_over_nccl_dies_is_resumed_stopped_and_ends_as_one_that_was_left_
 def test_a_gpu_without_room_is_told_with_the_next_thing_to_try(store: JobStore, gpu_config: Configure) -> None:
     failed = ended(store, start(store, gpu_config(micro_batch_size=512, global_batch_size=512)), JobState.FAILED)
     assert failed.failure is not None
-    assert failed.failure.kind == "oom"
+    assert failed.failure.kind == "oom", failed.failure
     assert "micro_batch_size" in failed.failure.remedy
 
 
