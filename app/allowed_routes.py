@@ -7,6 +7,7 @@ exist for the browser, whoever adds it; a test holds the routes of the program a
 import re
 from dataclasses import dataclass
 
+from app.archive import MAX_ARCHIVE_BYTES
 from app.attachments import MAX_FILE_BYTES
 from app.conversation_files import MAX_FILE_BYTES as MAX_CONVERSATIONS_BYTES
 from app.dropped_files import MAX_COPIED_BYTES
@@ -36,6 +37,7 @@ JSON_BODY = Body("application/json", 8 * 2**20, 30)
 FILE_BODY = Body("application/octet-stream", MAX_COPIED_BYTES, 600)
 ATTACHED_BODY = Body("application/octet-stream", MAX_FILE_BYTES, 120)
 CONVERSATIONS_BODY = Body("application/octet-stream", MAX_CONVERSATIONS_BYTES, 120)
+ARCHIVE_BODY = Body("application/octet-stream", MAX_ARCHIVE_BYTES, 3600)
 PASSWORD_BODY = Body("application/x-www-form-urlencoded", 4096, 10)
 LOGIN_PATH = "/login"
 
@@ -61,6 +63,8 @@ ALLOWED = (
     _way(r"/library/files/[a-z0-9]+", method="POST", body=FILE_BODY),
     _way(r"/conversations/(all\.json|(temporary-)?[0-9a-f]{16}\.(md|json|jsonl))"),
     _way(r"/conversations/import", method="POST", body=CONVERSATIONS_BODY),
+    _way(r"/archive/backup\.zip"),
+    _way(r"/archive/restore", method="POST", body=ARCHIVE_BODY),
     _way(r"/studio/runs(/[a-z0-9_-]+(/(metrics|answers))?)?"),
     _way(r"/studio/files/[a-z0-9]+", method="POST", body=FILE_BODY),
     _way(r"/studio/preferences\.jsonl"),

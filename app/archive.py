@@ -8,6 +8,7 @@ The zip is a stranger's until it is checked: names, sizes and hashes against its
 that this program makes.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -16,10 +17,10 @@ import shutil
 import sqlite3
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
@@ -39,9 +40,12 @@ STAGING = ".restoring-"
 COPIES = "library/files"
 CONFIGS = ("settings.json", "personas.json")
 MAX_FILES, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES = 100_000, 8 * 2**20, 64 * 2**20
+MAX_ARCHIVE_BYTES = 64 * 2**30  # that comes in through the page
 MAX_RATIO, SMALL_BYTES = 200, 2**20  # more than any text or database shrinks by, beyond a small size
 BLOCK_BYTES = 1 << 20
 REMEDY = "Give a file that `backup` wrote."
+
+Tell = Callable[[int, int], None]
 
 
 def databases() -> dict[str, Schema]:
@@ -55,10 +59,11 @@ def databases() -> dict[str, Schema]:
     }
 
 
-def back_up(target: Path) -> int:
+def back_up(target: Path, tell: Tell = lambda done, total: None) -> int:
     """Write the zip, each database as of one moment, for its owner alone; the number of files in it.
 
-    Raises: SetupError if it cannot be written or something cannot be read.
+    `tell` hears how many bytes of how many were read. Raises: SetupError if it cannot be written or something cannot
+    be read.
     """
     folder, count = data_dir(), 0
 
@@ -66,15 +71,24 @@ def back_up(target: Path) -> int:
         nonlocal count
         copy = folder / f"{STAGING}{secrets.token_hex(4)}.db"
         listed: dict[str, dict[str, Any]] = {}
+        present = list(_present(folder))
+        done, total = 0, sum(path.stat().st_size for _, path in present)
         try:
             with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as zipped:
-                for name, path in _present(folder):
+                for name, path in present:
                     source = path
                     if name in databases():
                         copy_database(path, copy)
                         source = copy
-                    zipped.write(source, name)
-                    listed[name] = {"sha256": sha256_file(source), "size_bytes": source.stat().st_size}
+                    info = zipfile.ZipInfo.from_file(source, name)
+                    info.compress_type, digest = zipfile.ZIP_DEFLATED, hashlib.sha256()
+                    with source.open("rb") as file, zipped.open(info, "w") as packed:
+                        while block := file.read(BLOCK_BYTES):
+                            packed.write(block)
+                            digest.update(block)
+                            done += len(block)
+                            tell(done, total)
+                    listed[name] = {"sha256": digest.hexdigest(), "size_bytes": info.file_size}
                 head = {"format": FORMAT, "version": VERSION, "library": str(folder / COPIES), "files": listed}
                 zipped.writestr(MANIFEST, json.dumps(head, ensure_ascii=False, indent=1))
         finally:
@@ -103,30 +117,44 @@ def restore(source: Path) -> list[str]:
     try:
         complete_restore()
     except BusyError:
-        _forget(data_dir(), read_json_object(data_dir() / JOURNAL))
+        forget_staged()
         raise
     return parts
 
 
-def stage_restore(source: Path) -> list[str]:
+def stage_restore(source: Path | IO[bytes], *, called: str = "") -> list[str]:
     """Check a zip and let the next start, or `complete_restore`, put its data in place; which parts it has.
 
-    Raises: DataError for a zip that is not what `back_up` writes, SetupError without room. Nothing is changed then.
+    An error calls it `called`, where that is given. Raises: DataError for a zip that is not what `back_up` writes,
+    SetupError without room. Nothing is changed then.
     """
-    folder = data_dir()
+    folder, shown = data_dir(), called or str(source)
     place = folder / f"{STAGING}{secrets.token_hex(4)}"
     try:
         try:
-            parts = _unpack(source, place)
+            with zipfile.ZipFile(source) as zipped:
+                parts = _unpack(shown, zipped, place)
         except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, KeyError, TypeError) as exc:
-            raise _refusal(source, str(exc)) from exc
-        if (folder / JOURNAL).exists():
-            _forget(folder, read_json_object(folder / JOURNAL))
+            raise _refusal(shown, str(exc)) from exc
+        forget_staged()
         write_json(folder / JOURNAL, {"place": place.name, "parts": parts})
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
     return parts
+
+
+def staged_parts() -> list[str]:
+    """What is restored at the next start; nothing where none is staged."""
+    journal = data_dir() / JOURNAL
+    return [str(part) for part in read_json_object(journal)["parts"]] if journal.exists() else []
+
+
+def forget_staged() -> None:
+    """Restore nothing at the next start."""
+    folder = data_dir()
+    if (folder / JOURNAL).exists():
+        _forget(folder, read_json_object(folder / JOURNAL))
 
 
 def complete_restore() -> None:
@@ -195,20 +223,19 @@ def _present(folder: Path) -> Iterator[tuple[str, Path]]:
             yield path.relative_to(folder).as_posix(), path
 
 
-def _unpack(source: Path, place: Path) -> list[str]:
-    with zipfile.ZipFile(source) as zipped:
-        listed, library = _manifest(source, zipped)
-        needed = sum(info.file_size for info in zipped.infolist())
-        if 1.2 * needed > (free := shutil.disk_usage(place.parent).free):
-            raise SetupError(
-                "Restoring needs {needed:,} bytes and {free:,} are free.",
-                "Free some space and try again.",
-                needed=needed,
-                free=free,
-            )
-        for info in zipped.infolist():
-            if info.filename != MANIFEST:
-                _unpack_file(source, zipped, info, _place_for(source, place / "new", info.filename))
+def _unpack(source: str, zipped: zipfile.ZipFile, place: Path) -> list[str]:
+    listed, library = _manifest(source, zipped)
+    needed = sum(info.file_size for info in zipped.infolist())
+    if 1.2 * needed > (free := shutil.disk_usage(place.parent).free):
+        raise SetupError(
+            "Restoring needs {needed:,} bytes and {free:,} are free.",
+            "Free some space and try again.",
+            needed=needed,
+            free=free,
+        )
+    for info in zipped.infolist():
+        if info.filename != MANIFEST:
+            _unpack_file(source, zipped, info, _place_for(source, place / "new", info.filename))
     for name, facts in listed.items():
         path = place / "new" / name
         if sha256_file(path) != facts["sha256"]:
@@ -220,7 +247,7 @@ def _unpack(source: Path, place: Path) -> list[str]:
     return [name for name in (*databases(), *CONFIGS) if name in listed] + copies
 
 
-def _manifest(source: Path, zipped: zipfile.ZipFile) -> tuple[dict[str, dict[str, Any]], str]:
+def _manifest(source: str, zipped: zipfile.ZipFile) -> tuple[dict[str, dict[str, Any]], str]:
     """The list of files, which must be those that are in the zip, each once; and where the library's copies lay."""
     infos = zipped.infolist()
     names = [info.filename for info in infos]
@@ -243,7 +270,7 @@ def _manifest(source: Path, zipped: zipfile.ZipFile) -> tuple[dict[str, dict[str
     return listed, str(head["library"])
 
 
-def _place_for(source: Path, folder: Path, name: str) -> Path:
+def _place_for(source: str, folder: Path, name: str) -> Path:
     """Where a file of the zip goes. Raises: DataError for a name that is none of ours."""
     if name in databases() or name in CONFIGS:
         return folder / name
@@ -253,7 +280,7 @@ def _place_for(source: Path, folder: Path, name: str) -> Path:
     return place_of(folder / COPIES, found[1], found[2])
 
 
-def _unpack_file(source: Path, zipped: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> None:
+def _unpack_file(source: str, zipped: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     written = 0
     with zipped.open(info) as packed, path.open("xb") as file:
@@ -266,7 +293,7 @@ def _unpack_file(source: Path, zipped: zipfile.ZipFile, info: zipfile.ZipInfo, p
     sync(path)
 
 
-def _check(source: Path, folder: Path, name: str) -> None:
+def _check(source: str, folder: Path, name: str) -> None:
     if name in CONFIGS:
         if (folder / name).stat().st_size > MAX_CONFIG_BYTES:
             raise _refusal(source, f"{name} is too long")
@@ -280,5 +307,5 @@ def _check(source: Path, folder: Path, name: str) -> None:
             raise _refusal(source, f"{name}: {exc}") from exc
 
 
-def _refusal(source: Path, reason: str) -> AssistantError:
+def _refusal(source: str, reason: str) -> AssistantError:
     return DataError("{path} is no archive of AstrAI: {reason}.", REMEDY, path=source, reason=reason)

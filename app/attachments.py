@@ -60,7 +60,11 @@ class Attachments:
         root = self.folder / secrets.token_hex(8)
         path = place_of(root, batch, name)
         if len(self.waiting(batch)) >= MAX_FILES:
-            raise DataError(f"There are {MAX_FILES} files already.", "Ask about these first, or use the library.")
+            raise DataError(
+                "There are {most} files already.",
+                "Ask about these first, or add more to the library.",
+                most=MAX_FILES,
+            )
         try:
             with self._reading:
                 attached = self._read(path, content)
@@ -154,11 +158,15 @@ class Attachments:
         document = parse(path)
         if len(document.text) > MAX_CHARS:
             raise DataError(
-                f"{path.name} has {len(document.text):,} characters, over {MAX_CHARS:,}.", "Add it to the library."
+                "{name} has {count:,} characters, over {most:,}.",
+                "Add it to the library.",
+                name=path.name,
+                count=len(document.text),
+                most=MAX_CHARS,
             )
         cut = chunk(document, lambda text: len(text.encode()) // 4 + 1)
         if not cut:
-            raise DataError(f"{path.name} has no text.", "Attach another file.")
+            raise DataError("{name} has no text.", "Attach another file.", name=path.name)
         passages = (Passage(document.text[one.start : one.end], one.page) for one in cut)
         return Attached(path.name, document.text, tuple(passages))
 

@@ -9,6 +9,11 @@ CHATPAGE_TEXTS: dict[str, dict[str, str]] = {
     },
     "outside_open": {"en": "Open in a new tab", "zh": "在新标签页中打开"},
     "cancel_dialog": {"en": "Cancel", "zh": "取消"},
+    # A question that was sent while an answer is made
+    "composer_waits": {
+        "en": "This is sent when the answer has ended. Esc stops the answer; editing keeps it here.",
+        "zh": "回答结束后会自动发送。按 Esc 停止回答；继续修改则先不发送。",
+    },
     # Keys
     "keys_title": {"en": "Keys", "zh": "快捷键"},
     "keys_close": {"en": "Close", "zh": "关闭"},
@@ -91,10 +96,14 @@ CHATPAGE_TEXTS: dict[str, dict[str, str]] = {
     # Attached files
     "attach": {"en": "Attach files", "zh": "添加附件"},
     "attach_hint": {
-        "en": "PDF, Word, PowerPoint, Excel, text, code: up to {count} files of {characters:,} characters."
-        " A short one is given to the model whole, a long one is searched.",
-        "zh": "PDF、Word、PowerPoint、Excel、文本、代码：最多 {count} 个文件，每个不超过 {characters:,} 个字符。"
-        "短文件全文交给模型，长文件按问题检索。",
+        "en": "PDF, Word, PowerPoint, Excel, text, code: up to {count} files of {size} MB and {characters:,} characters"
+        " each. A short one is given to the model whole, a long one is searched.",
+        "zh": "PDF、Word、PowerPoint、Excel、文本、代码：最多 {count} 个文件，"
+        "每个不超过 {size} MB、{characters:,} 个字符。短文件全文交给模型，长文件按问题检索。",
+    },
+    "attach_too_large": {
+        "en": "{name} has {size} MB, over {most} MB. Add it to the library, which takes larger files by their path.",
+        "zh": "{name} 有 {size} MB，超过 {most} MB。请加入资料库：资料库可按路径添加更大的文件。",
     },
     "attaching": {"en": "Reading {name} …", "zh": "正在读取 {name} ……"},
     "attach_remove": {"en": "Remove {name}", "zh": "移除 {name}"},

@@ -27,6 +27,10 @@ CONVERSATION_TEXTS: dict[str, dict[str, str]] = {
     "export_all": {"en": "Export all", "zh": "全部导出"},
     "import": {"en": "Import", "zh": "导入"},
     "imported": {"en": "{count} conversations imported.", "zh": "已导入 {count} 个对话。"},
+    "conversation_log": {"en": "The conversation", "zh": "对话内容"},
+    "copy_message": {"en": "Copy message", "zh": "复制消息"},
+    "scroll_down": {"en": "Scroll down", "zh": "滚动到底部"},
+    "reset_value": {"en": "Reset to default value", "zh": "恢复默认值"},
     "edit_not_learnt": {
         "en": "Changed here. Only answers that the model gave by itself are kept to learn from.",
         "zh": "已在此修改。只有模型自己给出的回答会用于学习。",

@@ -9,13 +9,20 @@ from typing import Any
 
 from app.attachments import attached_files
 from app.conversation_rows import Conversation, Found, Kind, Message, State
-from app.format import NOTICE, refused, titled
+from app.format import NOTICE, refused, titled, with_formulas
 from app.i18n import t
 from app.seen_view import Usage, usage_line
 
 PAGE_MESSAGES = 60
 MAX_LISTED = 200
 FORMATS = ("md", "json", "jsonl")
+# What Gradio calls its own parts in English alone, and our texts for it.
+GRADIO_TITLES = {
+    "chatbot conversation": "conversation_log",
+    "Copy message": "copy_message",
+    "Scroll down": "scroll_down",
+    "Reset to default value": "reset_value",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,8 @@ def marks_html(opened: str, path: Sequence[Message], shown: Shown, language: str
             marks.append(mark)
     keys = {"previous": "previous_version", "next": "next_version", "seen": "seen_title"}
     texts = {name: t(key, language) for name, key in keys.items()}
-    return _data("marks", {"opened": opened, "marks": marks, "texts": texts})
+    titles = {name: t(key, language) for name, key in GRADIO_TITLES.items()}
+    return _data("marks", {"opened": opened, "marks": marks, "texts": texts, "titles": titles})
 
 
 def list_html(conversations: Sequence[Conversation], opened: str, language: str) -> str:
@@ -121,7 +129,8 @@ def attached_note(details: Mapping[str, Any], language: str) -> str:
 
 
 def _chat_message(message: Message, language: str) -> dict[str, Any]:
-    shown: dict[str, Any] = {"role": message.role, "content": message.content}
+    content = with_formulas(message.content) if message.role == "assistant" else message.content
+    shown: dict[str, Any] = {"role": message.role, "content": content}
     if message.is_notice:
         shown["metadata"] = titled(NOTICE)
     return shown | (refused(language) if message.said.kind is Kind.REFUSAL else {})

@@ -41,6 +41,8 @@ IN_CHINESE: dict[str, str] = {
         "请移走它，并把 backups 文件夹中最新的副本放到原处，命名为 conversations.db。",
     "This conversation is not there any more.": "此对话已不存在。",
     "Open another one, or begin a new one.": "请打开其他对话，或开始新对话。",
+    "An answer is still being made in this conversation.": "此对话中的回答尚未结束。",
+    "Stop it, or wait until it has ended.": "请停止它，或等待它结束。",
     "There is no message {number}.": "没有第 {number} 号消息。",
     "It was deleted: look at the conversation again.": "它已被删除，请重新查看对话。",
     "Message {number} follows one that is not there.": "第 {number} 条消息的上一条不存在。",
@@ -54,6 +56,10 @@ IN_CHINESE: dict[str, str] = {
     "Give a file that `backup` wrote.": "请提供由备份功能写出的文件。",
     "Restoring needs {needed:,} bytes and {free:,} are free.": "恢复需要 {needed:,} 字节，剩余 {free:,} 字节。",
     "Free some space and try again.": "请腾出空间后重试。",
+    "A backup is being made already.": "正在备份。",
+    "Wait for it.": "请等待它完成。",
+    "The file has {needed:,} bytes, and {free:,} are free on this disk.":
+        "文件有 {needed:,} 字节，磁盘只剩 {free:,} 字节。",
     "AstrAI is running on these data.": "AstrAI 正在使用这些数据。",
     "End it, and start it again: what was staged is restored then.": "请结束后重新启动，届时将完成恢复。",
     # Documents and collections
@@ -87,6 +93,12 @@ IN_CHINESE: dict[str, str] = {
     "Give its folder by its path.": "请改用路径添加其所在文件夹。",
     "A weight of meaning of {weight} makes no sense.": "语义的权重不能是 {weight}。",
     "Give a number from 0 to {most}.": "请填写 0 到 {most} 之间的数。",
+    "There are {most} files already.": "已有 {most} 个附件。",
+    "Ask about these first, or add more to the library.": "请先就这些文件提问，或把更多文件加入资料库。",
+    "{name} has {count:,} characters, over {most:,}.": "{name} 有 {count:,} 个字符，超过 {most:,} 个。",
+    "Add it to the library.": "请把它加入资料库。",
+    "{name} has no text.": "{name} 中没有文字。",
+    "Attach another file.": "请改用其他文件。",
     # Embedders
     "Delete it, and choose the embedder again.": "请删除它，然后重新选择嵌入模型。",
     "{folder} is {found}, not {wanted} 1.": "{folder} 是 {found}，而不是 {wanted} 1。",

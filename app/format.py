@@ -1,17 +1,37 @@
 """Values as the page shows them: pure functions."""
 
 import html
+import re
 from typing import Any
 
 from app.i18n import t
 from app.preference_rows import MIN_VOTES, Tally
 
 NOTICE = "⚠"
+# Code and formulas of their own lines stay as they are. Pandoc's rule tells a formula's dollars from money's: no space
+# inside of them, no digit after them. https://pandoc.org/MANUAL.html#extension-tex_math_dollars
+_FORMULA = re.compile(
+    r"(?P<kept>```.*?(?:```|\Z)|`[^`\n]*`|\$\$.*?(?:\$\$|\Z))"
+    r"|(?<![\\$A-Za-z0-9])\$(?P<formula>(?=[^\s$])[^$\n]*?[^\s\\$])\$(?![\d$])",
+    re.DOTALL,
+)
 
 
 def to_html(text: str) -> str:
     """Text for a component that shows HTML: names of folders and errors quote what others wrote."""
     return html.escape(text)
+
+
+def with_formulas(text: str) -> str:
+    """Markdown whose formulas within a line, `$x^2$`, have the brackets that the page draws, `\\(x^2\\)`."""
+    if "$" not in text:
+        return text
+    return _FORMULA.sub(lambda found: found["kept"] or f"\\({found['formula']}\\)", text)
+
+
+def quantization_name(quantization: str, language: str) -> str:
+    """How weights are held in memory, in words where they are as they were made."""
+    return t("not_quantized", language) if quantization == "none" else quantization
 
 
 def refused(language: str) -> dict[str, Any]:

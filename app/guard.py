@@ -26,22 +26,26 @@ from app.login import PasswordDoor, door_page
 from app.login_links import LoginLinks
 from app.own_address import SAFE_METHODS, OwnAddress
 from app.password import PasswordHash
+from app.wrong_tries import WINDOW_S, WrongTries, address_of
 from core.files import write_bytes
-from core.inference.openai_error import RequestError
+from core.inference.openai_error import INVALID_REQUEST, RATE_LIMIT, RequestError
 
 OPEN_PATHS = ("/health",)
 COOKIE_S = 30 * 86400
+MAX_WRONG_KEYS = 20  # different ones a minute from one address
 
 
 class KeyGuard:
     """Lets only programs that show the key, as `Authorization: Bearer`, through to `app`.
 
-    Whether the server is there, anyone who reaches it may ask.
+    Whether the server is there, anyone who reaches it may ask. A program with one outdated key keeps nobody else out,
+    however often it asks; one that tries many is not heard for a while.
     """
 
     def __init__(self, app: ASGIApp, *, port: int, key: str, names: Iterable[str] = ()) -> None:
         assert key
         self.app, self._address, self._key = app, OwnAddress(port, names), key
+        self._wrong = WrongTries(from_one=MAX_WRONG_KEYS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -54,17 +58,21 @@ class KeyGuard:
         headers = Headers(scope=scope)
         if refused := self._address.refusal(scope, is_page=False):
             return _api_error(*refused, "foreign_request")
-        if scope["path"] not in OPEN_PATHS and not self._has_key(headers):
-            return _api_error(
-                401, "The API key is missing or wrong; `serve` prints it at its start.", "invalid_api_key"
-            )
+        if scope["path"] not in OPEN_PATHS and (no_key := self._key_refusal(headers, address_of(scope))):
+            return no_key
         if scope["method"] not in SAFE_METHODS and not _is_of_type(headers, JSON_BODY):
             return _api_error(415, f"Send the body as {JSON_BODY.media_type}.", "unsupported_media_type")
         return None
 
-    def _has_key(self, headers: Headers) -> bool:
+    def _key_refusal(self, headers: Headers, address: str) -> Response | None:
+        if not self._wrong.has_room(address):
+            return _api_error(429, f"Too many wrong API keys. Try again in {WINDOW_S:.0f} s.", "too_many_wrong_keys")
         given = [value.partition(" ") for value in headers.getlist("authorization")]
-        return len(given) == 1 and given[0][0].lower() == "bearer" and _is_equal(given[0][2].strip(), self._key)
+        if len(given) == 1 and given[0][0].lower() == "bearer" and _is_equal(given[0][2].strip(), self._key):
+            return None
+        if given:
+            self._wrong.add(address, hash(tuple(given)))
+        return _api_error(401, "The API key is missing or wrong; `serve` prints it at its start.", "invalid_api_key")
 
 
 class Guard:
@@ -207,6 +215,6 @@ def _is_equal(given: str, secret: str) -> bool:
 
 
 def _api_error(status: int, message: str, code: str) -> Response:
-    refusal = RequestError(message, status=status, code=code)
-    headers = {"www-authenticate": "Bearer"} if status == 401 else None
-    return JSONResponse(refusal.body, status, headers)
+    refusal = RequestError(message, status=status, code=code, kind=RATE_LIMIT if status == 429 else INVALID_REQUEST)
+    headers = {401: {"www-authenticate": "Bearer"}, 429: {"retry-after": f"{WINDOW_S:.0f}"}}
+    return JSONResponse(refusal.body, status, headers.get(status))

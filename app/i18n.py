@@ -2,6 +2,7 @@
 
 from starlette.requests import Request
 
+from app.archive_texts import ARCHIVE_TEXTS
 from app.chatpage_texts import CHATPAGE_TEXTS
 from app.conversation_texts import CONVERSATION_TEXTS
 from app.guard_texts import GUARD_TEXTS
@@ -12,7 +13,9 @@ from app.studio_texts import STUDIO_TEXTS
 ENGLISH, CHINESE = "en", "zh"
 LANGUAGES = {ENGLISH: "English", CHINESE: "中文"}
 
-OF_PAGES = LIBRARY_TEXTS | STUDIO_TEXTS | MODELS_TEXTS | GUARD_TEXTS | CONVERSATION_TEXTS | CHATPAGE_TEXTS
+OF_PAGES = (
+    ARCHIVE_TEXTS | LIBRARY_TEXTS | STUDIO_TEXTS | MODELS_TEXTS | GUARD_TEXTS | CONVERSATION_TEXTS | CHATPAGE_TEXTS
+)
 TEXTS: dict[str, dict[str, str]] = {
     "model": {"en": "Model", "zh": "模型"},
     "language": {"en": "Language", "zh": "语言"},
@@ -47,13 +50,14 @@ TEXTS: dict[str, dict[str, str]] = {
         "en": (
             "## How can I help?\n\nThis is the **starter**, a very small model that ships with AstrAI to show how it"
             " works. It can greet you and say who it is; most else is invented or wrong."
-            " Put a larger model into the models folder for real work."
+            " For real work, get a larger model on the tab Models."
         ),
         "zh": (
             "## 有什么可以帮您？\n\n这是随 AstrAI 附带的**入门模型**，非常小，只用来展示程序如何工作。"
-            "它会打招呼、介绍自己，其余的回答多半是编造的或错误的：真正的工作请把更大的模型放进模型文件夹。"
+            "它会打招呼、介绍自己，其余的回答多半是编造的或错误的：真正的工作请到“模型”页获取更大的模型。"
         ),
     },
+    "not_quantized": {"en": "not quantised", "zh": "未量化"},
     "welcome": {"en": "## How can I help?", "zh": "## 有什么可以帮您？"},
     "example_1": {"en": "Hello! Who are you?", "zh": "你好！你是谁？"},
     "example_2": {"en": "Tell me a short story about a cat.", "zh": "讲一个关于小猫的短故事。"},

@@ -38,7 +38,7 @@ LIBRARY_TEXTS: dict[str, dict[str, str]] = {
     "among_five": {"en": "Right passage among the first five", "zh": "正确段落在前五名"},
     "mrr": {"en": "Mean reciprocal rank", "zh": "平均倒数排名"},
     "ms_per_search": {"en": "Time of a search", "zh": "每次检索用时"},
-    "leg_both": {"en": "both", "zh": "两者结合"},
+    "leg_both": {"en": "By both", "zh": "两者结合"},
     # An embedder that has to be fetched
     "embedder_missing": {
         "en": "{name} is not on this machine. Its files are asked of {host}, and nothing else is sent; the download can"

@@ -27,6 +27,11 @@ class Opening:
         return self.host != HOST
 
     @property
+    def has_proxy(self) -> bool:
+        """Whether a proxy on this machine may stand before it, and then tells who asks."""
+        return any("://" in name for name in self.names)
+
+    @property
     def own_host(self) -> str:
         """Where this machine itself finds it."""
         return HOST if ipaddress.ip_address(self.host).is_unspecified else self.host

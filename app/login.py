@@ -1,9 +1,7 @@
-"""The pages at the door, and how often a password may be tried there."""
+"""The pages at the door, and the one who judges passwords there."""
 
 import asyncio
 import html
-import time
-from collections import deque
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers
@@ -14,58 +12,34 @@ from starlette.types import Receive, Scope
 from app.guard_headers import LOGIN_POLICY, PAGE_STYLE
 from app.i18n import preferred_language, t
 from app.password import PasswordHash
+from app.wrong_tries import WINDOW_S, WrongTries, address_of
 
-WINDOW_S = 60.0
-MAX_FROM_ONE, MAX_IN_ALL = 5, 60  # tries within WINDOW_S, by one address and by all of them
-
-
-class Attempts:
-    """The failed tries of the last minute."""
-
-    def __init__(self) -> None:
-        self._failed: deque[tuple[float, str]] = deque()
-
-    def has_room(self, address: str) -> bool:
-        """Whether this address may try once more."""
-        now = time.monotonic()
-        while self._failed and self._failed[0][0] < now - WINDOW_S:
-            self._failed.popleft()
-        return len(self._failed) < MAX_IN_ALL and sum(who == address for _, who in self._failed) < MAX_FROM_ONE
-
-    def begin(self, address: str) -> tuple[float, str]:
-        """Count a try; many at once must not slip through while the first is being judged."""
-        attempt = (time.monotonic(), address)
-        self._failed.append(attempt)
-        return attempt
-
-    def forgive(self, attempt: tuple[float, str]) -> None:
-        """It was the right password."""
-        if attempt in self._failed:
-            self._failed.remove(attempt)
+MAX_FROM_ONE, MAX_IN_ALL = 5, 60  # wrong passwords a minute; judging each takes a tenth of a second
 
 
 class PasswordDoor:
     """Judges passwords, one after the other."""
 
     def __init__(self, password: PasswordHash) -> None:
-        self._password, self._attempts, self._judging = password, Attempts(), asyncio.Lock()
+        self._password, self._judging = password, asyncio.Lock()
+        self._wrong = WrongTries(from_one=MAX_FROM_ONE, in_all=MAX_IN_ALL)
 
     async def answer(self, scope: Scope, receive: Receive, success: Response) -> Response:
         """`success` for the right password, a page that says no for a wrong one."""
         headers = Headers(scope=scope)
-        address = str((scope.get("client") or ("",))[0])
-        if not self._attempts.has_room(address):
+        address, attempt = address_of(scope), object()
+        if not self._wrong.has_room(address):
             refusal = door_page("too_many_tries", headers, status=429, has_form=True)
             refusal.headers["retry-after"] = f"{WINDOW_S:.0f}"
             return refusal
-        attempt = self._attempts.begin(address)
+        self._wrong.add(address, attempt)
         body = await Request(scope, receive).body()
         given = parse_qs(body.decode("utf-8", "replace"), max_num_fields=4).get("password", [""])[0]
         async with self._judging:
             is_right = await asyncio.to_thread(self._password.fits, given)
         if not is_right:
             return door_page("wrong_password", headers, status=401, has_form=True)
-        self._attempts.forgive(attempt)
+        self._wrong.forgive(address, attempt)
         return success
 
 

@@ -1,6 +1,7 @@
 """What the models page and the first page ask for: the shelf, downloads, additions and this machine's speed in one."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ from core.hub.places import DownloadRecord
 if TYPE_CHECKING:
     from studio import Job
 
+MAX_COPIES = 6  # that are shown
+
 
 @dataclass(frozen=True, slots=True)
 class ModelBoard:
@@ -30,6 +33,7 @@ class ModelBoard:
     adding: Adding
     meter: SpeedMeter
     studio: Studio
+    started_at: float = field(default_factory=time.time)
 
     @property
     def host(self) -> str:
@@ -45,7 +49,14 @@ class ModelBoard:
         """Whether what is shown will change by itself."""
         is_fetching = any(download.is_active for download in self.downloads.all())
         is_loading = self.models.state == ModelState.LOADING
-        return is_fetching or is_loading or self.adding.is_active or self.meter.is_measuring
+        is_writing = any(not job.state.is_ended for job in self.copies())
+        return is_fetching or is_loading or is_writing or self.adding.is_active or self.meter.is_measuring
+
+    def copies(self) -> "list[Job]":
+        """Jobs that write a copy of a model, and those that have ended since the program was started; newest first."""
+        kinds = {kind for kind, *_ in COPIES.values()}
+        found = [job for job in self.studio.store.jobs() if job.spec.kind in kinds]
+        return [job for job in found if not job.state.is_ended or (job.ended or 0.0) >= self.started_at][:MAX_COPIES]
 
     def memory(self) -> dict[str, int]:
         """Bytes that the program takes, that are free and that there are."""

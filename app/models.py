@@ -63,6 +63,7 @@ class ModelHolder:
         self._error: AssistantError | None = None
         self._compiling_since: float | None = None
         self._is_unloaded = False
+        self.num_threads = 0  # of the next model that is loaded; 0 leaves it to the engine
         self._idle_s, self._used_at = 0.0, time.monotonic()
         self._idle_watch: threading.Thread | None = None
 
@@ -197,7 +198,7 @@ class ModelHolder:
             from core.inference.choose_runner import kernels_need_compiling
 
             self._compiling_since = time.monotonic() if kernels_need_compiling() else None
-            return core.load(choice.path), None
+            return core.load(choice.path, num_threads=self.num_threads), None
         except AssistantError as exc:
             return None, exc
         except Exception as exc:

@@ -118,6 +118,8 @@ MODELS_TEXTS: dict[str, dict[str, str]] = {
     "get_cancel": {"en": "Stop", "zh": "停止"},
     "get_resume": {"en": "Go on", "zh": "继续"},
     "act_forget": {"en": "Remove", "zh": "移除"},
+    "copy_begun": {"en": "{name} has begun.", "zh": "{name} 已开始。"},
+    "copy_place": {"en": "It lies in", "zh": "位于"},
     "adding_copying": {"en": "Copying {name}: {done} of {total}", "zh": "正在复制 {name}：{done} / {total}"},
     "adding_checking": {
         "en": "Checking {name}: it is opened and asked for a word …",
@@ -147,9 +149,23 @@ MODELS_TEXTS: dict[str, dict[str, str]] = {
     },
     "ask_documents": {"en": "Ask these documents", "zh": "向这些文档提问"},
     # Settings
+    "settings_memory": {"en": "Memory", "zh": "内存"},
+    "settings_data": {"en": "Your data", "zh": "您的数据"},
     "idle_minutes": {
         "en": "Take a model out of memory after so many minutes without a question (0: never)",
         "zh": "模型闲置多少分钟后移出内存（0 表示从不）",
+    },
+    "threads": {
+        "en": "CPU threads for a model (0: as many as are good here)",
+        "zh": "模型使用的 CPU 线程数（0 表示自动选择）",
+    },
+    "threads_hint": {
+        "en": "This computer has {cores} cores, {processors} logical processors. It applies to what is loaded next.",
+        "zh": "本机有 {cores} 个核心、{processors} 个逻辑处理器。加载模型时生效。",
+    },
+    "threads_saved": {
+        "en": "Saved. The model in memory keeps its threads until it is loaded again (Models: unload, load).",
+        "zh": "已保存。内存中的模型重新加载后才会生效（在模型页移出内存后再加载）。",
     },
     "settings_saved": {"en": "Saved.", "zh": "已保存。"},
     "data_folder": {"en": "Everything of yours lies in", "zh": "您的全部数据位于"},

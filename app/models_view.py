@@ -20,7 +20,9 @@ LANGUAGE_SEPARATOR = " · "
 
 
 def size(num_bytes: float) -> str:
-    """`7.0 MB`, `3.1 GB`."""
+    """`12 KB`, `7 MB`, `3.1 GB`."""
+    if num_bytes < 0.95e6:
+        return f"{num_bytes / 1e3:.0f} KB"
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 0.95e9 else f"{num_bytes / 1e6:.0f} MB"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.format import quantization_name
 from app.i18n import t
 from app.passages import PASSAGE_PATH
 
@@ -100,7 +101,9 @@ def seen_html(details: Mapping[str, Any], language: str) -> str:
         parts.append(f'<p class="where">{html.escape(usage_line(usage, language))}</p>')
         parts.append(dropped_html(usage, language))
     parts.append(_model_html(details, language))
-    parts.append(_section("seen_prompt", language, f"<pre>{html.escape(prompt)}</pre>", count=f"{whole:,}"))
+    parts.append(
+        _section("seen_prompt", language, f'<pre tabindex="0">{html.escape(prompt)}</pre>', count=f"{whole:,}")
+    )
     if passages := _rows(details.get("passages")):
         items = "".join(_passage_html(row, language) for row in passages)
         parts.append(_section("seen_passages", language, f"<ol>{items}</ol>", count=len(passages)))
@@ -117,8 +120,9 @@ def seen_html(details: Mapping[str, Any], language: str) -> str:
 def _model_html(details: Mapping[str, Any], language: str) -> str:
     sampling = details.get("sampling")
     values = sampling if isinstance(sampling, dict) else {}
+    quantization = quantization_name(str(details.get("quantization", "")), language)
     given = (
-        ("model", " · ".join(str(details.get(name, "")) for name in ("model", "quantization") if details.get(name))),
+        ("model", " · ".join(filter(None, (str(details.get("model", "")), quantization)))),
         ("seen_version", details.get("version") or t("version_base", language)),
         ("seen_fingerprint", details.get("fingerprint", "")),
         ("seen_sampling", ", ".join(f"{name} {value}" for name, value in values.items())),

@@ -58,7 +58,7 @@ def serve_page(
     services = build_services(model)
     services.receipt.watch()
     doors = build_doors(services, port=bound, names=opening.names, password=password)
-    config = web_config(doors, log_level="warning", lifespan="on", ws="none")
+    config = web_config(doors, has_proxy=opening.has_proxy, log_level="warning", lifespan="on", ws="none")
     notice = opening.sentence(bound, opens=OPENED, needs="password") if opening.is_open else ""
     address = f"{origin_of(opening.own_host, bound)}{doors.page.login_path}"
     _PageServer(config, address, doors.api, opens_browser=opens_browser, notice=notice).run(sockets=[listener])
@@ -83,6 +83,7 @@ def build_doors(
 
 
 def _build_app(services: Services, port: int) -> FastAPI:
+    from app.archive_routes import archive_routes
     from app.chat_routes import chat_routes
     from app.conversation_routes import conversation_routes
     from app.library_routes import library_routes
@@ -98,6 +99,7 @@ def _build_app(services: Services, port: int) -> FastAPI:
 
     app.include_router(conversation_routes(services.conversations))
     app.include_router(chat_routes(services.conversations, services.attachments))
+    app.include_router(archive_routes(services.backup))
     app.include_router(library_routes(services.library))
     app.include_router(studio_routes(services.studio))
     app.include_router(preference_routes(services.preferences))

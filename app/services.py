@@ -1,5 +1,7 @@
 """The objects behind the page, built once and handed to it."""
 
+import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +11,12 @@ from app.answers import DocumentAnswers
 from app.archive import complete_restore
 from app.assistant import Assistant
 from app.attachments import Attachments
+from app.backing_up import Backup
 from app.conversations import Conversations
 from app.downloads import Downloads
 from app.embedder_downloads import EmbedderDownloads
 from app.improvement import Improvement
+from app.leftovers import sweep
 from app.library import Library
 from app.machine_speed import SpeedMeter
 from app.model_board import ModelBoard
@@ -22,7 +26,7 @@ from app.paths import attachments_dir, conversations_dir, library_dir, personas_
 from app.personas import Personas
 from app.preferences import Preferences
 from app.receipt import Receipt
-from app.settings import Settings
+from app.settings import Settings, Values
 from app.studio import Studio
 from core.folders import data_dir
 
@@ -45,15 +49,23 @@ class Services:
     embedders: EmbedderDownloads
     settings: Settings
     board: ModelBoard
+    backup: Backup
 
 
 def build_services(model: Path | None = None) -> Services:
     """`model` is a folder to open first; without it the first one found. What was staged is restored before."""
     complete_restore()
+    threading.Thread(target=sweep, args=(data_dir(),), name="sweep", daemon=True).start()
     studio, library = Studio(studio_dir()), Library(library_dir())
     models, settings = ModelHolder(model, trained=studio.choices), Settings(data_dir())
-    models.unload_when_idle(settings.values.idle_minutes)
-    settings.listen(lambda values: models.unload_when_idle(values.idle_minutes))
+
+    def apply(values: Values) -> None:
+        models.unload_when_idle(values.idle_minutes)
+        # A backup may come from a machine with more of them.
+        models.num_threads = min(values.num_threads, os.cpu_count() or 1)
+
+    apply(settings.values)
+    settings.listen(apply)
     documents = DocumentAnswers(library, models.model)
     preferences, receipt = Preferences(preferences_dir()), Receipt(data_dir())
     downloads = Downloads(data_dir(), receipt)
@@ -74,4 +86,5 @@ def build_services(model: Path | None = None) -> Services:
         embedders=EmbedderDownloads(library, downloads),
         settings=settings,
         board=ModelBoard(models, ModelShelf(models), downloads, Adding(), SpeedMeter(), studio),
+        backup=Backup(data_dir()),
     )

@@ -15,9 +15,14 @@ REMEDY = "Mend it, or delete it: the usual settings are taken then."
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Values:
-    """The settings. `idle_minutes` is after how long without a question a model leaves memory; 0 never."""
+    """The settings.
+
+    `idle_minutes` is after how long without a question a model leaves memory; 0 never. `num_threads` is of the CPU for
+    a model; 0 leaves it to the engine.
+    """
 
     idle_minutes: int = 30
+    num_threads: int = 0
     is_welcomed: bool = False
 
     def problems(self) -> list[str]:
@@ -27,12 +32,16 @@ class Values:
             for one in fields(self)
             if type(getattr(self, one.name)) is not type(one.default)
         ]
-        if not problems and not 0 <= self.idle_minutes <= MAX_IDLE_MINUTES:
-            problems.append(f"idle_minutes is {self.idle_minutes}, it must be in 0 … {MAX_IDLE_MINUTES}.")
+        if not problems:
+            problems = [
+                f"{name} is {getattr(self, name)}, it must be in 0 … {most}."
+                for name, most in (("idle_minutes", MAX_IDLE_MINUTES), ("num_threads", MAX_THREADS))
+                if not 0 <= getattr(self, name) <= most
+            ]
         return problems
 
 
-MAX_IDLE_MINUTES = 24 * 60
+MAX_IDLE_MINUTES, MAX_THREADS = 24 * 60, 1024
 
 
 class Settings:

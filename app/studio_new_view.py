@@ -89,7 +89,22 @@ def _histogram_html(report: "DataReport", language: str) -> str:
     return (
         f'<figure class="histogram"><figcaption>{title}</figcaption>'
         f'<svg viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img" aria-label="{title}">{bars}</svg>'
-        f"<p><span>{edges[0]:,}</span><span>{edges[-1]:,}</span></p></figure>"
+        f"<p><span>{edges[0]:,}</span><span>{edges[-1]:,}</span></p>"
+        f"{_lengths_table(counts, edges, unit, language)}</figure>"
+    )
+
+
+def _lengths_table(counts: Sequence[int], edges: Sequence[int], unit: str, language: str) -> str:
+    """What the bars show, for who does not see them."""
+    rows = "".join(
+        f'<tr><th scope="row">{edges[index]:,}–{edges[index + 1]:,}</th><td>{count:,}</td></tr>'
+        for index, count in enumerate(counts)
+        if count
+    )
+    return (
+        f'<details class="as-table"><summary>{t("as_table", language)}</summary><table><thead><tr>'
+        f'<th scope="col">{unit}</th><th scope="col">{t("data_rows", language)}</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></details>"
     )
 
 

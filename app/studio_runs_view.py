@@ -116,7 +116,7 @@ def state_html(job: "Job", language: str, place: int | None = None) -> str:
 def head_html(job: "Job", language: str) -> str:
     """Name, state, what can be done with the run, its note and why it failed."""
     buttons = "".join(act_button(act, t(f"act_{act}", language), sure=_sure(act, language)) for act in _acts(job))
-    failure = _failure_html(job, language) if job.state in ("failed", "interrupted") else ""
+    failure = failure_html(job, language) if job.state in ("failed", "interrupted") else ""
     name, note = html.escape(job.name or job.id), html.escape(job.note)
     return (
         f'<div class="title"><input class="rename" value="{name}" aria-label="{t("run_name", language)}" '
@@ -146,7 +146,7 @@ def _sure(act: str, language: str) -> str:
     return t("sure", language) if act in ("kill", "delete", "cancel") else ""
 
 
-def _failure_html(job: "Job", language: str) -> str:
+def failure_html(job: "Job", language: str) -> str:
     failure = job.failure
     if failure is None:
         return f'<p class="failure">{t("run_lost", language)}</p>'

@@ -54,6 +54,7 @@ STUDIO_TEXTS: dict[str, dict[str, str]] = {
     "rows_preference": {"en": "pairs", "zh": "对回答"},
     "rows_bad": {"en": "{count} bad", "zh": "{count} 行有误"},
     "data_lengths": {"en": "Length of the rows, in {unit}", "zh": "各行长度（{unit}）"},
+    "data_rows": {"en": "rows", "zh": "行数"},
     "unit_tokens": {"en": "tokens", "zh": "词元"},
     "unit_characters": {"en": "characters", "zh": "字符"},
     "unit_rows": {"en": "rows", "zh": "行"},

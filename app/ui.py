@@ -25,7 +25,9 @@ from core.errors import AssistantError, SetupError
 STATIC = Path(__file__).parent / "static"
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
 STYLES = ("style.css", "chatpage.css", "conversations.css", "library.css", "studio.css", "models.css")
-SCRIPTS = ("page.js", "markup.js", "attachments.js", "conversations.js", "library.js", "charts.js", "studio.js")
+SCRIPTS = (
+    "page.js", "markup.js", "attachments.js", "conversations.js", "library.js", "charts.js", "studio.js", "upload.js",
+)  # fmt: skip
 MAX_UPLOAD = "1mb"
 QUEUE_WAIT_S = 0.03
 # Each tab of the browser has a conversation of its own, which `conversations.js` notes there; a new tab begins with the

@@ -81,11 +81,12 @@ class DeadlineProtocol(H11Protocol):
         self.transport.abort()
 
 
-def web_config(app: ASGIApp, **options: Any) -> uvicorn.Config:
-    """The settings of a server of this program."""
+def web_config(app: ASGIApp, *, has_proxy: bool = False, **options: Any) -> uvicorn.Config:
+    """The settings of a server of this program. Only where there `has_proxy` a request may say from whom it comes."""
     return uvicorn.Config(
         app,
         http=DeadlineProtocol,
+        proxy_headers=has_proxy,
         access_log=False,
         server_header=False,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,

@@ -135,7 +135,7 @@ def _climb(rung: Rung, context: Any, arguments: Namespace, flop: float, peak: fl
     """Steps of one rung; where memory runs out that is its result."""
     import torch
 
-    from core.trainer.memory import is_out_of_memory
+    from core.errors import is_out_of_memory
     from core.trainer.trainer import Trainer
 
     rows = rung.rows or arguments.rows

@@ -13,8 +13,17 @@ AssistantError
 └── SetupError         a library, file or permission that this machine lacks
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, Self
+
+# Words of Python, torch, CUDA's libraries and systems for memory that was not there. cuBLAS and cuDNN say no more than
+# that they could not be set up when a GPU has no room for their workspace.
+OUT_OF_MEMORY = re.compile(
+    r"out of memory|OutOfMemoryError|MemoryError|DefaultCPUAllocator|cannot allocate memory|bad_alloc"
+    r"|CU(BLAS|DNN)_STATUS_(ALLOC_FAILED|NOT_INITIALIZED)|cudaErrorMemoryAllocation",
+    re.IGNORECASE,
+)
 
 
 class Sentence(str):
@@ -113,3 +122,9 @@ class SetupError(AssistantError):
     """This machine lacks a library, a file or a permission."""
 
     kind = "config"
+
+
+def is_out_of_memory(exc: BaseException) -> bool:
+    """Whether no memory was found, on a GPU or beside one: the error itself, or what it came from."""
+    is_it = isinstance(exc, MemoryError) or bool(OUT_OF_MEMORY.search(f"{type(exc).__name__}: {exc}"))
+    return is_it or (exc.__cause__ is not None and is_out_of_memory(exc.__cause__))

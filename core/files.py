@@ -24,7 +24,7 @@ def write_atomic(path: Path, write: Callable[[Path], None], *, is_private: bool 
     A private file can be read by its owner alone, from its first byte on.
     """
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if is_private else 0o666))
     try:
         write(temporary)

@@ -9,6 +9,8 @@ import signal
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from core.errors import OUT_OF_MEMORY
+
 KINDS = ("oom", "nan", "data", "peer_lost", "disk_full", "killed", "config", "other")
 MAX_SENTENCE_CHARS = 600
 
@@ -24,7 +26,7 @@ REMEDIES = {
 }
 # Words of torch, of Python and of systems for what ends programs that do not tell a kind.
 SIGNS = {
-    "oom": r"out of memory|OutOfMemoryError|MemoryError|DefaultCPUAllocator|cannot allocate memory|bad_alloc",
+    "oom": OUT_OF_MEMORY.pattern,
     "disk_full": r"No space left on device|Disk quota exceeded|File too large|ENOSPC|not enough space on the disk",
     "peer_lost": r"Connection (closed by|reset by) peer|NCCL.*(timed? ?out|remote|abort)|lost .*rank|rendezvous",
     "data": r"DataError|JSONDecodeError|ArrowInvalid",

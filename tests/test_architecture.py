@@ -14,8 +14,8 @@ PACKAGES = ("app", "core", "rag", "studio")
 LAYERS = (
     *(
         "errors",
-        "folders",
         "files",
+        "folders",
         "database",
         "config",
         "hub",

@@ -74,7 +74,7 @@ def run(arguments: Namespace) -> int:
         if opened.is_open:
             print(opened.sentence(port, opens="the model and the documents", needs="key"), end="", flush=True)
         guard = KeyGuard(completions.app, port=port, key=key, names=opened.names)
-        build_server(completions, guard).run(sockets=[listener])
+        build_server(completions, guard, has_proxy=opened.has_proxy).run(sockets=[listener])
     return 0
 
 
@@ -118,7 +118,7 @@ def setting(name: str, value: str) -> str:
     return f'$env:{name} = "{value}"' if os.name == "nt" else f"export {name}={value}"
 
 
-def build_server(completions: "CompletionServer", guard: "KeyGuard") -> "uvicorn.Server":
+def build_server(completions: "CompletionServer", guard: "KeyGuard", *, has_proxy: bool = False) -> "uvicorn.Server":
     """The web server, which ends open answers when it is told to stop."""
     import uvicorn
 
@@ -129,4 +129,4 @@ def build_server(completions: "CompletionServer", guard: "KeyGuard") -> "uvicorn
             completions.close()
             await super().shutdown(sockets)
 
-    return Server(web_config(guard, log_config=None, lifespan="off", ws="none"))
+    return Server(web_config(guard, has_proxy=has_proxy, log_config=None, lifespan="off", ws="none"))

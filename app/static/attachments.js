@@ -10,13 +10,17 @@ const astraiAttachments = (element, trigger) => {
     if (!batch || !element.querySelector("li")) batch = [...random].map((byte) => byte.toString(36).padStart(2, "0")).join("");
     const failed = [];
     for (const file of files) {
+      if (file.size > Number(bar().dataset.most)) {
+        const size = Math.ceil(file.size / 2 ** 20).toLocaleString("en");
+        failed.push(bar().dataset.tooLarge.replace("{name}", file.name).replace("{size}", size));
+        continue;
+      }
       bar().querySelector(".note").textContent = bar().dataset.busy.replace("{name}", file.name);
       const address = `${bar().dataset.address}/${batch}?${new URLSearchParams({ name: file.name })}`;
       const response = await fetch(address, { method: "POST", headers: { "content-type": "application/octet-stream" }, body: file });
       if (!response.ok) failed.push((await response.json().catch(() => ({}))).error ?? file.name);
     }
-    bar().querySelector(".note").textContent = failed.join(" ");
-    trigger("upload", { batch });
+    trigger("upload", { batch, failed: failed.join(" ") });
   };
 
   element.addEventListener("change", (event) => {

@@ -7,9 +7,10 @@ const astraiCharts = (() => {
   const short = (value) => {
     if (!Number.isFinite(value)) return "–";
     const size = Math.abs(value);
-    if (size >= 1e9) return `${(value / 1e9).toFixed(2)}G`;
-    if (size >= 1e6) return `${(value / 1e6).toFixed(2)}M`;
-    if (size >= 1e4) return `${(value / 1e3).toFixed(1)}k`;
+    const shared = (unit) => Number((value / unit).toPrecision(4));
+    if (size >= 1e9) return `${shared(1e9)}G`;
+    if (size >= 1e6) return `${shared(1e6)}M`;
+    if (size >= 1e4) return `${shared(1e3)}k`;
     if (size !== 0 && size < 1e-3) return value.toExponential(1);
     return String(Number(value.toPrecision(4)));
   };

@@ -43,8 +43,18 @@ const astraiConversations = (() => {
       }
       return line;
     };
+    // Gradio has these in English alone.
+    const name = (titles) => Object.entries(titles).forEach(([own, said]) => {
+      chat.querySelectorAll(`[aria-label="${own}"], [data-own="${own}"]`).forEach((part) => {
+        if (part.ariaLabel === said) return;
+        part.dataset.own = own;
+        part.ariaLabel = said;
+        if (part.title) part.title = said;
+      });
+    });
     const place = () => {
-      const { marks = [], texts = {}, opened } = valueOf(element);
+      const { marks = [], texts = {}, titles = {}, opened } = valueOf(element);
+      name(titles);
       if (opened !== undefined) sessionStorage.setItem("astrai-opened", opened);
       const rows = document.querySelectorAll("#conversation .message-row:not(.astrai-live)");
       const wanted = new Map(marks.map((mark) => [rows[mark.at], mark]));

@@ -46,26 +46,63 @@
     if (event.key === "ArrowUp" && isPlain && !event.shiftKey) return editLast(event);
     return event.key === "?" && isPlain && isShown(find("#chat-tab")) && help(event);
   };
-  // The conversation of before is shown a moment after the composer: a question that comes earlier waits for it.
-  let isOpen = false, isWaiting = false;
-  const waits = (event) => {
-    if (isOpen) return;
-    isWaiting = true;
+  // A question waits until the conversation of before is shown, the one before it is taken, and the answer has ended.
+  // It is sent then, unless it was edited or another conversation was opened.
+  let isOpen = false, sent = null, waiting = null;
+  const field = () => find("#composer textarea");
+  const opened = () => sessionStorage.getItem("astrai-opened");
+  const isReady = () => isOpen && sent === null && find("#composer .stop-button") === null;
+  const hold = (question) => {
+    waiting = question;
+    const note = find("#composer-waits p");
+    if (note) note.textContent = question === null || !isOpen ? "" : note.dataset.text;
+  };
+  const sendWaiting = () => {
+    if (waiting === null || !isReady()) return;
+    const isSame = waiting.text === field().value && (waiting.opened === null || waiting.opened === opened());
+    hold(null);
+    if (isSame) find("#composer .submit-button")?.click();
+  };
+  const sends = (event) => {
+    if (isReady()) {
+      hold(null);
+      if (field().value.trim()) sent = field().value;
+      return;
+    }
     event.preventDefault();
     event.stopImmediatePropagation();
+    if (field().value.trim()) hold({ text: field().value, opened: isOpen && sent === null ? opened() : null });
+  };
+  window.astraiComposer = {
+    taken() {
+      if (sent !== null && field().value.startsWith(sent)) {
+        if (waiting !== null) waiting = { text: waiting.text.slice(sent.length), opened: opened() };
+        field().value = field().value.slice(sent.length);
+        field().dispatchEvent(new Event("input", { bubbles: true }));
+      }
+      setTimeout(astraiComposer.refused, DRAWN_MS);
+    },
+    refused() {
+      sent = null;
+      sendWaiting();
+    },
   };
   addEventListener("astrai-open", () => {
     isOpen = true;
-    if (isWaiting) find("#composer .submit-button")?.click();
+    sendWaiting();
+    new MutationObserver(sendWaiting).observe(find("#composer"), { childList: true, subtree: true });
+  });
+  addEventListener("input", (event) => {
+    if (waiting !== null && event.target === field() && field().value !== waiting.text) hold(null);
   });
 
   addEventListener("keydown", (event) => {
     // While an input method composes Chinese, keys choose words: none of them is ours, and Enter must not send.
     if (event.isComposing || event.keyCode === 229) event.stopImmediatePropagation();
-    else if (event.key === "Enter" && !event.shiftKey && event.target.matches?.("#composer textarea")) waits(event);
+    else if (event.key === "Enter" && !event.shiftKey && event.target.matches?.("#composer textarea")) sends(event);
     else if (keyed(event)) event.preventDefault();
   }, true);
-  addEventListener("click", (event) => { if (event.target.closest?.("#composer .submit-button")) waits(event); }, true);
+  addEventListener("click", (event) => { if (event.target.closest?.("#composer .submit-button")) sends(event); }, true);
   addEventListener("click", (event) => {
     if (event.target.closest?.("#keys")) find("#keys-dialog").showModal();
   });

@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.attachments import MAX_CHARS, MAX_FILES, Attached, Attachments
+from app.attachments import MAX_CHARS, MAX_FILE_BYTES, MAX_FILES, Attached, Attachments
 from app.dropped_files import BATCH
 from app.error_texts import error_text
 from app.format import to_text
@@ -36,9 +36,10 @@ class AttachmentBar:
     # Handlers
 
     def show(self, batch: str, language: str, event: gr.EventData) -> Updates:
-        """What was received under the name that the page gave."""
-        given = to_text(getattr(event, "batch", ""))
-        return self.shown(given if BATCH.fullmatch(given) else batch, language)
+        """What was received under the name that the page gave, and why other files were not taken."""
+        given, failed = (to_text(getattr(event, name, "")) for name in ("batch", "failed"))
+        batch = given if BATCH.fullmatch(given) else batch
+        return {self.batch: batch, self.bar: bar_html(self.attachments.waiting(batch), language, failed=failed)}
 
     def remove(self, batch: str, language: str, event: gr.EventData) -> Updates:
         """Take a file back."""
@@ -52,15 +53,19 @@ class AttachmentBar:
         return {self.bar: bar_html([], language)}
 
 
-def bar_html(files: list[Attached], language: str) -> str:
-    """The button, and a chip for each file."""
-    hint = t("attach_hint", language, count=MAX_FILES, characters=MAX_CHARS)
+def bar_html(files: list[Attached], language: str, *, failed: str = "") -> str:
+    """The button, a chip for each file, and why others were not taken."""
+    most = MAX_FILE_BYTES // 2**20
+    hint = t("attach_hint", language, count=MAX_FILES, size=most, characters=MAX_CHARS)
+    too_large = t("attach_too_large", language, name="{name}", size="{size}", most=most)
     chips = "".join(_chip(one, language) for one in files)
     return (
-        f'<div class="attach" data-busy="{t("attaching", language)}" data-address="/chat/files">'
+        f'<div class="attach" data-busy="{t("attaching", language)}" data-address="/chat/files"'
+        f' data-most="{MAX_FILE_BYTES}" data-too-large="{html.escape(too_large)}">'
         f'<label class="pick" title="{hint}"><span aria-hidden="true">📎</span>'
         f'<input type="file" multiple aria-label="{t("attach", language)}. {hint}"></label>'
-        f'<ul>{chips}</ul><span class="note" role="status"></span></div>'
+        f'<ul>{chips}</ul><span class="note" role="status">{html.escape(failed)}</span>'
+        f'<small class="limits">{hint}</small></div>'
     )
 
 

@@ -11,7 +11,7 @@ from app.assistant import Update, loading_line
 from app.conversation_rows import Message, Said
 from app.conversation_view import shown_messages
 from app.error_texts import error_text
-from app.format import short_count, to_html, to_names, to_text
+from app.format import quantization_name, short_count, to_html, to_names, to_text, with_formulas
 from app.i18n import ENGLISH, t
 from app.models import ModelChoice, ModelState
 from app.paths import models_dir
@@ -29,6 +29,7 @@ from app.tabs.scope import ScopePicker, texts_of
 from app.tabs.sidebar import Sidebar
 from app.tabs.status import StatusLine, status_html
 from app.tabs.thread import Thread, Updates, View
+from app.under_way import UnderWay
 from core.errors import AssistantError
 
 # Gradio keeps these in the browser's own storage, so that a reload loses nothing. Without a fixed key it
@@ -41,7 +42,7 @@ class ChatTab:
     """Builds the chat and answers its events."""
 
     def __init__(self, services: Services, header: Header) -> None:
-        self.services, self.conversations = services, services.conversations
+        self.services, self.conversations, self.under_way = services, services.conversations, UnderWay()
         self.model, self.language, self.new_chat = header.model, header.language, header.new_chat
         with gr.Row(elem_id="chat-row"):
             self.sidebar = Sidebar()
@@ -60,6 +61,7 @@ class ChatTab:
         self.collections = gr.Dropdown([], multiselect=True, elem_id="collections", visible=False)
         self.scope = ScopePicker("chat", visible=False)
         self.asked_outputs = [self.collections, self.scope.row, *self.scope.inputs]
+        self.waiting = gr.HTML(waiting_html(ENGLISH), elem_id="composer-waits")
         self.composer = gr.Textbox(
             show_label=False,
             lines=1,
@@ -94,7 +96,11 @@ class ChatTab:
             event.success(how, **answer).then(self.finish, here, **asked)
 
         asking = [*here, self.sidebar.temporary, self.collections, self.persona.picker, self.attachments.batch]
-        then_answer(self.composer.submit(self.ask, [self.composer, *asking], **asked))
+        submitted = self.composer.submit(self.ask, [self.composer, *asking], **asked)
+        # What was typed since it was sent stays in the composer.
+        submitted.success(None, js="() => astraiComposer.taken()", **PRIVATE)
+        submitted.failure(None, js="() => astraiComposer.refused()", **PRIVATE)
+        then_answer(submitted)
         then_answer(self.chatbot.example_select(self.ask_example, asking, **asked))
         then_answer(self.chatbot.retry(self.take_back, here, **asked))
         then_answer(self.chatbot.option_select(self.take_back, here, **asked), self.answer_alone)
@@ -194,7 +200,10 @@ class ChatTab:
         persona: Any,
         batch: str,
     ) -> Updates:
-        """Put the question into the conversation, a new one where none is open, and empty the composer."""
+        """Put the question into the conversation, a new one where none is open; the page empties the composer.
+
+        Raises: gr.Error where it cannot be taken; what was typed stays then, and nothing is answered.
+        """
         question = to_text(text)
         if not question.strip():
             return {self.composer: gr.skip()}
@@ -204,15 +213,15 @@ class ChatTab:
                 opened = self.conversations.create(
                     is_temporary=bool(is_temporary), collections=to_names(collections), persona=to_text(persona)
                 ).id
-            size, count_tokens = self.services.assistant.measure()
-            files = self.services.attachments.take(batch, max_seq_len=size, count_tokens=count_tokens)
-            said = Said(question, details={"attachments": files} if files else {})
-            self.conversations.add(opened, "user", said, parent_id=path[-1].id if path else None)
-        except AssistantError as exc:  # what was typed stays
-            gr.Warning(to_html(error_text(exc, language)))
-            return {self.composer: gr.skip()}
+            with self.under_way.asking(opened):
+                size, count_tokens = self.services.assistant.measure()
+                files = self.services.attachments.take(batch, max_seq_len=size, count_tokens=count_tokens)
+                said = Said(question, details={"attachments": files} if files else {})
+                self.conversations.add(opened, "user", said, parent_id=path[-1].id if path else None)
+        except AssistantError as exc:
+            raise gr.Error(to_html(error_text(exc, language)), print_exception=False) from exc
         return {
-            self.composer: gr.update(value="", submit_btn=False, stop_btn=True),
+            self.composer: gr.update(submit_btn=False, stop_btn=True),
             **self.attachments.shown("", language),
             **self._shown(opened, view, language),
         }
@@ -266,10 +275,11 @@ class ChatTab:
         yield {self.composer: gr.update(submit_btn=False, stop_btn=True)}
         try:
             updates = self._updates(form, path, request.session_hash or "", is_alone=is_alone)
-            with closing(updates), AnswerRecord(self.conversations, opened, path[-1]) as record:
+            under_way = self.under_way.answering(opened, lambda: self.stop(request))
+            with under_way, closing(updates), AnswerRecord(self.conversations, opened, path[-1]) as record:
                 for update in updates:
                     record.take(update)
-                    text = "" if update.is_error else update.text
+                    text = "" if update.is_error else with_formulas(update.text)
                     yield {self.thread.live: text, self.status: status_html(update, language)}
                 record.complete()
         except AssistantError as exc:
@@ -300,8 +310,9 @@ class ChatTab:
         )
 
     def finish(self, opened: str, view: View, language: str) -> Updates:
-        """The conversation with its answer, as it is stored."""
-        return {self.composer: gr.update(submit_btn=True, stop_btn=False), **self._shown(opened, view, language)}
+        """The conversation with its answer, as it is stored; not where another one was opened meanwhile."""
+        shown = self._shown(opened, view, language) if view.opened == opened else {self.thread.live: ""}
+        return {self.composer: gr.update(submit_btn=True, stop_btn=False), **shown}
 
     def stop(self, request: gr.Request) -> None:
         self.services.assistant.stop(request.session_hash or "")
@@ -326,6 +337,7 @@ class ChatTab:
             **self.persona.texts(language),
             **self.attachments.texts(language),
             self.keys: keys_html(language),
+            self.waiting: waiting_html(language),
             **self.scope.texts(language),
             **self.sidebar.texts(language),
             **self.blind.texts(language),
@@ -365,5 +377,10 @@ class ChatTab:
             language,
             name=choice.name if choice else model.name,
             parameters=count,
-            quantization=model.quantization,
+            quantization=quantization_name(model.quantization, language),
         )
+
+
+def waiting_html(language: str) -> str:
+    """That what was typed is sent when the answer has ended; `page.js` shows it then."""
+    return f'<p role="status" data-text="{t("composer_waits", language)}"></p>'

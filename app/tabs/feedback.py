@@ -8,7 +8,7 @@ import gradio as gr
 from app.conversation_rows import Said
 from app.conversation_view import shown_messages
 from app.error_texts import error_text
-from app.format import to_html, to_text
+from app.format import to_html, to_text, with_formulas
 from app.i18n import ENGLISH, t
 from app.preference_rows import Origin
 from app.tabs.thread import Thread, Updates, View, answer_of, is_own
@@ -73,7 +73,7 @@ class Feedback:
         A corrected answer is better than the one before; an edited question is asked again.
         """
         message, text = self.thread.message_at(opened, view, _index(event)), to_text(event.value)
-        if message is None or message.is_notice or not text.strip() or text.split() == message.content.split():
+        if message is None or message.is_notice or not text.strip() or _is_same(text, message.content):
             return self.shown(opened, view, language)
         try:
             if message.role == "assistant":
@@ -120,6 +120,11 @@ class Feedback:
         corrected = Said(text, origin=Origin() if is_learnt else None, sources=message.said.sources)
         self.conversations.add(opened, "assistant", corrected, parent_id=message.parent_id)
         gr.Info(t("correction_kept" if is_learnt else "edit_not_learnt", language))
+
+
+def _is_same(text: str, content: str) -> bool:
+    """Whether an edit changed nothing of what was shown of a message."""
+    return text.split() in (content.split(), with_formulas(content).split())
 
 
 def _index(event: gr.LikeData | gr.EditData) -> int:

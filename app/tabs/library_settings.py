@@ -156,6 +156,7 @@ class LibrarySettings:
         """What each component with text shows in a language."""
         return {
             self.watching: gr.update(label=t("watched_folders", language)),
+            self.watched: gr.update(label=t("watched_folders", language)),
             self.unwatch: gr.update(value=t("stop_watching", language)),
             self.embedding: gr.update(label=t("embedders", language)),
             self.embedder: gr.update(label=t("embedder_field", language), placeholder=t("embedder_field", language)),

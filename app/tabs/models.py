@@ -9,6 +9,7 @@ from app.error_texts import error_text
 from app.format import to_html
 from app.i18n import t
 from app.model_board import ModelBoard
+from app.model_copies_view import copies_html
 from app.models_view import getting_html, memory_line, offers_html, shelf_html, size, speed_line
 from app.studio import COPIES
 from core.errors import AssistantError
@@ -47,7 +48,7 @@ class ModelsTab:
     def _wire(self) -> None:
         shown: dict[str, Any] = {"fn": self.show, "inputs": self.language, "outputs": self.outputs, **PRIVATE}
         for board in (self.now, self.shelf, self.getting, self.offers):
-            board.input(self.act, self.language, **PRIVATE).then(**shown)
+            board.input(self.act, self.language, trigger_mode="multiple", **PRIVATE).then(**shown)
         for begin in (self.fetch.click, self.name.submit):
             begin(self.fetch_named, [self.name, self.language], self.name, **PRIVATE).then(**shown)
         for begin in (self.add.click, self.path.submit):
@@ -70,7 +71,10 @@ class ModelsTab:
 
     def act(self, language: str, event: gr.EventData) -> None:
         """Do what a button says."""
-        given = {name: str(getattr(event, name, "")) for name in ("act", "model", "offer", "download", "trash", "text")}
+        given = {
+            name: str(getattr(event, name, ""))
+            for name in ("act", "model", "offer", "download", "trash", "text", "run")
+        }
         try:
             said = self._do(given["act"], given, language)
         except AssistantError as exc:
@@ -111,7 +115,7 @@ class ModelsTab:
     def _do(self, act: str, given: dict[str, str], language: str) -> str:
         """Do it, and give what is to be said. Raises AssistantError."""
         board, shelf, downloads = self.board, self.board.shelf, self.board.downloads
-        if act in ("resume", "cancel", "forget"):
+        if act in ("resume", "cancel", "forget") and given["download"]:
             getattr(downloads, act)(given["download"])
         elif act == "download":
             board.download(given["offer"])
@@ -128,13 +132,15 @@ class ModelsTab:
         elif act == "empty":
             return t("trash_emptied", language, size=size(shelf.empty_trash()))
         elif act in COPIES:
-            return t("model_job_started", language, name=board.write_copy(act, given["model"], language).name)
+            return t("copy_begun", language, name=board.write_copy(act, given["model"], language).name)
         else:
-            self._do_quietly(act)
+            self._do_quietly(act, given)
         return ""
 
-    def _do_quietly(self, act: str) -> None:
-        if act == "measure":
+    def _do_quietly(self, act: str, given: dict[str, str]) -> None:
+        if act in ("stop", "cancel"):
+            self.board.studio.act(given["run"], act)
+        elif act == "measure":
             self.board.meter.begin(again=True)
         elif act == "cancel_addition":
             self.board.adding.cancel()
@@ -148,7 +154,8 @@ class ModelsTab:
         return [
             f"<p>{memory}</p><p>{speed_line(speed, is_measuring=is_measuring, language=language)}</p>",
             shelf_html(board.shelf.all(speed), board.shelf.trash(), language),
-            getting_html(board.downloads.all(), board.adding.state, board.host, language),
+            copies_html(board.copies(), language)
+            + getting_html(board.downloads.all(), board.adding.state, board.host, language),
             offers_html(dict.fromkeys(board.here()), speed, board.host, language),
             gr.Timer(active=board.is_busy),
             mark,
@@ -161,4 +168,5 @@ class ModelsTab:
         states = [(download.name, str(download.state)) for download in board.downloads.all()]
         is_added = board.adding.state is not None and board.adding.state.is_ended
         loaded = (str(choice.path) if choice else "", board.models.state.value)
-        return repr((loaded, states, is_added, board.meter.is_measuring, len(board.models.choices())))
+        copies = [(job.id, str(job.state)) for job in board.copies()]
+        return repr((loaded, states, copies, is_added, board.meter.is_measuring, len(board.models.choices())))

@@ -69,12 +69,14 @@ class PersonaPicker:
     def shown(self, conversation: Conversation | None, path: Sequence[Message], language: str) -> Updates:
         """The persona of an opened conversation; a new one keeps what is chosen."""
         del path
-        if conversation is None:
-            return {self.picker: gr.update(choices=self._choices(language))}
-        return {self.picker: gr.update(choices=self._choices(language), value=self._known(conversation.persona))}
+        # With its label, which stands in no other update of the moment when the page opens.
+        given: dict[str, Any] = {"choices": self._choices(language), "label": t("persona", language)}
+        if conversation is not None:
+            given["value"] = self._known(conversation.persona)
+        return {self.picker: gr.update(**given)}
 
     def texts(self, language: str) -> Updates:
-        labels = {self.picker: "persona", self.name: "persona_name", self.system: "persona_system"}
+        labels = {self.name: "persona_name", self.system: "persona_system"}
         values = {
             self.save: "persona_save",
             self.new: "persona_new",

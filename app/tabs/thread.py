@@ -33,8 +33,9 @@ Updates = dict[Any, Any]  # component -> what it shows
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one browser tab shows: whose message each of the chatbot is, and how many at most."""
+    """What one browser tab shows: a conversation, whose message each of the chatbot is, and how many at most."""
 
+    opened: str = ""
     ids: tuple[int | None, ...] = ()
     size: int = PAGE_MESSAGES
 
@@ -115,7 +116,7 @@ class Thread:
             self.chatbot: gr.update(value=shown.messages, feedback_value=self.thumbs(opened, path, shown)),
             self.live: "",
             self.opened: found.id if found else "",
-            self.view: replace(view, ids=tuple(shown.ids)),
+            self.view: replace(view, opened=found.id if found else "", ids=tuple(shown.ids)),
             self.marks: marks_html(found.id if found else "", path, shown, language),
             self.earlier: earlier,
             **{part: value for panel in self.panels for part, value in panel.shown(found, path, language).items()},

@@ -39,6 +39,9 @@ class LoadConfig(Config):
     )
     max_running: int = option(8, "answers that are generated at the same time; others wait", minimum=1, maximum=256)
     kv_cache: str = option("fp16", "keys and values in the CPU's kernels; int8 halves them", choices=("fp16", "int8"))
+    num_threads: int = option(
+        0, "CPU threads; 0 is one per physical core that may be used, one for a tiny model", minimum=0, maximum=1024
+    )
     speculation: bool = option(True, "draft tokens that the text has had before; faster, and the text is the same")
 
 

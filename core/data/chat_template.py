@@ -8,10 +8,12 @@ template alone, and only then are the placeholders turned back and encoded as pl
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import jinja2
 
+from core.data.template_roles import has_repeated_turns, moved_indices, with_merged_turns, without_system
 from core.data.template_sandbox import TemplateSandbox
 from core.data.tokenizer import CHATML, THINK_START, TURN_END, TURN_START, Tokenizer
 from core.data.tool_messages import Message, checked_messages, checked_tools, has_tool_turns, texts_of, with_texts
@@ -45,6 +47,7 @@ CHATML_WITH_TOOLS = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
+PROBE = "Is this shown?"
 # Ids at a prompt's end that may hold the tag which opens reasoning.
 TAIL_TOKENS = 16
 
@@ -75,11 +78,14 @@ class ChatTemplate:
     ) -> list[int]:
         """Ids of a conversation, with the tools that the model may call, in OpenAI's form.
 
+        Where the template has no system role, the system's text stands before the first turn of the user; where it
+        wants turns that alternate, what the user said twice is one turn.
         `exact_ids` are the ids that the model itself wrote for some of the messages, by their index. They stand
         where the template shows such a message as it is; where it rewrites one, the text is encoded.
         Raises GenerationError for a bad message or tool, ModelError for a bad template.
         """
-        said = {"messages": checked_messages(messages), "tools": checked_tools(tools)}
+        checked = checked_messages(messages)
+        said: dict[str, Any] = {"messages": self._suited(checked), "tools": checked_tools(tools)}
         hidden, placeholders = self._hide_controls(said)
         template = self._with_tools if tools or has_tool_turns(said["messages"]) else self._template
 
@@ -89,6 +95,8 @@ class ChatTemplate:
         rendered = render(hidden["messages"])
         written: dict[str, Sequence[int]] = {}
         if exact_ids:
+            places = moved_indices(checked, said["messages"])
+            exact_ids = {places[index]: ids for index, ids in exact_ids.items()}
             rendered, written = _stand_in(hidden["messages"], rendered, render, exact_ids)
         return [token_id for part in self._split(rendered, placeholders, written) for token_id in part]
 
@@ -104,7 +112,7 @@ class ChatTemplate:
         For ChatML the conversation is closed by the end-of-text token. Raises DataError when the
         template does not render a conversation turn by turn, so that no mask can be found.
         """
-        messages = checked_messages(messages)
+        messages = self._suited(checked_messages(messages))
         if self._is_own and not has_tool_turns(messages):
             return self._chatml_with_mask(messages)
         ids: list[int] = []
@@ -130,6 +138,30 @@ class ChatTemplate:
             ids += [*header, *body, *newline]
             mask += [0] * len(header) + [is_reply] * len(body) + [0] * len(newline)
         return [*ids, self.tokenizer.eos_id], [*mask, 1]
+
+    def _suited(self, messages: Sequence[Message]) -> list[Message]:
+        """The conversation with the roles and the order that the template takes."""
+        suited = list(messages)
+        if suited[0]["role"] == "system" and not self._has_system:
+            suited = without_system(suited)
+        if has_repeated_turns(suited) and not self._takes_repeated_turns:
+            suited = with_merged_turns(suited)
+        return suited
+
+    @cached_property
+    def _has_system(self) -> bool:
+        return self._is_own or self._shows({"role": "system", "content": PROBE}, {"role": "user", "content": "1"})
+
+    @cached_property
+    def _takes_repeated_turns(self) -> bool:
+        return self._is_own or self._shows({"role": "user", "content": "1"}, {"role": "user", "content": PROBE})
+
+    def _shows(self, *messages: Message) -> bool:
+        """Whether the template takes a conversation and shows PROBE."""
+        try:
+            return PROBE in self._render(self._template, {"messages": messages, "tools": []}, True)
+        except ModelError:
+            return False
 
     def _render(self, template: jinja2.Template, said: Mapping[str, Any], add_generation_prompt: bool) -> str:
         try:

@@ -51,6 +51,7 @@ CONTROL_TOKENS = (
     *MARKUP,
     *(f"<|reserved_{number}|>" for number in range(6)),
 )
+MAX_VOCAB_SIZE = 2**24
 MIN_VOCAB_SIZE = 4 + len(CONTROL_TOKENS) + 256 + 1
 CHATML = (
     "{% for message in messages %}"
@@ -170,9 +171,10 @@ class Tokenizer:
     @classmethod
     def _from_json(cls, source: bytes, settings: dict[str, Any], ids: Mapping[str, int]) -> "Tokenizer":
         """From a `tokenizer.json`; `ids` of bos_token and eos_token count where the settings name none."""
-        backend = HuggingFaceBackend(source.decode("utf-8", "replace"))
-        data = json.loads(source)
-        added = {token["content"]: token["id"] for token in data.get("added_tokens", [])}
+        text = source.decode("utf-8", "replace")
+        backend = HuggingFaceBackend(text)
+        data = json.loads(text)
+        added = _added_tokens(data.get("added_tokens") or [])
         settings = _completed(settings, added, ids)
         if not isinstance(settings.get("add_bos_token"), bool):
             bos = json.dumps(_content(settings.get("bos_token")))
@@ -243,7 +245,7 @@ class Tokenizer:
 
     def as_json(self) -> dict[str, Any]:
         """The content of its `tokenizer.json`."""
-        value: dict[str, Any] = json.loads(self._files[JSON_FILE])
+        value: dict[str, Any] = json.loads(self._files[JSON_FILE].decode("utf-8", "replace"))
         return value
 
     def _special(self, name: str) -> int | None:
@@ -310,9 +312,23 @@ def _chat_template(settings: dict[str, Any], added_tokens: Mapping[str, int]) ->
         chatml = CHATML.replace(TURN_START, WIDE_TURN_START).replace(TURN_END, WIDE_TURN_END)
     template = settings.get("chat_template") or chatml
     if isinstance(template, list):
-        named = {entry.get("name"): entry.get("template") for entry in template}
+        named = {str(entry.get("name")): entry.get("template") for entry in template if isinstance(entry, dict)}
         template = named.get("default") or chatml
     return str(template)
+
+
+def _added_tokens(entries: object) -> dict[str, int]:
+    """The ids of `added_tokens`, which the library does not see. Raises ModelError for what are none."""
+    found: dict[str, int] = {}
+    for entry in entries if isinstance(entries, list) else [entries]:
+        content, number = (entry.get("content"), entry.get("id")) if isinstance(entry, dict) else (entry, None)
+        if not isinstance(content, str) or type(number) is not int or not 0 <= number < MAX_VOCAB_SIZE:
+            message = (
+                f"{JSON_FILE} cannot be read: its added token {str(content)[:60]!r} has the id {str(number)[:20]}."
+            )
+            raise ModelError(message, "Download the model folder again.")
+        found[content] = number
+    return found
 
 
 def _content(token: object) -> str | None:
@@ -340,7 +356,11 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         settings |= {key: value for key, value in special.items() if key not in settings}
     if not settings.get("chat_template") and (folder / "chat_template.jinja").exists():
         settings["chat_template"] = _read(folder / "chat_template.jinja").decode("utf-8", "replace")
-    stops = [*settings.get("stop_ids", ()), *(stop for name in MODEL_CONFIGS for stop in _eos_ids(folder / name))]
+    own = settings.get("stop_ids")
+    stops = [
+        *(own if isinstance(own, list) else ()),
+        *(stop for name in MODEL_CONFIGS for stop in _eos_ids(folder / name)),
+    ]
     ids = sorted({token_id for token_id in stops if type(token_id) is int})
     return {**settings, "stop_ids": ids} if ids else settings
 

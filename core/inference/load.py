@@ -36,6 +36,7 @@ def load(
     max_running: int = 8,
     speculation: bool = True,
     kv_cache: str = "fp16",
+    num_threads: int = 0,
     adapters: Mapping[str, str | Path] | None = None,
 ) -> LanguageModel:
     """Open a model, adapter or run folder, a GGUF file, or a hub name with files on this disk; see LoadConfig.
@@ -51,6 +52,7 @@ def load(
         max_running=max_running,
         speculation=speculation,
         kv_cache=kv_cache,
+        num_threads=num_threads,
     )
     folder = find_model(path_or_hub_name)
     source, default_adapters = adapter_chain(folder)
@@ -61,7 +63,7 @@ def load(
     tokenizer = _tokenizer(folder, config)
     if target.type == "cpu":
         is_tiny = config.num_parameters < ONE_THREAD_PARAMETERS
-        torch.set_num_threads(1 if is_tiny else num_usable_cores())
+        torch.set_num_threads(options.num_threads or (1 if is_tiny else num_usable_cores()))
         scheme = quantization_scheme(source) or _scheme(config, options.quantization)
         model = load_model(source, device=target, dtype=dtype, scheme=scheme)
         form = scheme.name if scheme else "float32"

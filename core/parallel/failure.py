@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import AssistantError
+from core.errors import AssistantError, is_out_of_memory
 from core.files import DISK_FULL, write_bytes
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def own_cause(rank: int, exc: BaseException) -> Cause:
 
 def _kind_of(exc: BaseException) -> str:
     """The kind of an exception of Python or torch."""
-    if isinstance(exc, MemoryError) or "out of memory" in str(exc) or "DefaultCPUAllocator" in str(exc):
+    if is_out_of_memory(exc):
         return "oom"
     return "disk_full" if isinstance(exc, OSError) and exc.errno in DISK_FULL else "other"
 

@@ -59,8 +59,9 @@ class MetricsCallback:
     before that went to validating, saving and sampling.
     """
 
-    def __init__(self, writer: MetricsWriter, report: ProgressReporter | None) -> None:
+    def __init__(self, context: TrainContext, writer: MetricsWriter, report: ProgressReporter | None) -> None:
         self._writer, self._report = writer, report
+        self._peak_flops = peak_flops(context.device, context.dtype)  # while there is memory to measure it in
         self._since: list[StepResult] = []
         self._num_steps, self._seconds = 0, 0.0  # of this attempt, whose pace tells the time to go
         self._since_s = 0.0  # when the last row was written, before the first when its step began
@@ -109,7 +110,7 @@ class MetricsCallback:
         flops = train_flops_per_token(
             context.model.config, context.config.max_seq_len, trains_base=context.config.adapter == "none"
         )
-        return tokens * flops / seconds / peak_flops(context.device, context.dtype) / context.ranks.world_size
+        return tokens * flops / seconds / self._peak_flops / context.ranks.world_size
 
 
 class ValidationCallback:

@@ -13,7 +13,7 @@ from core.config.model_config import ModelConfig
 
 # Dense bf16 FLOP/s by the device's name, the first that is part of it (makers' data sheets).
 PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12, "RTX 3090": 71e12}
-PROBE_SIZE, PROBE_REPEATS = {"cpu": 1024, "cuda": 8192}, 8
+PROBE_SIZE, PROBE_REPEATS = {"cpu": 1024, "cuda": 2048}, 8
 
 
 def train_flops_per_token(config: ModelConfig, seq_len: int, *, trains_base: bool = True) -> float:
@@ -40,7 +40,7 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def measured_flops(device: torch.device, dtype: torch.dtype, size: int) -> float:
-    """FLOP/s of a product of square matrices, best of some."""
+    """FLOP/s of a product of square matrices, best of some; their memory is not the run's, and given back."""
     left, right = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(2))
     best = float("inf")
     for _ in range(PROBE_REPEATS):
@@ -49,4 +49,8 @@ def measured_flops(device: torch.device, dtype: torch.dtype, size: int) -> float
         if device.type != "cpu":
             product[0, 0].item()  # waits for the device
         best = min(best, time.perf_counter() - start)
+    if device.type == "cuda":
+        del left, right, product
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
     return 2 * size**3 / best

@@ -34,12 +34,6 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def is_out_of_memory(exc: BaseException) -> bool:
-    """Whether torch or Python found no memory, on a GPU or beside one: the error itself, or what it came from."""
-    is_torchs = isinstance(exc, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(exc)
-    return is_torchs or (exc.__cause__ is not None and is_out_of_memory(exc.__cause__))
-
-
 def wanted_memory(exc: BaseException) -> str:
     """` for 2.00 GiB`, where the error tells; else nothing."""
     asked = re.search(r"allocate ([\d.]+ ?\w+)", f"{exc} {exc.__cause__}")

@@ -26,7 +26,7 @@ from core.config.rl_options import STAGES as RL_STAGES
 from core.config.train_config import TrainConfig
 from core.data.dataset import IGNORED, Batch
 from core.data.pairs import PairBatch, PairDataset
-from core.errors import TrainingError
+from core.errors import TrainingError, is_out_of_memory
 from core.files import read_json_object, write_json
 from core.model.device import resolve_device
 from core.parallel.program import print_row, run_to_end
@@ -34,7 +34,7 @@ from core.parallel.setup import Ranks, join_ranks
 from core.parallel.wrap import whole
 from core.trainer.build_context import build_context
 from core.trainer.callbacks import StepResult
-from core.trainer.memory import is_out_of_memory, used_memory
+from core.trainer.memory import used_memory
 from core.trainer.optimizer import named_parameters
 from core.trainer.stop_signal import StopSignal
 from core.trainer.tally import Tally

@@ -112,7 +112,7 @@ def rehearse(config: TrainConfig, ranks: Ranks, *, resume: bool, save_at: int, d
         write_json(context.run.config, config.to_dict())
     with closing(MetricsWriter(context.run.metrics, context.attempt)) if ranks.is_first else nullcontext() as writer:
         if writer is not None:
-            callbacks.append(MetricsCallback(writer, print_row))
+            callbacks.append(MetricsCallback(context, writer, print_row))
         if die_at is not None:
             callbacks.append(DeathAt(die_at))
         WatchedTrainer(context, callbacks).run(StopSignal())

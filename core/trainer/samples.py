@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from core.data.chat_template import ChatTemplate
-from core.errors import AssistantError
+from core.errors import AssistantError, is_out_of_memory
 from core.inference.generator import LanguageModel
 from core.trainer.callbacks import ProgressReporter, StepResult
-from core.trainer.memory import is_out_of_memory, wanted_memory
+from core.trainer.memory import wanted_memory
 from core.trainer.metrics import append_row
 from core.trainer.train_context import TrainContext
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from core.config.train_config import TrainConfig
 from core.data.prefetch import Prefetch
-from core.errors import TrainingError
+from core.errors import TrainingError, is_out_of_memory
 from core.files import make_folder, write_json
 from core.model.checkpoint import free_bytes, load_model
 from core.model.folder import is_reward_model
@@ -34,7 +34,7 @@ from core.trainer.callbacks import (
     StepResult,
     ValidationCallback,
 )
-from core.trainer.memory import is_out_of_memory, out_of_memory
+from core.trainer.memory import out_of_memory
 from core.trainer.metrics import MetricsWriter
 from core.trainer.parameters import load_trained_, num_trained, save_result
 from core.trainer.run_folder import RunFolder
@@ -115,7 +115,7 @@ def _train(  # noqa: PLR0913 - what train is given
         writer = stack.enter_context(closing(_open_metrics(run, context))) if ranks.is_first else None
         callbacks: list[Callback] = [ValidationCallback(writer, report)]
         if writer:  # before the checkpoint: whoever goes on from that finds the row of its step
-            callbacks.append(MetricsCallback(writer, report))
+            callbacks.append(MetricsCallback(context, writer, report))
         callbacks.append(CheckpointCallback())
         if writer and config.sample_interval:
             callbacks.append(SamplesCallback(run.samples, report))

@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.timeout(400),
     pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed (apt install strace)"),
 ]
-CANARY = "zanzibar-otter-4711"
+CANARY, WRONG_KEY = "zanzibar-otter-4711", "a-key-that-opens-nothing-4711"
 QUESTION = f"When does the ferry to Pellworm leave Nordstrand, {CANARY}?"
 FACT = "The harbour ferry to Pellworm leaves Nordstrand at half past seven every morning."
 CALLS = "trace=connect,sendto,sendmsg,sendmmsg,bind"
@@ -48,9 +48,11 @@ with KnowledgeBase(Path(sys.argv[1])) as library:
 
 @dataclass
 class Session:
-    """What a session left: its data folder, the traces, and what was answered."""
+    """What a session left: its data folder, the traces, what was answered and printed, and its login token."""
 
     home: Path
+    token: str
+    printed: str
     traces: list[Path]
     answer: str
     cited: str
@@ -73,19 +75,23 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     do("index", "-c", INDEX, str(home / "library"), str(folder / "ferries.md"))
     with subprocess.Popen(
         traced(folder / "page.trace", "-m", "app", "app", "--no-browser", "--port", "0"),
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         assert process.stdout is not None
         login = next(line for line in process.stdout if line.startswith("AstrAI is at ")).split()[-1]
         address = login.partition("/login")[0]
         with httpx.Client(base_url=address, timeout=LIMIT_S) as client:
             open_page(client, login.removeprefix(address))
+            wrong = {"authorization": f"Bearer {WRONG_KEY}"}
+            assert client.get("/v1/models", headers=wrong).status_code == 401
+            assert client.get(f"/login?token={WRONG_KEY}").status_code == 200  # who is inside already stays there
             answer, cited = ask(client, (home / "api.key").read_text().strip())
         os.killpg(process.pid, signal.SIGINT)
-        process.communicate(timeout=LIMIT_S)
+        printed, _ = process.communicate(timeout=LIMIT_S)
     do("prepare", "-m", "app", "prepare", str(folder / "texts.jsonl"), "--output", str(folder / "data"))
     do("train", "-m", "app", "train", "--data", str(folder / "data"), "--output", str(folder / "run"), *TRAIN)
-    return Session(home, sorted(folder.glob("*.trace")), answer, cited, folder / "run")
+    token = login.partition("token=")[2]
+    return Session(home, token, printed, sorted(folder.glob("*.trace")), answer, cited, folder / "run")
 
 
 def traced(trace: Path, *words: str) -> list[str]:
@@ -143,9 +149,14 @@ def test_nothing_in_the_data_folder_is_readable_by_others(session: Session) -> N
     assert made_by_the_page == []
 
 
-def test_no_log_holds_what_was_asked(session: Session) -> None:
-    logs = [path for path in session.home.rglob("*.log") if path.is_file()]
-    assert logs
-    assert [str(path) for path in logs if CANARY in path.read_text(errors="replace")] == []
-    files = [path for path in session.home.rglob("*") if path.is_file() and path.stat().st_size < 2**22]
-    assert [str(path) for path in files if CANARY.encode() in path.read_bytes()] == []
+def test_no_log_and_no_file_holds_what_was_asked_or_a_secret(session: Session) -> None:
+    key, cookie = ((session.home / name).read_text().strip() for name in ("api.key", "session.key"))
+    assert min(map(len, (key, cookie, session.token))) > 40
+    own = {key: "api.key", cookie: "session.key"}
+    assert any(path.suffix == ".log" for path in session.home.rglob("*"))
+    files = [path for folder in (session.home, session.run) for path in folder.rglob("*") if path.is_file()]
+    contents = {path: path.read_bytes() for path in files if path.stat().st_size < 2**22}
+    for secret in (CANARY, WRONG_KEY, session.token, key, cookie):
+        holders = [path.name for path, content in contents.items() if secret.encode() in content]
+        assert holders == ([own[secret]] if secret in own else [])
+        assert secret not in session.printed

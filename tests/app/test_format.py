@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.format import short_count, to_html, to_names, to_seed, to_text
+from app.format import short_count, to_html, to_names, to_seed, to_text, with_formulas
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,18 @@ def test_what_others_wrote_is_no_markup() -> None:
 def test_a_picker_gives_names_alone() -> None:
     assert to_names(["home", 7, None, "work"]) == ["home", "work"]
     assert to_names(None) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("grows with $O(T^2 d)$.", r"grows with \(O(T^2 d)\)."),
+        ("长度$T$的", r"长度\(T\)的"),
+        ("from $5 to $10, or $5-$10, or US$3 each$", "from $5 to $10, or $5-$10, or US$3 each$"),
+        ("`echo $HOME$` and\n```\n$a$\n```\n$$x$$", "`echo $HOME$` and\n```\n$a$\n```\n$$x$$"),
+        (r"\$a$ and $ a $", r"\$a$ and $ a $"),
+        ("```\nunfinished $a$", "```\nunfinished $a$"),
+    ],
+)
+def test_a_formula_within_a_line_is_told_from_money_and_from_code(text: str, shown: str) -> None:
+    assert with_formulas(text) == shown

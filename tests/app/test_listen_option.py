@@ -34,6 +34,7 @@ def test_every_address_takes_their_names_and_the_given_ones() -> None:
     assert opened.is_open
     assert opened.own_host == HOST
     assert opened.names[-2:] == ("box.local", "https://chat.example")
+    assert (opened.has_proxy, opening(parsed("--listen", "--name", "box.local")).has_proxy) == (True, False)
     assert not any(name.startswith("127.") for name in opened.names)
 
 

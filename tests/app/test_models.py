@@ -7,10 +7,13 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import torch
 
+import core
 from app.models import ModelChoice, ModelHolder, ModelState
 from app.paths import models_dir, starter_dir
 from core.config.model_config import PRESETS, ModelConfig
@@ -71,6 +74,28 @@ def test_choosing_another_model_ends_the_answers_and_frees_the_one_before(model_
     gc.collect()
     assert before() is None
     assert stream.finish_reason in ("cancelled", "stop", "length")
+
+
+def test_a_model_takes_the_threads_that_were_set_before_it_was_loaded(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder, before, taken, load = ModelHolder(), torch.get_num_threads(), list[int](), core.load
+
+    def loaded(*given: Any, **options: Any) -> LanguageModel:
+        model = load(*given, **options)
+        taken.append(torch.get_num_threads())  # of the thread that loads it
+        return model
+
+    monkeypatch.setattr(core, "load", loaded)
+    try:
+        for wanted in (0, 2):
+            holder.num_threads = wanted
+            holder.select(ModelChoice("tiny", model_folder))
+            assert holder.wait(LOAD_S)
+            holder.unload()
+    finally:
+        torch.set_num_threads(before)
+    assert taken == [1, 2]  # a tiny model has one by itself
 
 
 def test_a_folder_that_cannot_be_loaded_leaves_its_error(tmp_path: Path) -> None:

@@ -52,12 +52,13 @@ def shape_width(model: Transformer) -> float:
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
-    """Starts the program with options and gives the address that it announces."""
+    """Starts the program with options, on an empty data folder or a given one; the address that it announces."""
     processes: list[subprocess.Popen[str]] = []
 
-    def start_program(*options: str, program: Sequence[str] = APP) -> str:
+    def start_program(*options: str, program: Sequence[str] = APP, home: Path | None = None) -> str:
         command = [sys.executable, "-m", *program, *options]
-        environment = os.environ | {"ASTRAI_HOME": str(tmp_path_factory.mktemp("home")), "PYTHONUNBUFFERED": "1"}
+        home = home or tmp_path_factory.mktemp("home")
+        environment = os.environ | {"ASTRAI_HOME": str(home), "PYTHONUNBUFFERED": "1"}
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
         processes.append(process)
         assert process.stdout is not None

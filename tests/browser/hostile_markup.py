@@ -96,3 +96,32 @@ OPEN = (
 PAYLOADS = (*CLOSED, *OPEN)
 SIZE = 6
 MESSAGES = (*("\n\n".join(CLOSED[place : place + SIZE]) for place in range(0, len(CLOSED), SIZE)), *OPEN)
+# What fires by itself, or by a pointer, a key or a focus that passes.
+ELEMENTS = (
+    ("img", "src=x onerror"), ("img", f"src={PIXEL} onload"), ("svg", "onload"), ("body", "onpageshow"),
+    ("input", "autofocus onfocus"), ("select", "autofocus onfocus"), ("video", "src=x onerror"),
+    ("audio", "src=x onerror"), ("details", "open ontoggle"), ("marquee", "onstart"), ("style", "onload"),
+    ("script", "src=x onerror"), ("iframe", "src=about:blank onload"), ("object", "data=x onerror"),
+    ("embed", "src=x onload"), ("link", "rel=stylesheet href=x onerror"), ("textarea", "autofocus onfocus"),
+    ("p", "onpointerrawupdate"), ("a", "id=x tabindex=1 onfocusin"), ("dialog", "open onclose"),
+    ("xss", "style=animation:x onanimationstart"), ("math", "href=x onmouseover"), ("button", "popover onbeforetoggle"),
+)  # fmt: skip
+SPELLINGS = (
+    "<{tag} {names}={run}>",
+    "<{TAG} {NAMES}={run}>",
+    "<{tag}/{names}='{run}'//",
+    '<{tag}\t\n{names}\n=\f"{run}">',
+    "<{tag} {names}=window&#46;__xss&equals;1>",
+    '"><{tag} {names}={run}>',
+    "'/></textarea></title></style></script></template><{tag} {names}={run}>",
+    "<<{tag} {names}={run}<!--",
+    "&lt;{tag} {names}={run}&gt;<{tag} {names}={run} x=`",
+    '[a](x "<{tag} {names}={run}>")',
+    '```"><{tag} {names}={run}>\n<{tag} {names}={run}>\n```',
+)
+SPELT = tuple(
+    spelling.format(tag=tag, TAG=tag.upper(), names=names, NAMES=names.upper(), run=RUN)
+    for tag, names in ELEMENTS
+    for spelling in SPELLINGS
+)
+EVERY = (*PAYLOADS, *SPELT)

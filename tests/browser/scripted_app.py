@@ -1,7 +1,7 @@
 """The program with a model that says what a script tells: `python -m tests.browser.scripted_app SCRIPT.json [NAME]`.
 
-The script maps words of a question to the whole answer; the model has a name. All else is the program as it is:
-library, page, server.
+The script maps words of a question to the whole answer; the model has a name. It loads until the file that
+ASTRAI_SCRIPT_GATE names is there. All else is the program as it is: library, page, server.
 """
 
 import json
@@ -16,11 +16,13 @@ from typing import Any
 from app import server, services
 from app.answers import MIN_PARAMETERS
 from app.models import ModelChoice, ModelHolder
+from app.paths import models_dir
 from app.variables import set_defaults
 from core.config.param_config import SamplingConfig
 from core.inference.token_stream import GenerationStats
 
 PAUSE_S = float(os.environ.get("ASTRAI_SCRIPT_PAUSE_S", "0"))  # after each word
+GATE = os.environ.get("ASTRAI_SCRIPT_GATE")
 GONE_ON = "and it goes on."
 UNSCRIPTED = "I have no words for that."
 
@@ -87,12 +89,15 @@ class ScriptedModel:
 
 
 class ScriptedModels(ModelHolder):
-    """A holder of one model, which is there at once."""
+    """A holder of one model, which is there at once, beside those in the user's own folder."""
 
     def choices(self) -> list[ModelChoice]:
-        return [ModelChoice(model_name(), Path("scripted"))]
+        own = [choice for choice in super().choices() if choice.path.parent == models_dir()]
+        return [ModelChoice(model_name(), Path("scripted")), *own]
 
     def _open(self, choice: ModelChoice) -> tuple[Any, None]:
+        while GATE and not Path(GATE).exists():
+            time.sleep(0.05)
         return ScriptedModel(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), name=model_name()), None
 
 

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,7 @@ pytestmark = [
 ]
 
 COMPOSER = "#composer textarea"
+PROGRAM = ("app", "app", "--no-browser", "--port", "0")
 ANSWER = "#conversation .bot .message-content"
 SHARED_FILE = SHARED_DATA / "sft" / "mixed" / "llamafactory-identity.json"
 NUM_STEPS = 250
@@ -51,8 +52,8 @@ POINTS = "document.querySelector('figure[data-group=loss] polyline')?.getAttribu
 class Program:
     """The program on a data folder of its own; it may be killed and started again."""
 
-    def __init__(self, home: Path, browser: Browser) -> None:
-        self.home, self._browser = home, browser
+    def __init__(self, home: Path, browser: Browser, *, module: Sequence[str] = PROGRAM) -> None:
+        self.home, self._browser, self._module = home, browser, module
         self.processes: list[subprocess.Popen[str]] = []
 
     @property
@@ -61,7 +62,7 @@ class Program:
 
     def start(self) -> str:
         """Start a server on a free port; its address with the token to log in."""
-        command = [sys.executable, "-m", "app", "app", "--no-browser", "--port", "0"]
+        command = [sys.executable, "-m", *self._module]
         environment = os.environ | {"ASTRAI_HOME": str(self.home), "PYTHONUNBUFFERED": "1", "ASTRAI_BACKGROUND": "0"}
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
         self.processes.append(process)

@@ -6,6 +6,9 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection
 from typing import Any, cast
 
 import httpx
@@ -19,6 +22,7 @@ from tests.core.inference.server.test_load import raw_request
 from tests.figures import Figure
 
 NUM_STREAMS, NUM_WORDS, STEP_S = 200, 30, 0.05
+NUM_AT_ONCE, OVERLOAD = 10, 10  # connections of those who are refused, and how often the bound they ask
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
 
@@ -77,6 +81,25 @@ def ask_health(address: str, is_over: threading.Event) -> list[float]:
     return times
 
 
+def be_refused(address: str) -> list[float]:
+    """The times of OVERLOAD times as many requests as there is room for, all of them refused, in milliseconds."""
+
+    def ask(_: int) -> list[float]:
+        times, body = [], {"messages": [{"role": "user", "content": "hi"}]}
+        with closing(HTTPConnection(address.removeprefix("http://"), timeout=60)) as connection:
+            for _ in range(OVERLOAD * NUM_STREAMS // NUM_AT_ONCE):
+                begin = time.perf_counter()
+                connection.request("POST", "/v1/chat/completions", json.dumps(body))
+                answer = connection.getresponse()
+                assert (answer.status, answer.getheader("retry-after")) == (429, "2")
+                answer.read()
+                times.append(1000 * (time.perf_counter() - begin))
+        return times
+
+    with ThreadPoolExecutor(NUM_AT_ONCE) as askers:
+        return [one for times in askers.map(ask, range(NUM_AT_ONCE)) for one in times]
+
+
 def test_two_hundred_streams_are_whole_and_none_is_mixed(model: EchoModel, address: str, figure: Figure) -> None:
     is_over, times = threading.Event(), list[float]()
     asking = threading.Thread(target=lambda: times.extend(ask_health(address, is_over)))
@@ -109,3 +132,22 @@ def test_half_that_leave_free_everything_and_the_others_go_on(model: EchoModel, 
     wait_until(lambda: not model.streams)
     opened = [line for line in httpx.get(f"{address}/metrics").text.splitlines() if line.startswith("astrai_gen")]
     assert {line.rpartition(" ")[2] for line in opened} == {"0"}
+
+
+def test_ten_times_what_there_is_room_for_is_refused_at_once_and_what_was_accepted_ends(
+    model: EchoModel, address: str, figure: Figure
+) -> None:
+    body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 20 * NUM_WORDS, "stream": True}
+    with ExitStack() as accepted:
+        socks = [accepted.enter_context(raw_request(address, body)) for _ in range(NUM_STREAMS)]
+        wait_until(lambda: len(model.streams) == NUM_STREAMS and min(one.num_given for one in model.streams) > 1, 60)
+        with multiprocessing.get_context("spawn").Pool(1) as clients:
+            times = clients.apply(be_refused, (address,))
+        assert len(model.streams) == NUM_STREAMS
+        figure("G8 refusal", sorted(times)[int(0.99 * len(times))])
+        for sock in socks:
+            said = b""
+            while not said.endswith(b"\r\n0\r\n\r\n"):
+                said = said[-1000:] + sock.recv(2**16)
+            assert b"data: [DONE]" in said
+    wait_until(lambda: not model.streams)

@@ -160,7 +160,7 @@ BUGS = (
     Bug(
         "tries of passwords are not counted",
         "app/login.py",
-        "        self._failed.append(attempt)\n",
+        "        self._wrong.add(address, attempt)\n",
         "",
         f"{LOGIN}::test_wrong_passwords_are_few_a_minute_and_the_right_one_waits_too",
     ),

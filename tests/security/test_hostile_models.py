@@ -10,7 +10,7 @@ import pytest
 from jinja2.exceptions import SecurityError
 
 from core.config.model_config import PRESETS, ModelConfig
-from core.data.tokenizer import Tokenizer
+from core.data.tokenizer import SETTINGS_FILE, Tokenizer
 from core.errors import AssistantError
 from core.model.checkpoint import load_model, load_sampling, save_model
 from core.model.transformer import Transformer
@@ -74,7 +74,7 @@ def test_flipped_and_cut_files_end_nobody(good: Path, tmp_path: Path, figure: Fi
     folder = tmp_path / "model"
     shutil.copytree(good, folder)
     (folder / "tokenizer.model").unlink(missing_ok=True)
-    names = (CONFIG, WEIGHTS, TOKENIZER)
+    names = (CONFIG, WEIGHTS, TOKENIZER, SETTINGS_FILE)
     contents = {name: (folder / name).read_bytes() for name in names}
     for _ in range(NUM_FLIPS):
         name = draw.choice(names)

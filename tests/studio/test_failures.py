@@ -19,6 +19,7 @@ from studio.failures import KINDS, MAX_SENTENCE_CHARS, REMEDIES, Failure, failur
             "oom",
             "Runtime",
         ),
+        (1, "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate", "oom", "RuntimeError"),
         (1, "OSError: [Errno 28] No space left on device\n\n", "disk_full", "OSError"),
         (1, "RuntimeError: [gloo/pair.cc] Connection closed by peer", "peer_lost", "RuntimeError"),
         (1, "core.errors.DataError: a.jsonl line 3 is no JSON", "data", "core.errors.DataError"),

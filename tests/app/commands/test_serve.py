@@ -9,6 +9,7 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,29 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
+@contextmanager
+def served(folder: Path, home: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """The command as a process, killed in the end; where a test fails it says first where each thread of it stands."""
+    command = [sys.executable, "-X", "faulthandler", "-m", "app", "serve", "--port", "0", "--model", str(folder)]
+    environment = {**os.environ, "ASTRAI_HOME": str(home)}
+    with subprocess.Popen(
+        [*command, *options], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        except BaseException:
+            process.send_signal(signal.SIGABRT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+            raise
+        finally:
+            process.kill()
+
+
 @pytest.fixture(scope="module")
 def process(folder: Path, home: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "app", "serve", "--port", "0", "--model", str(folder)]
-    environment = {**os.environ, "ASTRAI_HOME": str(home)}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with served(folder, home) as process:
         yield process
-        process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -169,20 +186,17 @@ def test_adapters_are_models_beside_the_model(folder: Path, tmp_path: Path) -> N
     shape = AdapterShape(rank=2, alpha=4.0, is_dora=False)
     add_adapters_(network, shape, layers=adaptable_layers(network, "all"), seed=1)
     write_adapter(network, run, base=AdapterBase(str(folder), weights_hash(folder)))
-    options = ["--port", "0", "--model", str(folder), "--adapter", str(run), "--adapter", f"terse={run}"]
-    environment = {**os.environ, "ASTRAI_HOME": str(tmp_path / "home")}
-    with subprocess.Popen(
-        [sys.executable, "-m", "app", "serve", *options], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
-    ) as process:
+    options = ["--adapter", str(run), "--adapter", f"terse={run}"]
+    with served(folder, tmp_path / "home", *options) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(4)]
         assert lines[1] == "Model ids: tiny, tiny:poet, tiny:terse\n"
         given = dict(re.findall(r'(OPENAI_\w+)\W+(\S+?)"?\n', "".join(lines)))
-        with openai.OpenAI(base_url=given["OPENAI_BASE_URL"], api_key=given["OPENAI_API_KEY"], max_retries=0) as client:
+        address, key = given["OPENAI_BASE_URL"], given["OPENAI_API_KEY"]
+        with openai.OpenAI(base_url=address, api_key=key, max_retries=0, timeout=60) as client:
             assert {model.id for model in client.models.list()} >= {"tiny", "tiny:poet", "tiny:terse"}
             answer = client.chat.completions.create(model="tiny:poet", messages=MESSAGES, max_tokens=4)
             assert answer.model == "tiny:poet"
-        process.kill()
 
 
 def test_two_adapters_of_one_name_and_a_run_that_is_not_there_are_refused(tmp_path: Path) -> None:

@@ -164,3 +164,54 @@ def test_hostile_and_broken_templates_end_in_a_model_error(
 def test_an_overlong_template_is_refused(tokenizer: Tokenizer, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="over 200,000"):
         with_template(tokenizer, "x" * 200_001, tmp_path)
+
+
+GEMMA = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}"
+    "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
+    "<{{ m['role'] }}>{{ m['content'] | trim }}</>{% endfor %}"
+    "{% if add_generation_prompt %}<model>{% endif %}"
+)
+SILENT = (
+    "{% for m in messages %}{% if m['role'] != 'system' %}<{{ m['role'] }}>{{ m['content'] }}</>{% endif %}{% endfor %}"
+)
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+def shown(template: ChatTemplate, messages: Messages) -> str:
+    return template.tokenizer.decode(template.encode(messages, add_generation_prompt=False))
+
+
+@pytest.mark.parametrize("source", [GEMMA, SILENT], ids=["refuses", "leaves out"])
+def test_without_a_system_role_its_text_stands_before_the_first_turn(
+    tokenizer: Tokenizer, tmp_path: Path, source: str
+) -> None:
+    template = with_template(tokenizer, source, tmp_path)
+    assert shown(template, [SYSTEM, *say("a", "b")]) == "<user>Be brief.\n\na</><assistant>b</>"
+    assert shown(template, say("a", "b")) == "<user>a</><assistant>b</>"
+    assert shown(template, [SYSTEM]) == "<user>Be brief.</>"
+
+
+def test_questions_in_a_row_are_one_turn_where_turns_must_alternate(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    asked = [SYSTEM, *say("a"), *say("b", "c", "d")]
+    template = with_template(tokenizer, GEMMA, tmp_path)
+    assert shown(template, asked) == "<user>Be brief.\n\na\n\nb</><assistant>c</><user>d</>"
+    template = with_template(tokenizer, SILENT.replace("m['role'] != 'system'", "true"), tmp_path)
+    assert shown(template, asked[1:]) == "<user>a</><user>b</><assistant>c</><user>d</>"
+
+
+def test_what_the_model_wrote_keeps_its_ids_where_turns_were_put_together(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    template = with_template(tokenizer, GEMMA, tmp_path)
+    own = [*tokenizer.encode("c"), *tokenizer.encode("c")]
+    asked = [SYSTEM, *say("a"), *say("b", "cc", "d")]
+    ids = template.encode(asked, add_generation_prompt=True, exact_ids={3: own})
+    size = len(own)
+    assert own in [ids[start : start + size] for start in range(len(ids))]
+
+
+def test_a_template_that_fails_on_every_conversation_says_so(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    template = with_template(tokenizer, "{{ raise_exception('no') }}", tmp_path)
+    with pytest.raises(ModelError, match="fails on this conversation: no"):
+        template.encode([SYSTEM, *say("a")], add_generation_prompt=True)

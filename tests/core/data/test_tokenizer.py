@@ -208,3 +208,13 @@ def test_ids_beyond_the_vocabulary_are_no_text(tokenizer: Tokenizer) -> None:
     decoder = tokenizer.stream_decoder()
     assert decoder.push(tokenizer.vocab_size + 5) == ""
     assert decoder.push(tokenizer.encode("a")[0]) + decoder.flush() == "a"
+
+
+@pytest.mark.parametrize(
+    "entry", [{"content": "<x>"}, {"content": ["<x>"], "id": 3}, {"content": "<x>", "id": -1}, "<x>", {"id": 2**40}]
+)
+def test_an_added_token_that_is_none_is_refused(foreign: Tokenizer, tmp_path: Path, entry: object) -> None:
+    foreign.save(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(json.dumps({**foreign.as_json(), "added_tokens": [entry]}))
+    with pytest.raises(ModelError, match=r"tokenizer\.json cannot be read"):
+        Tokenizer.load(tmp_path)

@@ -74,3 +74,19 @@ def test_a_launcher_that_failed_itself_finds_what_its_ranks_left(
         monkeypatch.setenv(ERROR_FILE, str(tmp_path / str(rank) / "error.json"))
         record_cause(cause)
     assert first_cause(tmp_path) == Cause("first", is_root=True)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_memory_that_was_not_there_is_told_whoever_says_it(error: Exception) -> None:
+    assert own_cause(0, error).kind == "oom"
+    outer = ValueError("the step failed")
+    outer.__cause__ = error
+    assert own_cause(0, outer).kind == "oom"
+    assert own_cause(0, ValueError("a bad row")).kind == "other"

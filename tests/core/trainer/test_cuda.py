@@ -68,6 +68,7 @@ def base(tokenizer: Tokenizer, tmp_path: Path) -> str:
     return str(tmp_path / "base")
 
 
+@pytest.mark.filterwarnings("ignore:inner dimension")  # of bitsandbytes: the tiny shape takes its slower way
 def test_adapters_beside_a_4_bit_base_learn_from_documents_in_bf16(
     options: dict[str, Any], base: str, tmp_path: Path
 ) -> None:
@@ -78,6 +79,15 @@ def test_adapters_beside_a_4_bit_base_learn_from_documents_in_bf16(
         adapters = {"base": base, "adapter": "lora", "base_quantization": "nf4"}
         train(TrainConfig.from_dict({**options, **adapters, **changes}))
         losses.append(losses_of(tmp_path / device))
+    assert losses[1] == pytest.approx(losses[0], rel=2e-2)
+
+
+def test_8_bit_averages_of_the_optimizer_learn_what_whole_ones_do(options: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    losses = []
+    for optimizer in ("adamw", "adamw_8bit"):
+        train(TrainConfig.from_dict({**options, "optimizer": optimizer, "output": str(tmp_path / optimizer)}))
+        losses.append(losses_of(tmp_path / optimizer))
     assert losses[1] == pytest.approx(losses[0], rel=2e-2)
 
 

@@ -98,7 +98,7 @@ def run_steps(config: TrainConfig, count: int) -> None:
 
     context = build_context(config, resume=False)
     with closing(MetricsWriter(context.run.metrics, context.attempt)) as writer:
-        Trainer(context, [CheckpointCallback(), MetricsCallback(writer, None), StopAfter()]).run(stop)
+        Trainer(context, [CheckpointCallback(), MetricsCallback(context, writer, None), StopAfter()]).run(stop)
 
 
 @contextmanager
