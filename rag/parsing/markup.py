@@ -90,7 +90,9 @@ DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 DOCTYPE = re.compile(r"<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>", re.DOTALL)
 LOOKS_LIKE_HTML = re.compile(r"<(?:p|br|div|a|b|i|img|span|ul|li|table)\b[^>]*>", re.IGNORECASE)
 CONTAINER = "META-INF/container.xml"
+LARGE_TAG = re.compile(r"<([a-z][\w:-]*+)([^<>]{20000,})", re.IGNORECASE)
 MAX_SPINE = 5000
+MAX_ATTRIBUTES = 1000  # the parser's time grows with their square
 MAX_FIELD_LENGTH = 60
 
 
@@ -113,7 +115,7 @@ def add_html(builder: TextBuilder, text: str) -> str:
     parser = lxml.html.HTMLParser(
         encoding="utf-8", no_network=True, huge_tree=True, remove_comments=True, remove_pis=True
     )
-    content = DECLARATION.sub("", clean(text)).encode()
+    content = LARGE_TAG.sub(_bounded, DECLARATION.sub("", clean(text))).encode()
     try:
         root = lxml.html.document_fromstring(content, parser=parser)
     except (lxml.etree.ParserError, lxml.etree.XMLSyntaxError):  # nothing but comments, or nothing
@@ -121,6 +123,11 @@ def add_html(builder: TextBuilder, text: str) -> str:
     title = root.findtext(".//title") or ""
     _Page(builder).walk(root)
     return str(title)
+
+
+def _bounded(tag: re.Match[str]) -> str:
+    """A tag with as many attributes as it has words, or without any."""
+    return f"<{tag[1]}" if len(tag[2].split()) > MAX_ATTRIBUTES else tag[0]
 
 
 class _Page:

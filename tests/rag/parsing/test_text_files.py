@@ -1,6 +1,7 @@
 """Pages, books, Markdown, JSON, subtitles, mail and RTF."""
 
 import json
+import time
 from email.message import EmailMessage
 
 import pytest
@@ -150,3 +151,12 @@ def test_rtf_is_read_with_its_encoding(read: Read) -> None:
 def test_json_nested_without_end_is_no_crash(read: Read) -> None:
     with pytest.raises((RecursionError, DocumentError)):
         read("a.json", b"[" * 100_000 + b"]" * 100_000)
+
+
+def test_a_tag_with_a_hundred_thousand_attributes_costs_a_moment(read: Read) -> None:
+    attributes = " ".join(f"a{i}='b'" for i in range(100_000))
+    begin = time.process_time()
+    assert (
+        read("a.html", f"<p {attributes}>The otter</p><p class='x'>swims.</p>".encode()).text == "The otter\n\nswims."
+    )
+    assert time.process_time() - begin < 5
