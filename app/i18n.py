@@ -31,8 +31,8 @@ TEXTS: dict[str, dict[str, str]] = {
     "seed": {"en": "Seed: same seed, same answer; empty is random", "zh": "种子：种子相同则回答相同；留空为随机"},
     "loading": {"en": "Loading the model {name} …", "zh": "正在加载模型 {name} …"},
     "compiling": {
-        "en": "Building fast code for this processor: {seconds:.0f} of about 20 s, the first time only …",
-        "zh": "正在为此处理器生成高速代码：{seconds:.0f} 秒 / 约 20 秒，仅首次需要 …",
+        "en": "Building fast code for this processor: {seconds:.0f} s (usually about 20), the first time only …",
+        "zh": "正在为此处理器生成高速代码：已用 {seconds:.0f} 秒（通常约 20 秒），仅首次需要 …",
     },
     "ready": {
         "en": "{name} · {parameters} parameters · {quantization} · ready",

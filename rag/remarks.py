@@ -81,7 +81,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "Install tesseract with the languages chi_sim and eng, and add it again.",
     ),
     "pictures_without_text": ("it is images, in which tesseract finds no text.", LEAVE),
-    "pages_without_text": ("it has no text on {total} pages.", LEAVE),
+    "pages_without_text": ("it has no text on any page ({total}).", LEAVE),
     "no_tesseract": (
         "it is a picture, and reading those takes tesseract, which is not installed.",
         "Install tesseract with the languages chi_sim and eng, and add it again.",
