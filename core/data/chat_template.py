@@ -150,7 +150,9 @@ class ChatTemplate:
 
     @cached_property
     def _has_system(self) -> bool:
-        return self._is_own or self._shows({"role": "system", "content": PROBE}, {"role": "user", "content": "1"})
+        """Whether the system's text is shown; of a template that shows no text of the user it cannot be told."""
+        system, user = {"role": "system", "content": PROBE}, {"role": "user", "content": "1"}
+        return self._is_own or self._shows(system, user) or not self._shows({**user, "content": PROBE})
 
     @cached_property
     def _takes_repeated_turns(self) -> bool:
