@@ -30,14 +30,14 @@ class SettingsTab:
         self.settings, self.receipt = services.settings, services.receipt
         self.memory_title = gr.HTML("")
         self.idle_minutes = gr.Number(
-            value=self.settings.values.idle_minutes,
+            value=lambda: self.settings.values.idle_minutes,  # at each opening of the page
             precision=0,
             minimum=0,
             maximum=MAX_IDLE_MINUTES,
             elem_id="idle-minutes",
         )
         self.num_threads = gr.Number(
-            value=self.settings.values.num_threads,
+            value=lambda: self.settings.values.num_threads,
             precision=0,
             minimum=0,
             maximum=os.cpu_count() or 1,
