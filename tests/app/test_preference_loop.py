@@ -144,7 +144,8 @@ def test_corrections_become_a_version_that_prefers_them_wins_votes_and_is_rolled
     preferences.close()
 
 
-@pytest.mark.parametrize("form", ["int8", pytest.param("int4", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("form", ["int8", "int4"])
 def test_a_reward_model_and_rlhf_from_pairs_run_to_their_end_on_a_quantised_model(
     tiny_base: Path, tmp_path: Path, form: str
 ) -> None:

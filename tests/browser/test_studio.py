@@ -179,7 +179,7 @@ def test_a_newcomer_starts_a_run_with_one_click_after_dropping_a_file(program: P
 @pytest.mark.parametrize(
     ("name", "read"),
     [
-        pytest.param("chats.jsonl", own_file, id="own"),
+        pytest.param("chats.jsonl", own_file, id="own", marks=pytest.mark.long),
         pytest.param("chats.json", SHARED_FILE.read_bytes, id="shared", marks=[pytest.mark.shared, pytest.mark.long]),
     ],
 )

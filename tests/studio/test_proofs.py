@@ -238,6 +238,7 @@ def test_a_proof_is_a_program(configs: Configs, tmp_path: Path, kind: str) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_proof_is_a_job_of_the_studio(store: JobStore, configs: Configs, tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(configs["pt"].to_dict()))

@@ -104,6 +104,7 @@ def test_the_generic_form_becomes_vector_code_elsewhere(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_generic_form_gives_the_same_bits_here() -> None:
     outputs = []
     for variant in ("", "generic"):

@@ -267,6 +267,7 @@ def test_a_damaged_shard_is_not_resumed_from(resumed: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_three_ranks_go_on_with_what_two_and_one_began(options: dict[str, Any], tmp_path: Path) -> None:
     spread = {**options, "micro_batch_size": 1, "global_batch_size": 6, "parallel": "fsdp"}
     whole, two, one = ({**spread, "output": str(tmp_path / name)} for name in ("whole", "two", "one"))

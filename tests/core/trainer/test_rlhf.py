@@ -269,7 +269,7 @@ def reward_model(base: Path, tokenizer: Tokenizer, tmp_path: Path) -> Path:
     return tmp_path / "reward"
 
 
-@pytest.mark.parametrize("stage", ["grpo", "ppo"])
+@pytest.mark.parametrize("stage", ["grpo", pytest.param("ppo", marks=pytest.mark.long)])
 @pytest.mark.slow
 def test_a_reward_model_is_followed(rl_options: Options, reward_model: Path, tmp_path: Path, stage: str) -> None:
     options = rl_options(
