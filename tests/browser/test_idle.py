@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(400)]
-SECONDS, SETTLE_S = 30.0, 8.0
+SECONDS, SETTLE_S, SAMPLE_S, PATIENCE_S = 30.0, 8.0, 2.0, 90.0
 MAX_SHARE = 0.02  # of one core
 
 
@@ -29,6 +29,17 @@ def browsers() -> list[psutil.Process]:
     return [one for one in below if "--type=renderer" in " ".join(one.cmdline())]
 
 
+def settle() -> None:
+    """Wait until what a page begins with is done: the models page measures the machine's speed, once."""
+    time.sleep(SETTLE_S)
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        before = cpu_s(servers()[-1:])
+        time.sleep(SAMPLE_S)
+        if 0 <= cpu_s(servers()[-1:]) - before < SAMPLE_S / 10:
+            return
+
+
 def measure(processes: list[psutil.Process]) -> float:
     """The share of a core that processes take while nothing is done."""
     assert processes
@@ -44,11 +55,10 @@ def test_an_idle_page_takes_less_than_a_fiftieth_of_a_core(
     page: Page = browser.new_context(locale="en-US").new_page()
     page.goto(start())
     page.wait_for_selector("#composer textarea")
-    page.get_by_text("ready", exact=False).first.wait_for(
-        timeout=240_000
-    )  # the first start builds code for the processor
+    # The first start builds code for the processor.
+    page.get_by_text("ready", exact=False).first.wait_for(timeout=240_000)
     page.get_by_role("tab", name=tab, exact=True).first.click()
-    time.sleep(SETTLE_S)
+    settle()
     before = cpu_s(browsers())
     server = measure(servers()[-1:])
     shown = (cpu_s(browsers()) - before) / SECONDS
