@@ -38,8 +38,9 @@ def run(arguments: Namespace) -> int:
 
 def detach(arguments: Namespace, options: dict[str, str]) -> int:
     """Start the job and leave."""
+    from app.commands.run_argument import open_store
     from core.model.folder import find_model
-    from studio import JobStore, start_program
+    from studio import start_program
 
     if arguments.output is not None:
         raise ConfigError(f"A job of the studio has its own folder in {studio_dir()}.", "Leave out one of them.")
@@ -49,7 +50,7 @@ def detach(arguments: Namespace, options: dict[str, str]) -> int:
     output = OF_JOB.get(options.get("to", ""), "{run}/model")
     words = ("merge", str(adapter), output, *given)
     name = adapter.parent.name if adapter.name == "model" else adapter.name
-    job = start_program(JobStore(studio_dir()), "merge", "app", words, name=name, metadata={"of": str(adapter)})
+    job = start_program(open_store(), "merge", "app", words, name=name, metadata={"of": str(adapter)})
     print(f"{job.id} has started: {job.folder}")
     print(f"Follow it: {PROGRAM} tail {job.id}    Stop it: {PROGRAM} stop {job.id}")
     return 0

@@ -1,5 +1,6 @@
 """What the words about the studio's runs have in common: the argument that names one, and the line that shows it."""
 
+import os
 import time
 from argparse import ArgumentParser
 
@@ -18,7 +19,8 @@ def add_run_argument(parser: ArgumentParser) -> None:
 
 
 def open_store() -> JobStore:
-    """The studio of this user, where what should run does."""
+    """The studio of this user, where what should run does. What this process writes from now on is the user's alone."""
+    os.umask(0o077)
     store = JobStore(studio_dir())
     attend(store)
     return store

@@ -81,7 +81,8 @@ def train(config: TrainConfig, arguments: Namespace, progress: "Progress") -> in
 
 def detach(arguments: Namespace, values: dict[str, Any]) -> int:
     """Start a run of the studio, or put it into its queue, and leave."""
-    from studio import JobState, JobStore, start
+    from app.commands.run_argument import open_store
+    from studio import JobState, start
 
     if arguments.resume:
         raise ConfigError("--resume and --detach do not go together.", f"Use `{PROGRAM} resume RUN`.")
@@ -95,7 +96,7 @@ def detach(arguments: Namespace, values: dict[str, Any]) -> int:
         values = {**read_json_object(arguments.config), **values}
     config = TrainConfig.from_dict({**values, "output": str(studio_dir() / "runs")})
     job = start(
-        JobStore(studio_dir()),
+        open_store(),
         config,
         name=arguments.name,
         nproc=arguments.nproc or 1,
