@@ -37,7 +37,9 @@ LIMIT_S = 120
 # torch asks for the name of each address that it talks to; a resolver that does not find 127.0.0.1, written as an IPv6
 # address, in its own table asks the name server of this machine. Nothing else may be asked there.
 ASKED_NAME = r"\0011\0010\0010\003127\7in-addr"
-TRAIN = "--preset tiny --max-seq-len 32 --max-steps 2 --num-threads 1 --nproc 2 --detach".split()
+TRAIN = (
+    "--preset", "tiny", "--max-seq-len", "32", "--max-steps", "2", "--num-threads", "1", "--nproc", "2", "--detach",
+)  # fmt: skip
 
 
 INDEX = """
