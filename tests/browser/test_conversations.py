@@ -98,6 +98,7 @@ def test_conversations_are_found_named_pinned_deleted_and_their_versions_turned(
     expect(page.locator(PLACE)).to_have_text("2 / 2")
 
     page.click("#sidebar-new")
+    expect(page.locator(QUESTION)).to_have_count(0)
     asked(page, "熊猫住在哪里", 1)
     expect(page.locator(ENTRY)).to_have_count(2)
     page.fill(SEARCH, "熊貓住在哪")

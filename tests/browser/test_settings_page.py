@@ -15,7 +15,7 @@ def page(start: Callable[..., str], browser: Browser) -> Page:
     page.goto(start())
     page.wait_for_selector("#conversation .example")
     page.click("#settings-tab-button")
-    expect(page.locator("#archive")).to_contain_text("Back up everything")
+    expect(page.locator("#data-place code")).to_be_visible()  # all is shown: nothing overwrites what is typed
     return page
 
 
