@@ -139,6 +139,7 @@ def test_two_tabs_have_a_conversation_each(start_in: Start, page: Page) -> None:
     opened(other, page.url)
     expect(other.locator(QUESTION)).to_have_text("Tell me of the otter")
     other.click("#sidebar-new")
+    expect(other.locator(QUESTION)).to_have_count(0)
     asked(other, "熊猫?", 1)
     page.reload()
     expect(page.locator(QUESTION)).to_have_text("Tell me of the otter")
