@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 def page(start: Callable[..., str], browser: Browser) -> Page:
     page = browser.new_context(locale="en-US").new_page()
     page.goto(start())
-    page.wait_for_selector("#conversation .example")
+    page.wait_for_selector("#conversation .example", state="attached")
     page.click("#settings-tab-button")
     expect(page.locator("#data-place code")).to_be_visible()  # all is shown: nothing overwrites what is typed
     return page
@@ -36,7 +36,7 @@ def test_threads_stay_and_a_backup_comes_out_and_back_in(page: Page, tmp_path: P
     expect(page.locator("#archive .staged")).to_contain_text("At the next start of AstrAI")
     expect(page.locator("#archive .staged")).to_contain_text("settings")
     page.reload()
-    page.wait_for_selector("#conversation .example")
+    page.wait_for_selector("#conversation .example", state="attached")
     page.click("#settings-tab-button")
     expect(page.locator("#num-threads input")).to_have_value("1")
     page.click("#archive .staged .act")

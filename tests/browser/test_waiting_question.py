@@ -40,7 +40,7 @@ def page(browser: Browser, address: tuple[str, list[object]]) -> Iterator[Page]:
     context = browser.new_context(storage_state={"cookies": address[1]}, locale="en-US")  # type: ignore[arg-type]
     page = context.new_page()
     page.goto(address[0])
-    page.wait_for_selector("#conversation .example")
+    page.wait_for_selector("#conversation .example", state="attached")
     yield page
     context.close()
 
