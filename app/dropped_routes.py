@@ -1,7 +1,7 @@
 """How one dropped file comes in: its bytes are the body of the request."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO
@@ -30,10 +30,8 @@ async def receive(
 ) -> Response:
     """Read the body, spooled below `folder`, and let `keep` answer it; without a bound given, MAX_COPIED_BYTES."""
     most = dropped_files.MAX_COPIED_BYTES if max_bytes is None else max_bytes
-    needed = int(request.headers.get("content-length", 0))
-    try:
-        if needed > shutil.disk_usage(folder).free:
-            raise _no_room(folder, needed)
+
+    async def read() -> Response:
         with SpooledTemporaryFile(max_size=SPOOLED_BYTES, dir=str(folder)) as content:
             async for part in request.stream():
                 content.write(part)
@@ -41,24 +39,17 @@ async def receive(
                     break  # `keep` refuses it
             content.seek(0)
             return await run_in_threadpool(keep, content)
-    except AssistantError as exc:
-        return JSONResponse({"error": error_text(exc, asked_language(request))}, 400)
-    except ClientDisconnect:
-        return Response(status_code=400)
-    except OSError as exc:
-        if exc.errno not in DISK_FULL:
-            raise
-        return JSONResponse({"error": error_text(_no_room(folder, needed), asked_language(request))}, 507)
+
+    return await _where_there_is_room(request, folder, read)
 
 
 async def receive_file(request: Request, path: Path) -> Response:
     """Write the body to a file, block by block, for it may be larger than memory. What is not whole is deleted."""
-    needed = int(request.headers.get("content-length", 0))
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     is_whole = False
-    try:
-        if needed > shutil.disk_usage(path.parent).free:
-            raise _no_room(path.parent, needed)
+
+    async def read() -> Response:
+        nonlocal is_whole
         with path.open("wb") as file:
             block = bytearray()
             async for part in request.stream():
@@ -69,6 +60,21 @@ async def receive_file(request: Request, path: Path) -> Response:
             file.write(block)
         is_whole = True
         return JSONResponse({})
+
+    try:
+        return await _where_there_is_room(request, path.parent, read)
+    finally:
+        if not is_whole:
+            await run_in_threadpool(path.unlink, missing_ok=True)
+
+
+async def _where_there_is_room(request: Request, folder: Path, read: Callable[[], Awaitable[Response]]) -> Response:
+    """What `read` answers, or why the body cannot be taken in: too little room for it, a client that left."""
+    needed = int(request.headers.get("content-length", 0))
+    try:
+        if needed > shutil.disk_usage(folder).free:
+            raise _no_room(folder, needed)
+        return await read()
     except AssistantError as exc:
         return JSONResponse({"error": error_text(exc, asked_language(request))}, 400)
     except ClientDisconnect:
@@ -76,10 +82,7 @@ async def receive_file(request: Request, path: Path) -> Response:
     except OSError as exc:
         if exc.errno not in DISK_FULL:
             raise
-        return JSONResponse({"error": error_text(_no_room(path.parent, needed), asked_language(request))}, 507)
-    finally:
-        if not is_whole:
-            await run_in_threadpool(path.unlink, missing_ok=True)
+        return JSONResponse({"error": error_text(_no_room(folder, needed), asked_language(request))}, 507)
 
 
 def _no_room(folder: Path, needed: int) -> SetupError:
