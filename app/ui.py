@@ -19,7 +19,7 @@ from app.tabs.library import LibraryTab
 from app.tabs.models import ModelsTab
 from app.tabs.settings import SettingsTab
 from app.tabs.studio import StudioTab
-from app.tabs.thread import Updates
+from app.tabs.thread import TELL_OPENED, Updates
 from core.errors import AssistantError, SetupError
 
 STATIC = Path(__file__).parent / "static"
@@ -33,7 +33,6 @@ QUEUE_WAIT_S = 0.03
 # Each tab of the browser has a conversation of its own, which `conversations.js` notes there; a new tab begins with the
 # one that was opened last.
 OPENED_HERE = "(language, opened) => [language, sessionStorage.getItem('astrai-opened') ?? opened]"
-TELL_OPENED = "() => { dispatchEvent(new Event('astrai-open')); }"
 MONO = ["ui-monospace", "SFMono-Regular", "Consolas", "Noto Sans Mono CJK SC", "monospace"]
 
 

@@ -125,7 +125,10 @@ const astraiConversations = (() => {
   };
 
   const list = (element, trigger) => {
-    const tell = (act, conversation = "", text = "") => trigger("input", { act, conversation, text });
+    const tell = (act, conversation = "", text = "") => {
+      astraiComposer.leaves();
+      trigger("input", { act, conversation, text });
+    };
     const side = document.querySelector("#sidebar");
     const sideOpens = (isOpen) => side.toggleAttribute("data-open", isOpen);
 

@@ -46,8 +46,8 @@
     if (event.key === "ArrowUp" && isPlain && !event.shiftKey) return editLast(event);
     return event.key === "?" && isPlain && isShown(find("#chat-tab")) && help(event);
   };
-  // A question waits until the conversation of before is shown, the one before it is taken, and the answer has ended.
-  // It is sent then, unless it was edited or another conversation was opened.
+  // A question waits until the conversation that was opened is shown, the one before it is taken, and the answer has
+  // ended. It is sent then, unless it was edited or another conversation was opened.
   let isOpen = false, sent = null, waiting = null;
   const field = () => find("#composer textarea");
   const opened = () => sessionStorage.getItem("astrai-opened");
@@ -74,6 +74,11 @@
     if (field().value.trim()) hold({ text: field().value, opened: isOpen && sent === null ? opened() : null });
   };
   window.astraiComposer = {
+    // What stood in the field when it was sent: Gradio reads it a moment later, when more may have been typed.
+    text: (typed) => sent ?? typed,
+    leaves() {
+      isOpen = false; // until "astrai-open" tells that the server has opened another one
+    },
     taken() {
       if (sent !== null && field().value.startsWith(sent)) {
         if (waiting !== null) waiting = { text: waiting.text.slice(sent.length), opened: opened() };
@@ -90,8 +95,10 @@
   addEventListener("astrai-open", () => {
     isOpen = true;
     sendWaiting();
-    new MutationObserver(sendWaiting).observe(find("#composer"), { childList: true, subtree: true });
   });
+  addEventListener("astrai-open", () => {
+    new MutationObserver(sendWaiting).observe(find("#composer"), { childList: true, subtree: true });
+  }, { once: true });
   addEventListener("input", (event) => {
     if (waiting !== null && event.target === field() && field().value !== waiting.text) hold(null);
   });
@@ -102,7 +109,10 @@
     else if (event.key === "Enter" && !event.shiftKey && event.target.matches?.("#composer textarea")) sends(event);
     else if (keyed(event)) event.preventDefault();
   }, true);
-  addEventListener("click", (event) => { if (event.target.closest?.("#composer .submit-button")) sends(event); }, true);
+  addEventListener("click", (event) => {
+    if (event.target.closest?.("#composer .submit-button")) sends(event);
+    else if (event.target.closest?.("#new-chat, #sidebar-new, #temporary input")) astraiComposer.leaves();
+  }, true);
   addEventListener("click", (event) => {
     if (event.target.closest?.("#keys")) find("#keys-dialog").showModal();
   });

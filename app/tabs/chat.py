@@ -28,7 +28,7 @@ from app.tabs.sampling import SamplingPanel
 from app.tabs.scope import ScopePicker, texts_of
 from app.tabs.sidebar import Sidebar
 from app.tabs.status import StatusLine, status_html
-from app.tabs.thread import Thread, Updates, View
+from app.tabs.thread import TELL_OPENED, Thread, Updates, View
 from app.under_way import UnderWay
 from core.errors import AssistantError
 
@@ -96,7 +96,8 @@ class ChatTab:
             event.success(how, **answer).then(self.finish, here, **asked)
 
         asking = [*here, self.sidebar.temporary, self.collections, self.persona.picker, self.attachments.batch]
-        submitted = self.composer.submit(self.ask, [self.composer, *asking], **asked)
+        at_once = "(typed, ...more) => [astraiComposer.text(typed), ...more]"
+        submitted = self.composer.submit(self.ask, [self.composer, *asking], js=at_once, **asked)
         # What was typed since it was sent stays in the composer.
         submitted.success(None, js="() => astraiComposer.taken()", **PRIVATE)
         submitted.failure(None, js="() => astraiComposer.refused()", **PRIVATE)
@@ -112,7 +113,8 @@ class ChatTab:
         )  # fmt: skip
         self.composer.stop(self.stop, queue=False, **PRIVATE)
         for button in (self.new_chat, self.sidebar.new):
-            button.click(self.start_over, self.language, kept, queue=False, **PRIVATE)
+            started = button.click(self.start_over, self.language, kept, queue=False, **PRIVATE)
+            started.then(None, js=TELL_OPENED, **PRIVATE)
         self.sidebar.wire(self.feedback, self.language, self.stop, PRIVATE)
         self.feedback.wire(self.language, PRIVATE, then_answer)
         self.sampling.wire(PRIVATE)

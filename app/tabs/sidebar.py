@@ -10,7 +10,7 @@ from app.error_texts import error_text
 from app.format import to_html, to_text
 from app.i18n import t
 from app.tabs.feedback import Feedback
-from app.tabs.thread import Updates, View
+from app.tabs.thread import TELL_OPENED, Updates, View
 from core.errors import AssistantError
 
 MAX_SEARCH_CHARS = 200
@@ -39,8 +39,10 @@ class Sidebar:
             self.find, [self.search, self.thread.opened, language], self.list, trigger_mode="always_last", **options
         )
         shown = [self.list, self.search, *feedback.outputs]
-        self.list.input(self.act, here, shown, **options)
-        self.temporary.input(self.begin, language, [self.list, *feedback.outputs], **options)
+        acted = self.list.input(self.act, here, shown, **options)
+        begun = self.temporary.input(self.begin, language, [self.list, *feedback.outputs], **options)
+        for event in (acted, begun):
+            event.then(None, js=TELL_OPENED, **options)
 
     def shown(self, opened: str, language: str) -> Updates:
         """The list, with the open conversation marked."""

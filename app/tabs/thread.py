@@ -28,6 +28,7 @@ LATEX: list[dict[str, str | bool]] = [
     {"left": "\\[", "right": "\\]", "display": True},
     {"left": "\\(", "right": "\\)", "display": False},
 ]
+TELL_OPENED = "() => { dispatchEvent(new Event('astrai-open')); }"  # to `page.js`, which holds questions until then
 Updates = dict[Any, Any]  # component -> what it shows
 
 

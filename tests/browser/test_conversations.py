@@ -98,7 +98,6 @@ def test_conversations_are_found_named_pinned_deleted_and_their_versions_turned(
     expect(page.locator(PLACE)).to_have_text("2 / 2")
 
     page.click("#sidebar-new")
-    expect(page.locator(QUESTION)).to_have_count(0)
     asked(page, "熊猫住在哪里", 1)
     expect(page.locator(ENTRY)).to_have_count(2)
     page.fill(SEARCH, "熊貓住在哪")
@@ -139,7 +138,6 @@ def test_two_tabs_have_a_conversation_each(start_in: Start, page: Page) -> None:
     opened(other, page.url)
     expect(other.locator(QUESTION)).to_have_text("Tell me of the otter")
     other.click("#sidebar-new")
-    expect(other.locator(QUESTION)).to_have_count(0)
     asked(other, "熊猫?", 1)
     page.reload()
     expect(page.locator(QUESTION)).to_have_text("Tell me of the otter")
