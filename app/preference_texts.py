@@ -6,7 +6,7 @@ PREFERENCE_TEXTS: dict[str, dict[str, str]] = {
         "zh": "{new} 对待审阅；共 {all} 对，其中 {accepted} 对已接受、将用于训练。",
     },
     "thumbs_alone": {
-        "en": "{count} thumbs stand alone: another answer to the same question with the other thumb makes a pair.",
+        "en": "Rated without a pair yet: {count}. The other thumb on another answer to the same question makes one.",
         "zh": "{count} 个评价尚未成对：对同一问题的另一个回答给出相反评价即可成对。",
     },
     "no_pairs": {

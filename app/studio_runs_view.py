@@ -57,6 +57,7 @@ def runs_html(jobs: "Sequence[Job]", queue: Sequence[str], language: str) -> str
 def _item_html(job: "Job", place: int | None, num_queued: int, language: str) -> str:
     name = html.escape(job.name or job.id)
     share = f'<progress value="{job.step}" max="{job.num_steps}"></progress>' if _is_measured(job) else ""
+    meta = " · ".join(filter(None, (_kind_text(job, language), progress_text(job, language))))
     waits = "<progress></progress>" if not share and job.state in ACTIVE else ""
     arrows = ""
     if place is not None:
@@ -71,7 +72,7 @@ def _item_html(job: "Job", place: int | None, num_queued: int, language: str) ->
     return (
         f'<li data-run="{html.escape(job.id)}" class="{job.state}"><div class="line">{compare}'
         f'<button type="button" class="open-run"><span class="name">{name}</span>'
-        f'<span class="meta">{_kind_text(job, language)} · {progress_text(job, language)}</span></button>'
+        f'<span class="meta">{meta}</span></button>'
         f"{state_html(job, language, place)}{arrows}</div>{share if job.state in ACTIVE else ''}{waits}</li>"
     )
 

@@ -229,7 +229,7 @@ STUDIO_TEXTS: dict[str, dict[str, str]] = {
     "run_settings": {"en": "Settings of this run", "zh": "本次训练的设置"},
     "checkpoints": {"en": "Checkpoints", "zh": "检查点"},
     "checkpoints_hint": {
-        "en": "Saved at steps {steps}. One prompt with one seed shows how the answer changes.",
+        "en": "Saved at step {steps}. One prompt with one seed shows how the answer changes.",
         "zh": "保存于第 {steps} 步。用同一个问题和种子，看回答如何变化。",
     },
     "answer_prompt": {"en": "Prompt", "zh": "问题"},

@@ -166,7 +166,7 @@ class Page:
         saved = [self.saved_language, chat.thread.opened]
         opened = blocks.load(self.open_page, saved, outputs, queue=False, js=OPENED_HERE, **PRIVATE)
         opened.then(None, js=TELL_OPENED, **PRIVATE)
-        opened.then(chat.report_model, [language], [chat.status], **PRIVATE)
+        opened.then(chat.report_opened, [*chat.thread.place, language], [chat.status], **PRIVATE)
         opened.then(chat.list_collections, [chat.saved_collections, language], chat.asked_outputs, **PRIVATE)
         opened.then(chat.blind.show, language, chat.blind.outputs, **PRIVATE)
         opened.then(chat.first.show, language, chat.first.outputs, **PRIVATE)

@@ -16,6 +16,7 @@ from app.i18n import ENGLISH, t
 from app.models import ModelChoice, ModelState
 from app.paths import models_dir
 from app.scope import Scope
+from app.seen_view import Usage, usage_html
 from app.services import Services
 from app.tabs.attachments import AttachmentBar
 from app.tabs.blind import BlindPanel
@@ -173,6 +174,13 @@ class ChatTab:
             yield to_html(self._model_line(language))
             models.wait(timeout_s=0.5)
         yield to_html(self._model_line(language))
+
+    def report_opened(self, opened: str, view: View, language: str) -> Iterator[str]:
+        """The line while the model loads, then what the last answer of the open conversation took, if there is one."""
+        yield from self.report_model(language)
+        path = self.thread.path(opened, view)
+        if path and (usage := Usage.of(path[-1].said.details)):
+            yield usage_html(usage, language)
 
     def show_model(self, language: str) -> Updates:
         """The chosen model among the choices, and its welcome."""

@@ -10,10 +10,9 @@ from app.services import Services
 from app.tabs.studio_models import ModelsPanel
 from app.tabs.studio_new import Form, NewRunPanel
 from app.tabs.studio_preferences import PreferencesPanel
-from app.tabs.studio_runs import RunsPanel
+from app.tabs.studio_runs import SHOW_RUN, RunsPanel
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-SHOW_RUN = "(run) => { if (run) astraiStudio.go(run); }"
 Updates = dict[Any, Any]  # component -> what it shows
 
 
@@ -27,7 +26,7 @@ class StudioTab:
             with gr.Tab(id="new", elem_id="new-panel") as self.new_tab:
                 self.new = NewRunPanel(self.studio, language)
             with gr.Tab(id="runs", elem_id="runs-panel") as self.runs_tab:
-                self.runs = RunsPanel(self.studio, language)
+                self.runs = RunsPanel(self.studio, language, self.started)
             with gr.Tab(id="models", elem_id="models-panel") as self.models_tab:
                 self.models = ModelsPanel(self.studio, language)
             with gr.Tab(id="preferences", elem_id="preferences-panel") as self.preferences_tab:

@@ -38,8 +38,8 @@ class PreferencesPanel:
         self.services, self.language = services, language
         self._build()
         self.inputs: set[Any] = {language, self.shown, self.page, self.prompt, self.count, self.answers, self.reward}
-        self.outputs = [self.counts, self.pairs, self.page, self.readiness, self.contest, self.adopt, self.roll_back,
-                        self.reward, self.reinforce]  # fmt: skip
+        self.outputs = [self.counts, self.pairs, self.page, self.previous, self.next, self.keep_all, self.readiness,
+                        self.contest, self.adopt, self.roll_back, self.reward, self.reinforce]  # fmt: skip
         self._wire()
 
     def _build(self) -> None:
@@ -110,6 +110,9 @@ class PreferencesPanel:
             self.counts: counts_html(counts, language),
             self.pairs: pairs_html(pairs, language),
             self.page: page,
+            self.previous: gr.update(visible=total > PAGE_PAIRS, interactive=page > 0),
+            self.next: gr.update(visible=total > PAGE_PAIRS, interactive=(page + 1) * PAGE_PAIRS < total),
+            self.keep_all: gr.update(visible=bool(pairs) and form[self.shown] == "new"),
             self.readiness: readiness_html(services.improvement.readiness("dpo"), language),
             **self._contest(language),
             **self._reward_models(),

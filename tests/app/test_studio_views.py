@@ -125,7 +125,7 @@ def test_a_proof_says_whether_it_holds_and_which_check_failed() -> None:
 
 def test_checkpoints_are_asked_with_a_prompt_and_a_seed() -> None:
     page = checkpoints_html([10, 20], "en")
-    assert "Saved at steps 10, 20." in page
+    assert "Saved at step 10, 20." in page
     assert buttons(page) == ["answer"]
     assert checkpoints_html([], "en") == ""
     assert "data-texts" in skeleton_html("zh")

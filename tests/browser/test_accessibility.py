@@ -61,7 +61,7 @@ def opened(browser: Browser, program: tuple[str, list[object]], **options: objec
     context = browser.new_context(storage_state={"cookies": cookies}, **options)  # type: ignore[arg-type]
     page = context.new_page()
     page.goto(address)
-    expect(page.locator("#status")).to_have_text(re.compile("ready|就绪"), timeout=60_000)
+    expect(page.locator("#status")).to_have_text(re.compile("ready|就绪|tokens/s|词元/秒"), timeout=60_000)
     return page
 
 

@@ -39,7 +39,7 @@ def visit(browser: Browser, address: tuple[str, list[object]]) -> Iterator[Open]
         contexts.append(context)
         page = context.new_page()
         page.goto(address[0])
-        expect(page.locator("#status")).to_have_text(re.compile("ready|就绪"), timeout=60_000)
+        expect(page.locator("#status")).to_have_text(re.compile("ready|就绪|tokens/s|词元/秒"), timeout=60_000)
         return page
 
     yield open_one

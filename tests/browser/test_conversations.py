@@ -62,7 +62,7 @@ def page(browser: Browser) -> Iterator[Page]:
 def opened(page: Page, address: str) -> None:
     page.goto(address)
     page.wait_for_selector(COMPOSER)
-    expect(page.locator("#status")).to_have_text(re.compile("ready"))
+    expect(page.locator("#status")).to_have_text(re.compile("ready|tokens/s"))
 
 
 def asked(page: Page, text: str, answers: int) -> None:
@@ -90,6 +90,7 @@ def test_conversations_are_found_named_pinned_deleted_and_their_versions_turned(
     expect(page.locator(QUESTION)).to_have_count(2)
     page.reload()
     expect(page.locator(QUESTION)).to_have_count(2)
+    expect(page.locator("#status")).to_contain_text("tokens/s")
     page.locator("#conversation button[title='Edit']").first.click()
     page.locator("#conversation textarea").first.fill("Only of the otter, please")
     page.click("#conversation button[title='Submit']")
