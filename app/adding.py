@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app.paths import ADDING_SUFFIX, ROOT, models_dir
-from core.errors import BusyError
+from core.errors import AssistantError, BusyError, ModelError
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Addition:
     total_bytes: int = 0
     is_checking: bool = False
     path: str = ""
-    error: str = ""
+    error: AssistantError | None = None
     is_ended: bool = False
 
 
@@ -75,12 +75,14 @@ class Adding:
             self._thread.join()
 
     def _run(self, source: str, upload: Path | None) -> None:
-        error = ""
+        error: AssistantError | None = None
         try:
             error = self._listen(source, moves=upload is not None)
         except Exception as exc:
             logger.exception("adding %s", source)
-            error = f"The model could not be added ({type(exc).__name__}). The log file tells more."
+            error = ModelError(
+                "The model could not be added ({found}).", "The log file tells more.", found=type(exc).__name__
+            )
         for half in models_dir().glob(f".*{ADDING_SUFFIX}"):
             shutil.rmtree(half, ignore_errors=True)
         if upload is not None:
@@ -93,8 +95,8 @@ class Adding:
             else:
                 self.state = replace(self.state, is_ended=True, error=self.state.error or error)
 
-    def _listen(self, source: str, *, moves: bool) -> str:
-        """Follow the child to its end; a sentence where it ended without one of its own."""
+    def _listen(self, source: str, *, moves: bool) -> AssistantError | None:
+        """Follow the child to its end; what is wrong where it ended without a word of its own."""
         command = [*COMMAND, *(["--move"] if moves else []), "--", source]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
             with self._lock:
@@ -106,13 +108,21 @@ class Adding:
                 self._hear(line)
             status = child.wait()
         is_told = self.state is not None and (self.state.path or self.state.error)
-        return "" if is_told else f"The model broke the program that checks it (status {status}): do not trust it."
+        if is_told:
+            return None
+        return ModelError(
+            "The model broke the program that checks it (status {status}).", "Do not trust it.", status=status
+        )
 
     def _hear(self, line: str) -> None:
         try:
             event: dict[str, Any] = json.loads(line)
         except ValueError:
             return
+        error = None
+        if told := event.get("error"):
+            message, remedy = told["sentences"]
+            error = ModelError(message, remedy, **told["values"])
         with self._lock:
             assert self.state is not None
             self.state = replace(
@@ -121,5 +131,5 @@ class Adding:
                 total_bytes=event.get("total", self.state.total_bytes),
                 is_checking=bool(event.get("checking")) or self.state.is_checking,
                 path=event.get("path", self.state.path),
-                error=event.get("error", self.state.error),
+                error=error or self.state.error,
             )

@@ -224,6 +224,73 @@ IN_CHINESE: dict[str, str] = {
     "Start again; if it stays so, the hub or a proxy serves changed files.":
         "请重新开始；如果仍然如此，说明模型站或代理提供的文件被改动过。",
     **SETTING_PROBLEMS,
+    # Models of this disk
+    "{path} is not a folder.": "{path} 不是文件夹。",
+    "Give the path of a folder that holds a model, or of a GGUF file.": "请填写模型文件夹或 GGUF 文件的路径。",
+    "{folder} holds {count} GGUF models: {names}.": "{folder} 中有 {count} 个 GGUF 模型：{names}。",
+    "Give the path of one of them.": "请填写其中一个的路径。",
+    "{name} is not a folder here and not in the hub's cache, and nothing is downloaded by itself.":
+        "{name} 不是本机的文件夹，也不在下载缓存中；本程序不会自行下载。",
+    "Get it with `python launch.py download {name}`.": "请用 `python launch.py download {name}` 下载。",
+    "{folder} has no {name}, but a download that did not end: {half}.":
+        "{folder} 中没有 {name}，但有一个未完成的下载：{half}。",
+    "Start the download again; it goes on where it stopped.": "请重新开始下载，它会从中断处继续。",
+    "{folder} has no {name}.": "{folder} 中没有 {name}。",
+    "Choose a folder that holds a model.": "请选择存放模型的文件夹。",
+    "{name} in {folder} is a link to {target}, outside the folder.":
+        "{folder} 中的 {name} 是指向文件夹之外 {target} 的链接。",
+    "Put the file itself there, if you trust it.": "如果信任该文件，请把文件本身放到那里。",
+    "{folder} has its weights as a pickle ({name}), which can run code.":
+        "{folder} 的权重是 pickle 文件（{name}），可能会执行代码。",
+    "Use a version of the model in safetensors.": "请使用该模型的 safetensors 版本。",
+    "{path} names no weight files.": "{path} 没有列出任何权重文件。",
+    "Download the model folder again.": "请重新下载模型文件夹。",
+    "{name} points outside its folder or to a file that is not safetensors: {file}.":
+        "{name} 指向文件夹之外，或指向非 safetensors 文件：{file}。",
+    "Do not use this model.": "请不要使用此模型。",
+    "{folder} lacks {count} of {total} weight files: {names}. Unfinished: {unfinished}.":
+        "{folder} 缺少 {total} 个权重文件中的 {count} 个：{names}。其中 {unfinished} 个未下载完。",
+    "Download the missing files.": "请下载缺少的文件。",
+    "{path} points outside its folder: {names}.": "{path} 指向文件夹之外：{names}。",
+    "{path} lacks {names}.": "{path} 缺少 {names}。",
+    "Use an earlier checkpoint.": "请使用更早的检查点。",
+    "{name} is one of {count} parts, and its name does not say which.":
+        "{name} 是 {count} 个分片之一，但文件名没有说明是第几个。",
+    "Give the files back their names.": "请恢复这些文件原来的名称。",
+    "{missing} of {count} parts are missing: {name}.": "{count} 个分片中缺少 {missing} 个：{name}。",
+    "Download the missing parts.": "请下载缺少的分片。",
+    "{name} is no regular file.": "{name} 不是普通文件。",
+    "Choose a GGUF file.": "请选择 GGUF 文件。",
+    "{name} is {size} bytes, too short for a GGUF file.": "{name} 只有 {size} 字节，不可能是 GGUF 文件。",
+    "Download it again.": "请重新下载。",
+    "{name} ({size:,} bytes) is not a whole GGUF file: {reason}.":
+        "{name}（{size:,} 字节）不是完整的 GGUF 文件：{reason}。",
+    "{key} differs between layers.": "{key} 在各层之间不同。",
+    "{key} is {value}, not a number.": "{key} 的值是 {value}，而不是数。",
+    "Use another file of this model.": "请使用此模型的其他文件。",
+    "{name} holds a model of {architecture!r}.": "{name} 中的模型是 {architecture!r}。",
+    "Use one of: {known}.": "请使用以下之一：{known}。",
+    "{name} has no token_embd.weight, so it is no whole model.": "{name} 中没有 token_embd.weight，不是完整的模型。",
+    "Use the safetensors folder of this model.": "请使用此模型的 safetensors 文件夹。",
+    "{name} is a mixture of {count} experts (MoE).": "{name} 是由 {count} 个专家组成的混合模型（MoE）。",
+    "Use a dense one.": "请使用稠密模型。",
+    "{name} is {value}, a head has {size}.": "{name} 的值是 {value}，而每个注意力头是 {size}。",
+    "{name} {found!r} is not supported.": "不支持 {name} {found!r}。",
+    "{name} cannot be right: {reason}": "{name} 有误：{reason}",
+    "{name} is not Llama 3's scaling, which is the only one known.": "{name} 不是 Llama 3 的缩放方式，只支持这一种。",
+    "{name} is of the type {found}, which cannot be read.": "{name} 的类型是 {found}，无法读取。",
+    "The copy needs {needed:.1f} GB, {free:.1f} GB are free.": "复制需要 {needed:.1f} GB，磁盘只剩 {free:.1f} GB。",
+    "Free some space.": "请腾出一些空间。",
+    "{name} is an adapter, which needs its base.": "{name} 是适配器，需要与其基础模型一起使用。",
+    "Merge it first: export --to hf.": "请先合并：export --to hf。",
+    "{name} judges answers and writes none.": "{name} 只给回答打分，不会写回答。",
+    "Choose a model that writes.": "请选择会写回答的模型。",
+    "{path} cannot be copied: {reason}.": "无法复制 {path}：{reason}。",
+    "Another model is being added.": "正在添加另一个模型。",
+    "Wait for it, or cancel it.": "请等待它完成，或取消它。",
+    "The model could not be added ({found}).": "无法添加此模型（{found}）。",
+    "The log file tells more.": "详情见日志文件。",
+    "The model broke the program that checks it (status {status}).": "此模型使检查它的程序崩溃（状态 {status}）。",
 }  # fmt: skip
 
 

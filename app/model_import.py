@@ -28,6 +28,7 @@ SPACE_MARGIN = 1.02
 BLOCK_BYTES = 4 << 20
 EVERY_S = 0.2
 CARDS = ("README.md", "LICENSE")
+UNCOPIED, SPACE_OR_RIGHTS = "{path} cannot be copied: {reason}.", "Check the disk's free space and the permissions."
 
 Tell = Callable[[dict[str, object]], None]
 
@@ -42,7 +43,10 @@ def add_model(source: str, tell: Tell = lambda event: None, *, moves: bool = Fal
     files = list(files_of(path))
     total, free = sum(file.stat().st_size for file in files), shutil.disk_usage(models_dir()).free
     if not moves and total * SPACE_MARGIN > free:
-        raise ModelError(f"The copy needs {total / 1e9:.1f} GB, {free / 1e9:.1f} GB are free.", "Free some space.")
+        raise ModelError(
+            "The copy needs {needed:.1f} GB, {free:.1f} GB are free.", "Free some space.",
+            needed=total / 1e9, free=free / 1e9,
+        )  # fmt: skip
     target = _free_place(path)
     staging = models_dir() / f".{target.name}{ADDING_SUFFIX}"
     shutil.rmtree(staging, ignore_errors=True)
@@ -65,9 +69,11 @@ def files_of(path: Path) -> Iterator[Path]:
         yield from [path] if found is None else sorted(path.parent.glob(f"{_stem(path)}-*-of-{found[2]}.gguf"))
         return
     if is_adapter(path):
-        raise ModelError(f"{path.name} is an adapter, which needs its base.", "Merge it first: export --to hf.")
+        raise ModelError(
+            "{name} is an adapter, which needs its base.", "Merge it first: export --to hf.", name=path.name
+        )
     if is_reward_model(path):
-        raise ModelError(f"{path.name} judges answers and writes none.", "Choose a model that writes.")
+        raise ModelError("{name} judges answers and writes none.", "Choose a model that writes.", name=path.name)
     refuse_links_outside(path)
     names = (*SIDE_FILES, *CARDS, INDEX, CONFIG)
     yield from (path / name for name in names if (path / name).is_file())
@@ -105,10 +111,11 @@ def run(source: str, *, moves: bool = False) -> int:
     try:
         tell({"path": str(add_model(source, tell, moves=moves))})
     except AssistantError as exc:
-        tell({"error": str(exc)})
+        tell({"error": {"sentences": exc.sentences, "values": exc.values}})
         return 1
     except OSError as exc:
-        tell({"error": f"{exc.filename or source} cannot be copied: {exc.strerror}."})
+        values = {"path": str(exc.filename or source), "reason": str(exc.strerror)}
+        tell({"error": {"sentences": [UNCOPIED, SPACE_OR_RIGHTS], "values": values}})
         return 1
     return 0
 

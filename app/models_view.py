@@ -259,7 +259,7 @@ def _addition(addition: Addition, language: str) -> str:
     name = addition.source.replace("\\", "/").rstrip("/").rpartition("/")[2]
     if addition.is_ended:
         key = "adding_failed" if addition.error else "adding_done"
-        error = f'<p class="error">{html.escape(addition.error)}</p>' if addition.error else ""
+        error = error_html(addition.error, language) if addition.error else ""
         acts = act_button("forget_addition", t("act_forget", language))
         line = html.escape(t(key, language, name=name))
         return f'<div class="card row"><div class="title">{line}{acts}</div>{error}</div>'

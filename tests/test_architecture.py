@@ -256,3 +256,10 @@ def test_files_use_nothing_that_runs_foreign_code() -> None:
         if re.search(pattern, path.read_text(encoding="utf-8"), re.MULTILINE)
     ]
     assert used == []
+
+
+def test_a_rule_for_the_dark_page_has_one_selector() -> None:
+    """Before each further selector of a list Gradio puts its own container, in which nothing is `.dark`."""
+    styles = (ROOT / "app" / "static").glob("*.css")
+    rules = [rule for path in styles for rule in path.read_text(encoding="utf-8").splitlines()]
+    assert [rule for rule in rules if re.search(r",\s*\.dark\b", rule.partition("{")[0])] == []

@@ -67,13 +67,17 @@ def open_gguf(path: Path) -> GGUFFile:
     found = PART.search(path.name)
     if found is None or count > MAX_PARTS or int(found[2]) != count:
         raise ModelError(
-            f"{path.name} is one of {count} parts, and its name does not say which.", "Give the files back their names."
-        )
+            "{name} is one of {count} parts, and its name does not say which.", "Give the files back their names.",
+            name=path.name, count=count,
+        )  # fmt: skip
     stem = path.name[: found.start()]
     places = [path.with_name(f"{stem}-{number:05d}-of-{count:05d}.gguf") for number in range(1, count + 1)]
     missing = [place.name for place in places if not place.exists()]
     if missing:
-        raise ModelError(f"{len(missing)} of {count} parts are missing: {missing[0]}.", "Download the missing parts.")
+        raise ModelError(
+            "{missing} of {count} parts are missing: {name}.", "Download the missing parts.",
+            missing=len(missing), count=count, name=missing[0],
+        )  # fmt: skip
     parts = [_open_part(place) for place in places]
     tensors = {name: tensor for part in parts for name, tensor in part.tensors.items()}
     return GGUFFile(path, parts[0].metadata, tensors)
@@ -83,21 +87,25 @@ def _open_part(path: Path) -> GGUFFile:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise ModelError(f"{path.name} is no regular file.", "Choose a GGUF file.")
+            raise ModelError("{name} is no regular file.", "Choose a GGUF file.", name=path.name)
         if status.st_size < len(MAGIC) + 20:
-            raise ModelError(f"{path.name} is {status.st_size} bytes, too short for a GGUF file.", _AGAIN)
+            size = status.st_size
+            raise ModelError("{name} is {size} bytes, too short for a GGUF file.", _AGAIN, name=path.name, size=size)
         with path.open("rb") as file:
             # Copy on write, so that torch may take the pages as they are; nothing is ever written back.
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     except OSError as exc:
-        raise ModelError(f"{path} cannot be read: {exc}.", "Choose a GGUF file.") from exc
+        raise ModelError("{path} cannot be read: {reason}.", "Choose a GGUF file.", path=path, reason=exc) from exc
     try:
         reader = _Reader(content)
         reader.header()
         metadata = reader.metadata()
         return GGUFFile(path, metadata, reader.tensors(metadata.get("general.alignment", DEFAULT_ALIGNMENT)))
     except _BrokenError as exc:
-        raise ModelError(f"{path.name} ({len(content):,} bytes) is not a whole GGUF file: {exc}.", _AGAIN) from exc
+        raise ModelError(
+            "{name} ({size:,} bytes) is not a whole GGUF file: {reason}.", _AGAIN,
+            name=path.name, size=len(content), reason=exc,
+        ) from exc  # fmt: skip
 
 
 _AGAIN = "Download it again."
@@ -224,6 +232,10 @@ def number(metadata: Mapping[str, Any], key: str, *, kind: Callable[[Any], Any] 
     if isinstance(value, list) and value and all(entry == value[0] for entry in value):
         value = value[0]  # one number for every layer
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        what = "differs between layers" if isinstance(value, list) else f"is {value!r}"
-        raise ModelError(f"{key} {what}, one number is wanted.", "Use another file of this model.")
+        raise ModelError(
+            "{key} differs between layers." if isinstance(value, list) else "{key} is {value}, not a number.",
+            "Use another file of this model.",
+            key=key,
+            value=repr(value),
+        )
     return kind(value)

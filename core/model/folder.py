@@ -46,7 +46,9 @@ def find_model(name: str | Path) -> Path:
         return path
     if HUB_NAME.fullmatch(str(name)) and not path.exists():
         return _in_hub_cache(str(name))
-    raise ModelError(f"{path} is not a folder.", "Give the path of a folder that holds a model, or of a GGUF file.")
+    raise ModelError(
+        "{path} is not a folder.", "Give the path of a folder that holds a model, or of a GGUF file.", path=path
+    )
 
 
 def is_adapter(folder: Path) -> bool:
@@ -60,7 +62,10 @@ def _only_gguf(folder: Path) -> Path | None:
     models = [path for path in files if not re.search(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", path.name)]
     if len(models) > 1:
         names = ", ".join(path.name for path in models[:8])
-        raise ModelError(f"{folder} holds {len(models)} GGUF models: {names}.", "Give the path of one of them.")
+        raise ModelError(
+            "{folder} holds {count} GGUF models: {names}.", "Give the path of one of them.",
+            folder=folder, count=len(models), names=names,
+        )  # fmt: skip
     return models[0] if models else None
 
 
@@ -80,8 +85,9 @@ def _in_hub_cache(name: str) -> Path:
         folder = Path(snapshot_download(name, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError, OSError) as exc:
         raise ModelError(
-            f"{name} is not a folder here and not in the hub's cache, and nothing is downloaded by itself.",
-            f"Get it with `python launch.py download {name}`.",
+            "{name} is not a folder here and not in the hub's cache, and nothing is downloaded by itself.",
+            "Get it with `python launch.py download {name}`.",
+            name=name,
         ) from exc
     return folder if (folder / CONFIG).exists() else _only_gguf(folder) or folder
 
@@ -92,10 +98,15 @@ def read_json(path: Path) -> dict[str, Any]:
         half = unfinished_files(path.parent)
         if half:
             raise ModelError(
-                f"{path.parent} has no {path.name}, but a download that did not end: {half[0].name}.",
+                "{folder} has no {name}, but a download that did not end: {half}.",
                 "Start the download again; it goes on where it stopped.",
+                folder=path.parent,
+                name=path.name,
+                half=half[0].name,
             )
-        raise ModelError(f"{path.parent} has no {path.name}.", "Choose a folder that holds a model.")
+        raise ModelError(
+            "{folder} has no {name}.", "Choose a folder that holds a model.", folder=path.parent, name=path.name
+        )
     refuse_placeholder(path)
     return read_json_object(path, ModelError, "Download the model folder again.")
 
@@ -115,6 +126,9 @@ def refuse_links_outside(folder: Path) -> None:
         target = Path(os.path.realpath(path))
         if path.is_symlink() and real not in target.parents and allowed not in target.parents:
             raise ModelError(
-                f"{path.name} in {folder} is a link to {target}, outside the folder.",
+                "{name} in {folder} is a link to {target}, outside the folder.",
                 "Put the file itself there, if you trust it.",
+                name=path.name,
+                folder=folder,
+                target=target,
             )

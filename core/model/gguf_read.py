@@ -45,20 +45,29 @@ def gguf_config(file: GGUFFile) -> ModelConfig:
     """The shape of the model in a GGUF file. Raises ModelError for one that we do not run."""
     architecture = str(file.metadata.get("general.architecture"))
     if architecture not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise ModelError(f"{file.path.name} holds a model of {architecture!r}.", f"Use one of: {known}.")
+        raise ModelError(
+            "{name} holds a model of {architecture!r}.", "Use one of: {known}.",
+            name=file.path.name, architecture=architecture, known=", ".join(FAMILIES),
+        )  # fmt: skip
     embedding = file.tensors.get("token_embd.weight")
     if embedding is None or len(embedding.shape) != 2:
-        raise ModelError(f"{file.path.name} has no token_embd.weight, so it is no whole model.", _OTHER_FILE)
+        name = file.path.name
+        raise ModelError("{name} has no token_embd.weight, so it is no whole model.", _OTHER_FILE, name=name)
     value = partial(_number, file.metadata, architecture)
     if value("expert_count"):
-        raise ModelError(f"{file.path.name} is a mixture of {value('expert_count')} experts (MoE).", "Use a dense one.")
+        raise ModelError(
+            "{name} is a mixture of {count} experts (MoE).", "Use a dense one.",
+            name=file.path.name, count=value("expert_count"),
+        )  # fmt: skip
     heads = value("attention.head_count") or 1
     hidden = embedding.shape[1]
     head_dim = value("attention.key_length") or hidden // max(heads, 1)
     for key in ("attention.value_length", "rope.dimension_count"):
         if value(key) not in (None, head_dim):
-            raise ModelError(f"{architecture}.{key} is {value(key)}, a head has {head_dim}.", _OTHER_FILE)
+            raise ModelError(
+                "{name} is {value}, a head has {size}.", _OTHER_FILE,
+                name=f"{architecture}.{key}", value=value(key), size=head_dim,
+            )  # fmt: skip
     values = {
         "model_type": FAMILIES[architecture],
         "vocab_size": embedding.shape[0],
@@ -104,23 +113,30 @@ def _with_scaling(config: ModelConfig, file: GGUFFile, architecture: str) -> Mod
         scaling = {"rope_type": kind, "factor": factor}
         scaling |= {"original_max_position_embeddings": int(context)} if kind == "yarn" and context else {}
     elif kind not in ("none", "linear", "yarn"):
-        raise ModelError(f"{key}type {kind!r} is not supported.", _OTHER_FILE)
+        raise ModelError("{name} {found!r} is not supported.", _OTHER_FILE, name=f"{key}type", found=kind)
     try:
         return ModelConfig.from_dict({**config.to_dict(), "rope_scaling": scaling})
     except ConfigError as exc:
-        raise ModelError(f"{file.path.name} cannot be right: {exc.message}", _OTHER_FILE) from exc
+        raise ModelError(
+            "{name} cannot be right: {reason}", _OTHER_FILE, name=file.path.name, reason=exc.message
+        ) from exc
 
 
 def _llama3(config: ModelConfig, tensor: GGUFTensor, context: int | None) -> dict[str, Any]:
     """Llama 3's scaling, found again from the factors per frequency that follow from it. Raises ModelError."""
     if tensor.shape != (config.head_dim // 2,) or tensor.kind is not GGMLQuantizationType.F32:
-        raise ModelError(f"{ROPE_FACTORS} is {list(tensor.shape)}, a head has {config.head_dim}.", _OTHER_FILE)
+        raise ModelError(
+            "{name} is {value}, a head has {size}.", _OTHER_FILE,
+            name=ROPE_FACTORS, value=list(tensor.shape), size=config.head_dim,
+        )  # fmt: skip
     factors = _read(tensor).double()
     scaling: dict[str, Any] = {"rope_type": "llama3", "factor": _single(float(factors.max())), **LLAMA3}
     if context:
         scaling["original_max_position_embeddings"] = context
     if not torch.allclose(llama3_factors(config, scaling), factors, rtol=1e-5):
-        raise ModelError(f"{ROPE_FACTORS} is not Llama 3's scaling, which is the only one known.", _OTHER_FILE)
+        raise ModelError(
+            "{name} is not Llama 3's scaling, which is the only one known.", _OTHER_FILE, name=ROPE_FACTORS
+        )
     return scaling
 
 
@@ -131,7 +147,9 @@ def gguf_sampling(file: GGUFFile) -> SamplingConfig:
     try:
         return SamplingConfig.from_dict(values)
     except ConfigError as exc:
-        raise ModelError(f"{file.path.name}: {exc.message}", _OTHER_FILE) from exc
+        raise ModelError(
+            "{name} cannot be right: {reason}", _OTHER_FILE, name=file.path.name, reason=exc.message
+        ) from exc
 
 
 def gguf_weights(config: ModelConfig, file: GGUFFile) -> dict[str, StoredTensor]:
@@ -142,7 +160,10 @@ def gguf_weights(config: ModelConfig, file: GGUFFile) -> dict[str, StoredTensor]
         if theirs == ROPE_FACTORS:
             continue
         if tensor.kind not in QUANTISED and tensor.kind not in FLOATS:
-            raise ModelError(f"{theirs} is of the type {tensor.kind.name}, which cannot be read.", _OTHER_FILE)
+            raise ModelError(
+                "{name} is of the type {found}, which cannot be read.", _OTHER_FILE,
+                name=theirs, found=tensor.kind.name,
+            )  # fmt: skip
         name = from_gguf_name(theirs)
         heads = rotated_heads(architecture, name, config.num_attention_heads, config.num_key_value_heads)
         read = partial(_read, tensor) if heads is None else partial(_read_rotated, tensor, heads)

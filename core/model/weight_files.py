@@ -36,16 +36,21 @@ def weight_files(folder: Path) -> list[Path]:
     unfinished = unfinished_files(folder)
     if unfinished:
         raise ModelError(
-            f"{folder} has no {WEIGHTS}, but a download that did not end: {unfinished[0].name}.",
+            "{folder} has no {name}, but a download that did not end: {half}.",
             "Start the download again; it goes on where it stopped.",
+            folder=folder,
+            name=WEIGHTS,
+            half=unfinished[0].name,
         )
     pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
     if pickles:
         raise ModelError(
-            f"{folder} has its weights as a pickle ({pickles[0]}), which can run code.",
+            "{folder} has its weights as a pickle ({name}), which can run code.",
             "Use a version of the model in safetensors.",
+            folder=folder,
+            name=pickles[0],
         )
-    raise ModelError(f"{folder} has no {WEIGHTS}.", "Choose a folder that holds a model.")
+    raise ModelError("{folder} has no {name}.", "Choose a folder that holds a model.", folder=folder, name=WEIGHTS)
 
 
 def weights_hash(folder: Path) -> str:
@@ -65,20 +70,26 @@ def _files_of_index(folder: Path) -> list[Path]:
     index = read_json_object(folder / INDEX, ModelError, "Download the model folder again.")
     weight_map = index.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise ModelError(f"{folder / INDEX} names no weight files.", "Download the model folder again.")
+        raise ModelError("{path} names no weight files.", "Download the model folder again.", path=folder / INDEX)
     names = sorted({str(name) for name in weight_map.values()})
     outside = [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]
     if outside:
         raise ModelError(
-            f"{INDEX} points outside its folder or to a file that is not safetensors: {outside[0]}.",
+            "{name} points outside its folder or to a file that is not safetensors: {file}.",
             "Do not use this model.",
+            name=INDEX,
+            file=outside[0],
         )
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
-        unfinished = f", and {len(half)} unfinished" if (half := unfinished_files(folder)) else ""
         raise ModelError(
-            f"{folder} lacks {len(missing)} of {len(names)} weight files: {', '.join(missing)}{unfinished}.",
+            "{folder} lacks {count} of {total} weight files: {names}. Unfinished: {unfinished}.",
             "Download the missing files.",
+            folder=folder,
+            count=len(missing),
+            total=len(names),
+            names=", ".join(missing),
+            unfinished=len(unfinished_files(folder)),
         )
     return [folder / name for name in names]
 
@@ -99,6 +110,10 @@ def read_shard_index(folder: Path, name: str) -> dict[str, Any]:
     outside = [file for file in index["files"] if Path(file).name != file or not file.endswith(".safetensors")]
     missing = [file for file in index["files"] if file not in outside and not (folder / file).exists()]
     if outside or missing:
-        problem = f"points outside its folder: {outside[0]}" if outside else f"lacks {', '.join(missing)}"
-        raise ModelError(f"{folder / name}{INDEX_SUFFIX} {problem}.", REMEDY)
+        raise ModelError(
+            "{path} points outside its folder: {names}." if outside else "{path} lacks {names}.",
+            REMEDY,
+            path=folder / f"{name}{INDEX_SUFFIX}",
+            names=", ".join(outside or missing),
+        )
     return index

@@ -41,7 +41,7 @@ def test_a_folder_is_sent_file_by_file_and_moved_into_the_models_folder(
     adding.begin(source, upload=folder)
     adding.wait()
     assert adding.state is not None
-    assert (adding.state.error, adding.state.path) == ("", str(models_dir() / "mine"))
+    assert (adding.state.error, adding.state.path) == (None, str(models_dir() / "mine"))
     weights = "model.safetensors"
     assert (models_dir() / "mine" / weights).read_bytes() == (starter_dir() / weights).read_bytes()
     assert list((data_dir() / FOLDER).iterdir()) == []

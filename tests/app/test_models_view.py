@@ -13,6 +13,7 @@ from app.model_shelf import Origin, ShelfModel, Trashed
 from app.models_view import duration, first_html, getting_html, memory_line, offers_html, roughly, shelf_html, size
 from app.receipt import UNMARKED, Visit
 from app.receipt_view import receipt_html
+from core.errors import ModelError
 
 SPEED = MachineSpeed(read_gb_per_s=35.4, fp32_gflop_per_s=159.0, measured_at=0.0, num_cores=2)
 EVIL = "<img src=x onerror=alert(1)>\"'"
@@ -28,7 +29,7 @@ def test_nothing_that_others_wrote_is_markup(language: str) -> None:
     failed = Download(name=EVIL, state=DownloadState.FAILED, sentences=(EVIL, EVIL), commit=EVIL, file=EVIL)
     shown = [
         shelf_html([model], [Trashed(EVIL, EVIL, 1, 0.0)], language),
-        getting_html([failed], Addition(f"/x/{EVIL}", is_ended=True, error=EVIL), EVIL, language),
+        getting_html([failed], Addition(f"/x/{EVIL}", is_ended=True, error=ModelError(EVIL, EVIL)), EVIL, language),
         getting_html([Download(name=EVIL, state=DownloadState.RUNNING)], Addition(EVIL), EVIL, language),
         memory_line({"own": 1, "free": 2, "total": 3}, EVIL, language),
         receipt_html([visit], 0.0, language),

@@ -60,7 +60,7 @@ def index(folder: Path) -> None:
     [
         ("model.safetensors.incomplete", None, "but a download that did not end: model.safetensors.incomplete"),
         (".cache/huggingface/download/x.incomplete", None, "but a download that did not end: x.incomplete"),
-        ("model.safetensors.part", index, "lacks 2 of 2 weight files: .*, and 1 unfinished"),
+        ("model.safetensors.part", index, "lacks 2 of 2 weight files: .* Unfinished: 1"),
     ],
 )
 def test_a_half_download_says_so(folder: Path, half: str, prepare: Callable[[Path], None] | None, message: str) -> None:
