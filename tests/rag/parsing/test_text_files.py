@@ -148,6 +148,12 @@ def test_rtf_is_read_with_its_encoding(read: Read) -> None:
     assert read("a.rtf", content.encode()).text.startswith("汉字\n\nCaf")
 
 
+@pytest.mark.timeout(20)
+def test_the_time_of_an_rtf_does_not_grow_with_the_square_of_its_fonts(read: Read) -> None:
+    fonts = r"{\fonttbl" + r"{\f0 a;}" * 40_000 + "}"
+    assert read("a.rtf", rf"{{\rtf1\ansi {fonts} otter}}".encode()).text.strip() == "otter"
+
+
 def test_json_nested_without_end_is_no_crash(read: Read) -> None:
     with pytest.raises((RecursionError, DocumentError)):
         read("a.json", b"[" * 100_000 + b"]" * 100_000)
