@@ -100,7 +100,20 @@ class Page:
                 self.settings = SettingsTab(services, self.header.language)
         self.dialogs = Dialogs()
         self.saved_language = gr.BrowserState("", storage_key="astrai-language", secret=STORAGE_KEY)
+        self._name()
         self._wire()
+
+    def _name(self) -> None:
+        """Give each part its English text, which is there before the server is asked for that of the language."""
+        for part, shown in self.texts(ENGLISH).items():
+            texts = shown if isinstance(shown, dict) else {"value": shown}
+            named = ["label", "info"]
+            if isinstance(part, gr.Button | gr.HTML):
+                named += ["value"]
+            if isinstance(part, gr.Textbox):
+                named += ["placeholder"]
+            for name in [name for name in named if name in texts]:
+                setattr(part, name, texts[name])
 
     def _wire(self) -> None:
         language, chat = self.header.language, self.chat
