@@ -104,7 +104,10 @@ class Page:
         self._wire()
 
     def _name(self) -> None:
-        """Give each part its English text, which is there before the server is asked for that of the language."""
+        """Give each part its English text, which is there before the server is asked for that of the language.
+
+        Names of tabs are blank until then: Gradio puts the tabs that have no room into a menu, and never back.
+        """
         for part, shown in self.texts(ENGLISH).items():
             texts = shown if isinstance(shown, dict) else {"value": shown}
             named = ["label", "info"]
@@ -113,7 +116,7 @@ class Page:
             if isinstance(part, gr.Textbox):
                 named += ["placeholder"]
             for name in [name for name in named if name in texts]:
-                setattr(part, name, texts[name])
+                setattr(part, name, " " if isinstance(part, gr.Tab) else texts[name])
 
     def _wire(self) -> None:
         language, chat = self.header.language, self.chat
