@@ -79,6 +79,10 @@ def build_page(services: Services) -> gr.Blocks:
     """All tabs in one Blocks."""
     with gr.Blocks(title="AstrAI", analytics_enabled=False) as blocks:
         Page(services).on_load(blocks)
+    for event in blocks.fns.values():
+        # Gradio tells a screen reader that an event is complete; where it has no word for that, the word's key.
+        if event.show_progress == "full":
+            event.show_progress = "hidden"
     return blocks
 
 

@@ -85,9 +85,10 @@ def _xls_sheets(source: Source) -> Iterator[tuple[str, Iterator[list[str]]]]:
 
     try:
         book = xlrd.open_workbook(file_contents=source.content, logfile=io.StringIO(), on_demand=True)
-    except xlrd.XLRDError as exc:
+        sheets = book.sheets()
+    except (xlrd.XLRDError, AssertionError) as exc:  # it asserts what a damaged file does not hold to
         raise RefusedError("damaged_xls", reason=str(exc)) from exc
-    for sheet in book.sheets():
+    for sheet in sheets:
         yield (
             sheet.name,
             ([_old_words(cell, book.datemode) for cell in sheet.row(i)[:MAX_COLUMNS]] for i in range(sheet.nrows)),

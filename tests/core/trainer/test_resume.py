@@ -168,7 +168,7 @@ def test_a_run_that_is_not_done_stands_for_its_newest_checkpoint(run_options: Op
 def test_a_run_killed_at_twenty_random_steps_ends_as_the_uninterrupted_one(
     run_options: Options, tmp_path: Path
 ) -> None:
-    config = TrainConfig.from_dict(run_options(max_steps=150, checkpoint_interval_s=0.05))
+    config = TrainConfig.from_dict(run_options(max_steps=150, checkpoint_interval_s=0.0))
     path, run, draw = tmp_path / "config.json", RunFolder(tmp_path / "run"), random.Random(4)
     path.write_text(json.dumps(config.to_dict()))
     for attempt in range(20):
