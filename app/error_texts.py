@@ -250,6 +250,8 @@ IN_CHINESE: dict[str, str] = {
     "Do not use this model.": "请不要使用此模型。",
     "{folder} lacks {count} of {total} weight files: {names}. Unfinished: {unfinished}.":
         "{folder} 缺少 {total} 个权重文件中的 {count} 个：{names}。其中 {unfinished} 个未下载完。",
+    "{folder} lacks {count} of {total} weight files: {names}.":
+        "{folder} 缺少 {total} 个权重文件中的 {count} 个：{names}。",
     "Download the missing files.": "请下载缺少的文件。",
     "{path} points outside its folder: {names}.": "{path} 指向文件夹之外：{names}。",
     "{path} lacks {names}.": "{path} 缺少 {names}。",

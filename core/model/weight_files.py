@@ -82,14 +82,17 @@ def _files_of_index(folder: Path) -> list[Path]:
         )
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
+        unfinished = len(unfinished_files(folder))
         raise ModelError(
-            "{folder} lacks {count} of {total} weight files: {names}. Unfinished: {unfinished}.",
+            "{folder} lacks {count} of {total} weight files: {names}. Unfinished: {unfinished}."
+            if unfinished
+            else "{folder} lacks {count} of {total} weight files: {names}.",
             "Download the missing files.",
             folder=folder,
             count=len(missing),
             total=len(names),
             names=", ".join(missing),
-            unfinished=len(unfinished_files(folder)),
+            unfinished=unfinished,
         )
     return [folder / name for name in names]
 
