@@ -146,6 +146,7 @@ def test_two_tabs_have_a_conversation_each(start_in: Start, page: Page) -> None:
     expect(other.locator(QUESTION)).to_have_text("熊猫?")
 
 
+@pytest.mark.long
 def test_a_server_that_is_killed_while_it_answers_loses_nothing(start_in: Start, page: Page, browser: Browser) -> None:
     process, address = start_in(pause_s=0.05)
     opened(page, address)

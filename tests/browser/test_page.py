@@ -194,6 +194,7 @@ def test_a_question_asked_while_the_model_loads_is_answered(
     assert wait_for_words(browser_page, 0) > 0
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_model_folder_and_what_it_writes_can_neither_run_nor_fetch_anything(
     start: Callable[..., str], browser_page: Page, talkative_model: Path, tmp_path: Path

@@ -110,6 +110,7 @@ def test_death_before_any_statement_leaves_the_old_state_or_the_new(tmp_path: Pa
         check(library, said)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")

@@ -168,6 +168,7 @@ def test_two_machines_meet_and_train_one_run(run_options: Options) -> None:
     assert len(list(RunFolder(path.parent).checkpoint(4).glob("model-rank-*"))) == 2
 
 
+@pytest.mark.long
 def test_a_rank_lost_on_one_machine_is_named_on_the_other(run_options: Options) -> None:
     path = config_of(run_options)
     with socket.socket() as probe:
