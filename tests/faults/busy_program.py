@@ -79,7 +79,9 @@ class User:
 def build(model: Path | None = None) -> Services:
     """The services, with a user at them."""
     services = build_services(model)
-    services.conversations.all()  # opens them for writing, before anyone looks at them beside this program
+    # Opened for writing here, before anyone looks at them beside this program.
+    services.conversations.all()
+    services.library.open()
     user = User(services, *map(Path, sys.argv[2:4]))
 
     def again(act: Callable[[], None]) -> None:
