@@ -26,7 +26,7 @@ SEED = 9
 OWN_FAULT = "a fault of this program"
 NUM_SHARDS = 4
 NUM_MUTANTS = int(os.environ.get("ASTRAI_MUTANTS", "100000"))
-SHARD_S = float(os.environ.get("ASTRAI_MUTANTS_S", "480")) / 2  # two shards run at once
+SHARD_S = float(os.environ.get("ASTRAI_MUTANTS_S", "900")) / 2  # two shards run at once
 MAX_REAL_BYTES = 30_000
 CALLS = "trace=connect,sendto,sendmsg,bind,open,openat,creat,rename,unlink,unlinkat,mkdir"
 WRITES = re.compile(r"O_WRONLY|O_RDWR|O_CREAT|^\d+ +(?:connect|sendto|sendmsg|bind|creat|rename|unlink|mkdir)")
