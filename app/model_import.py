@@ -28,7 +28,6 @@ SPACE_MARGIN = 1.02
 BLOCK_BYTES = 4 << 20
 EVERY_S = 0.2
 CARDS = ("README.md", "LICENSE")
-UNCOPIED, SPACE_OR_RIGHTS = "{path} cannot be copied: {reason}.", "Check the disk's free space and the permissions."
 
 Tell = Callable[[dict[str, object]], None]
 
@@ -109,15 +108,19 @@ def run(source: str, *, moves: bool = False) -> int:
         sys.stdout.flush()
 
     try:
-        tell({"path": str(add_model(source, tell, moves=moves))})
+        place = add_model(source, tell, moves=moves)
     except AssistantError as exc:
-        tell({"error": {"sentences": exc.sentences, "values": exc.values}})
-        return 1
+        error = exc
     except OSError as exc:
-        values = {"path": str(exc.filename or source), "reason": str(exc.strerror)}
-        tell({"error": {"sentences": [UNCOPIED, SPACE_OR_RIGHTS], "values": values}})
-        return 1
-    return 0
+        error = ModelError(
+            "{path} cannot be copied: {reason}.", "Check the disk's free space and the permissions.",
+            path=exc.filename or source, reason=exc.strerror,
+        )  # fmt: skip
+    else:
+        tell({"path": str(place)})
+        return 0
+    tell({"error": {"sentences": error.sentences, "values": error.values}})
+    return 1
 
 
 def _take(files: list[Path], folder: Path, total: int, tell: Tell, *, moves: bool) -> None:

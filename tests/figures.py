@@ -62,7 +62,7 @@ GOALS: dict[str, Goal] = {
     "G12 requests": Goal("attacks on every route", ">=", 60 * 60),
     "G12 passed": Goal("of them that passed or changed anything", "<=", 0),
     "G12 readable": Goal("responses that an attack page in Chromium read, or effects it had", "<=", 0),
-    "G12 payloads": Goal("XSS payloads in the page's fields", ">=", 200),
+    "G12 payloads": Goal("XSS payloads in the page's fields, in each language", ">=", 200, combine=WORST),
     "G12 executed": Goal("of them that ran", "<=", 0),
     "G13 connections": Goal("connections of a session beyond loopback", "<=", 0),
     "G13 documents": Goal("injected documents without a leak", ">=", 300),

@@ -47,7 +47,7 @@ class StudioTab:
         for button, (begin, inputs) in begins.items():
             button.click(begin, inputs, self.started, **PRIVATE).then(
                 self.show_runs, self.started, self.panels, queue=False, **PRIVATE
-            ).then(None, self.started, js=SHOW_RUN)
+            ).then(None, self.started, js=SHOW_RUN, **PRIVATE)
         self.preferences_tab.select(liked.show, liked.inputs, liked.outputs, queue=False, **PRIVATE)
         outputs = list(dict.fromkeys([self.panels, *new.draft, *new.shown, new.data]))
         self.runs.board.copy(self.duplicate, new.inputs, outputs, **PRIVATE)

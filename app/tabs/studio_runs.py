@@ -23,7 +23,7 @@ class RunsPanel:
     def __init__(self, studio: Studio, language: gr.Radio, started: gr.Textbox) -> None:
         self.studio, self.language = studio, language
         self.board = gr.HTML("", elem_id="runs-board", js_on_load="astraiStudio.runs(element, trigger)")
-        self.board.input(self.act, language, started, **PRIVATE).then(None, started, js=SHOW_RUN)
+        self.board.input(self.act, language, started, **PRIVATE).then(None, started, js=SHOW_RUN, **PRIVATE)
 
     # Handlers: plain values in and out.
 

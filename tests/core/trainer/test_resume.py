@@ -168,14 +168,14 @@ def test_a_run_that_is_not_done_stands_for_its_newest_checkpoint(run_options: Op
 def test_a_run_killed_at_twenty_random_steps_ends_as_the_uninterrupted_one(
     run_options: Options, tmp_path: Path
 ) -> None:
-    config = TrainConfig.from_dict(run_options(max_steps=150, checkpoint_interval_s=0.0))
+    config = TrainConfig.from_dict(run_options(max_steps=150, checkpoint_interval_s=0.05))
     path, run, draw = tmp_path / "config.json", RunFolder(tmp_path / "run"), random.Random(4)
     path.write_text(json.dumps(config.to_dict()))
     for attempt in range(20):
         newest = run.newest_checkpoint()
         begun = int(newest.name.removeprefix("step-")) if newest else 0
         show = KILLED_AT_STEP.format(step=begun + draw.randint(2, 7))
-        command = [sys.executable, "-c", PROGRAM.format(show=show), str(path), *(["--resume"] if newest else [])]
+        command = [sys.executable, "-c", PROGRAM.format(show=show), str(path), *(["--resume"] if attempt else [])]
         killed = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
         assert killed.returncode == -signal.SIGKILL, (attempt, killed.stderr)
     rest = TrainConfig.from_dict({**config.to_dict(), "checkpoint_interval_s": 300.0})
