@@ -5,7 +5,6 @@ asks for a while leaves memory, and the next question brings it back.
 """
 
 import ctypes
-import gc
 import logging
 import sys
 import threading
@@ -17,6 +16,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app import garbage
 from app.model_names import ModelNames
 from app.paths import models_dir, preferences_dir, starter_dir
 from app.versions import Version, Versions
@@ -105,9 +105,11 @@ class ModelHolder:
                 return
             previous = self._model
             self.choice, self._model, self._error, self._is_unloaded = choice, None, None, False
+        is_next = previous is not None
         if previous is not None:
             previous.close()
-        threading.Thread(target=self._load, args=(choice,), name="model loader", daemon=True).start()
+        del previous  # so that its memory can be given back
+        threading.Thread(target=self._load, args=(choice, is_next), name="model loader", daemon=True).start()
 
     def wake(self) -> bool:
         """Load the chosen model again if it has left memory; whether it had."""
@@ -186,11 +188,15 @@ class ModelHolder:
             logger.info("the model is unloaded after %.0f s without use", self._idle_s)
             self.unload()
 
-    def _load(self, choice: ModelChoice) -> None:
+    def _load(self, choice: ModelChoice, is_next: bool) -> None:
         with self._loading:  # one after the other, so that two models are never in memory
+            if is_next:
+                _give_memory_back()
             if self.choice == choice:
+                garbage.pause()
                 model, error = self._open(choice)
                 self._finish(choice, model, error)
+                garbage.set_aside()
 
     def _open(self, choice: ModelChoice) -> "tuple[LanguageModel | None, AssistantError | None]":
         try:
@@ -216,7 +222,7 @@ class ModelHolder:
 
 def _give_memory_back() -> None:
     """Let the system have what a model took: glibc keeps freed memory for the next time."""
-    gc.collect()
+    garbage.collect_all()
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library
             ctypes.CDLL(None).malloc_trim(0)

@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app import garbage
 from app.early_script import EarlyScript
 from app.guard import Guard, KeyGuard, session_secret
 from app.instance import announce
@@ -166,6 +167,7 @@ class _PageServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        garbage.set_aside()
         sys.stdout.write(f"AstrAI is at {self._address}\nOpen it if the browser did not. Ctrl-C ends it.\n")
         sys.stdout.write(
             f"Programs find OpenAI's interface below {API_PREFIX}; the key is in {data_dir() / KEY_FILE}.\n"

@@ -23,6 +23,7 @@ from studio import start
 
 NUM_TOKENS = 60
 PAUSE_S = float(os.environ.get("ASTRAI_USER_PAUSE_S", "0.05"))
+NUM_KEPT = int(os.environ.get("ASTRAI_USER_KEEPS", "0"))  # conversations and documents; older ones go. 0 keeps all
 
 
 class User:
@@ -53,15 +54,21 @@ class User:
             record.complete()
         answer = chats.path(name)[-1]
         self.say("answered", name, answer.id, answer.content)
+        if NUM_KEPT:
+            for old in chats.all()[NUM_KEPT:]:
+                chats.delete(old.id)
 
     def add(self) -> None:
         """A document, which the library holds when its work has ended."""
         number = time.monotonic_ns()
         path = self._files / f"{number}.txt"
         path.write_text(f"The otter number {number} swims.", encoding="utf-8")
-        self._services.library.add([path], "otters")
-        if self._services.library.wait(60):
+        library = self._services.library
+        library.add([path], "otters")
+        if library.wait(60):
             self.say("added", path.name)
+        if NUM_KEPT:
+            library.remove(sorted(document.id for document in library.open().documents())[:-NUM_KEPT])
 
     def train(self, data: Path) -> None:
         """A short run, which is there from its start on."""

@@ -1,5 +1,6 @@
 """The whole program under mixed load for minutes: its memory, descriptors and threads stay where they are.
 
+Its user deletes the oldest conversations and documents, so that what is kept does not grow and what grows is a leak.
 A short run says that nothing leaks fast: the growth per hour of a few minutes is mostly what an allocator does by
 itself, so only a run of an hour and more (ASTRAI_SOAK_MINUTES) can show the goal's 2 MB.
 """
@@ -23,7 +24,7 @@ from tests.figures import Figure
 
 MINUTES = float(os.environ.get("ASTRAI_SOAK_MINUTES", "3"))
 WARM_PART = 1 / 3
-SAMPLE_S, USER_PAUSE_S = 1.0, 1.0
+SAMPLE_S, USER_PAUSE_S, NUM_KEPT = 1.0, 1.0, 50
 MOST_MORE = 12  # of descriptors and threads, which come and go with requests
 
 pytestmark = [
@@ -59,7 +60,8 @@ def ask(client: httpx.Client, is_over: threading.Event, answered: list[int]) -> 
 def test_a_program_in_use_for_minutes_holds_what_it_held(tmp_path: Path, tokenizer: Tokenizer, figure: Figure) -> None:
     home = Home(tmp_path, tokenizer)
     samples, answered, is_over = list[Sample](), list[int](), threading.Event()
-    with WholeProgram(home, ASTRAI_USER_PAUSE_S=str(USER_PAUSE_S)) as program, program.client() as client:
+    user = {"ASTRAI_USER_PAUSE_S": str(USER_PAUSE_S), "ASTRAI_USER_KEEPS": str(NUM_KEPT)}
+    with WholeProgram(home, **user) as program, program.client() as client:
         asking = [threading.Thread(target=ask, args=(client, is_over, answered)) for _ in range(2)]
         for thread in asking:
             thread.start()
