@@ -48,6 +48,7 @@ def serve_page(
 ) -> int:
     """Serve the page until Ctrl-C. `port` None takes the default or the next free one; 0 any."""
     assert not opening.is_open or password is not None
+    garbage.pause()  # until the page is there
     os.umask(0o077)  # what is written, by jobs and libraries too, is the user's alone
     # Read when gradio is imported; the folder that it takes by itself is shared by all users.
     os.environ["GRADIO_TEMP_DIR"] = str(data_dir() / "cache")

@@ -10,7 +10,6 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app import garbage
 from app.listen_option import add_listen_options, opening
 from core.folders import data_dir
 
@@ -40,7 +39,6 @@ def run(arguments: Namespace) -> int:
 
 def serve(arguments: Namespace) -> int:
     """Serve the page until Ctrl-C."""
-    garbage.pause()
     from app.password import choose_password
 
     opened = opening(arguments)

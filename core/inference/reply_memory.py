@@ -12,8 +12,8 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
-# 4 bytes each.
-MAX_TOKENS = 1_000_000
+# Of 4 bytes each: as many as a dozen long conversations have.
+MAX_TOKENS = 1 << 17
 
 
 class ReplyMemory:
