@@ -2,8 +2,9 @@
 
 A full search looks at every object while no thread of ours runs. The libraries alone make a million of them, so it
 takes a third of a second, and it comes whenever their number has grown by a quarter: many times during the start, and
-again in the middle of an answer. So nothing is searched while the program starts or a model is loaded, and what stands
-after it is set aside (`gc.freeze`): later searches look at what came since.
+again in the middle of an answer. So nothing is searched while libraries are imported, and what stands after it is set
+aside for good (`gc.freeze`): later searches look at what came since. Of what a user makes and drops, a model above all,
+nothing may stand then, for it would never be found again.
 """
 
 import gc
@@ -15,13 +16,6 @@ def pause() -> None:
 
 
 def set_aside() -> None:
-    """Leave out what stands now from all searches to come, and search again."""
+    """Leave out what stands now from all searches to come, and begin to search again."""
     gc.freeze()
     gc.enable()
-
-
-def collect_all() -> None:
-    """Search everything, what was set aside too, and set aside what is in use."""
-    gc.unfreeze()
-    gc.collect()
-    set_aside()

@@ -5,6 +5,7 @@ asks for a while leaves memory, and the next question brings it back.
 """
 
 import ctypes
+import gc
 import logging
 import sys
 import threading
@@ -105,11 +106,9 @@ class ModelHolder:
                 return
             previous = self._model
             self.choice, self._model, self._error, self._is_unloaded = choice, None, None, False
-        is_next = previous is not None
         if previous is not None:
             previous.close()
-        del previous  # so that its memory can be given back
-        threading.Thread(target=self._load, args=(choice, is_next), name="model loader", daemon=True).start()
+        threading.Thread(target=self._load, args=(choice,), name="model loader", daemon=True).start()
 
     def wake(self) -> bool:
         """Load the chosen model again if it has left memory; whether it had."""
@@ -188,18 +187,15 @@ class ModelHolder:
             logger.info("the model is unloaded after %.0f s without use", self._idle_s)
             self.unload()
 
-    def _load(self, choice: ModelChoice, is_next: bool) -> None:
+    def _load(self, choice: ModelChoice) -> None:
         with self._loading:  # one after the other, so that two models are never in memory
-            if is_next:
-                _give_memory_back()
             if self.choice == choice:
-                garbage.pause()
                 model, error = self._open(choice)
                 self._finish(choice, model, error)
-                garbage.set_aside()
 
     def _open(self, choice: ModelChoice) -> "tuple[LanguageModel | None, AssistantError | None]":
         try:
+            _import_engine()
             import core
             from core.inference.choose_runner import kernels_need_compiling
 
@@ -220,9 +216,20 @@ class ModelHolder:
                 self._condition.notify_all()
 
 
+def _import_engine() -> None:
+    """Import what the first model needs, torch above all, without a search for garbage in between."""
+    if "core.inference.load" in sys.modules:
+        return
+    garbage.pause()
+    try:
+        import core.inference.load  # noqa: F401
+    finally:
+        garbage.set_aside()
+
+
 def _give_memory_back() -> None:
     """Let the system have what a model took: glibc keeps freed memory for the next time."""
-    garbage.collect_all()
+    gc.collect()
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library
             ctypes.CDLL(None).malloc_trim(0)

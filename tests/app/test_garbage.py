@@ -38,12 +38,3 @@ def test_what_stands_is_left_out_of_searches() -> None:
     del node
     gc.collect()
     assert left() is not None
-
-
-def test_what_was_set_aside_is_freed_when_everything_is_searched() -> None:
-    node = Node()
-    garbage.set_aside()
-    left = weakref.ref(node)
-    del node
-    garbage.collect_all()
-    assert left() is None

@@ -10,7 +10,7 @@ from core.config.model_config import PRESETS
 from core.errors import ConfigError
 from core.inference.runner import Segment
 from core.inference.torch_runner import TorchRunner
-from core.model.bnb import quantize_with_bitsandbytes_
+from core.model.bnb import dequantized_nf4, quantize_with_bitsandbytes_
 from core.model.quantize import INT4, INT8, QuantizedLinear, Scheme, dequantize_, quantize_
 from core.model.transformer import Transformer
 
@@ -29,10 +29,35 @@ def test_a_quantised_model_stays_close_and_runs_in_the_engine(model: Transformer
     ids = list(range(3, 40))
     expected = model(torch.tensor([ids]))[0]
     quantize_with_bitsandbytes_(model, bits)
-    assert not any(type(module) is torch.nn.Linear for module in model.model.layers.modules())
+    left = {module.in_features for module in model.model.layers.modules() if type(module) is torch.nn.Linear}
+    assert left == ({model.config.intermediate_size} if bits == 4 else set())  # of which 64 is no part
     logits = TorchRunner(model, num_blocks=2).forward([Segment(ids, 0, [1, 0], len(ids))])
     error = float((logits - expected).norm() / expected.norm())
     assert 0 < error < bound
+
+
+@torch.inference_mode()
+def test_an_answer_leaves_the_4_bit_codes_as_they_are_on_every_processor(
+    model: Transformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules = pytest.importorskip("bitsandbytes.nn.modules", reason="bitsandbytes does not load here")
+    monkeypatch.setattr(modules, "has_avx512bf16", lambda: True)
+    quantize_with_bitsandbytes_(model, 4)
+    layer = model.eval().model.layers[0].mlp.up_proj
+    before = dequantized_nf4(layer)
+    model(torch.arange(20)[None])
+    assert torch.equal(dequantized_nf4(layer), before)
+
+
+@torch.inference_mode()
+def test_4_bit_weights_are_close_to_what_they_were(model: Transformer) -> None:
+    before = copy.deepcopy(model)
+    quantize_with_bitsandbytes_(model, 4)
+    layers = {name: layer for name, layer in model.model.layers.named_modules() if hasattr(layer, "compute_dtype")}
+    assert len(layers) == 6 * model.config.num_hidden_layers
+    for name, layer in layers.items():
+        weight = before.model.layers.get_submodule(name).weight
+        assert (dequantized_nf4(layer) - weight).norm() < 0.1 * weight.norm(), name  # 0.092 of normal ones
 
 
 def test_without_the_library_one_sentence_says_so(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
