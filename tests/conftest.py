@@ -12,7 +12,7 @@ import pytest
 
 from app.machine import CHROMIUM_NAMES
 
-pytest_plugins = ["tests.figures"]
+pytest_plugins = ["tests.alone", "tests.figures"]
 
 # Before torch is imported: workers share the cores, and nothing may ask a server.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

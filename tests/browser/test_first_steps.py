@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 from tests.core.conftest import sentences
 from tests.hub_server import FakeHub, serving
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(400)]
 MAX_CLICKS = 3
 LIMIT_MS = 120_000
 WORDS = re.compile(r"\w{3}")  # the starter says what it likes

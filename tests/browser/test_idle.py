@@ -9,7 +9,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Page
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(400)]
 SECONDS, SETTLE_S, SAMPLE_S, PATIENCE_S = 30.0, 8.0, 2.0, 90.0
 MAX_SHARE = 0.02  # of one core
 

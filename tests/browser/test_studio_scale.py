@@ -17,7 +17,7 @@ from studio import JobSpec
 from studio.job_folder import Attempt, End, JobFolder, JobState
 from tests.browser.test_studio import Program, open_studio, show_panel
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(900)]
 
 NUM_SHORT, SHORT_ROWS, LONG_ROWS = 199, 2000, 1_000_000
 NAMES = ("loss", "learning_rate", "grad_norm", "tokens_per_s", "data_wait", "efficiency", "eta_s", "memory_bytes")

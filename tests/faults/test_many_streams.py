@@ -24,7 +24,7 @@ from tests.figures import Figure
 NUM_STREAMS, NUM_WORDS, STEP_S = 200, 30, 0.05
 NUM_AT_ONCE, OVERLOAD = 10, 10  # connections of those who are refused, and how often the bound they ask
 
-pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(300)]
 
 
 class EchoModel(FakeModel):

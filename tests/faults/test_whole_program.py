@@ -26,6 +26,7 @@ LONGEST_S, READY_S = 6.0, 15.0
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.long,
+    pytest.mark.alone,
     pytest.mark.timeout(7200),
     pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL"),
     pytest.mark.skipif(not (ROOT / "models" / "embedder").is_dir(), reason="the embedder's weights are not here"),

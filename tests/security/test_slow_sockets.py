@@ -20,7 +20,7 @@ from app.web_server import HEAD_TIMEOUT_S
 from tests.conftest import ROOT
 from tests.figures import Figure
 
-pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(300)]
 
 NUM_SOCKETS, BYTE_S, SLACK_S = 500, 1.0, 5.0
 HEALTH_S, MAX_HEALTH_S = 0.05, 0.2
