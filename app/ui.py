@@ -30,6 +30,7 @@ SCRIPTS = (
 )  # fmt: skip
 MAX_UPLOAD = "1mb"
 QUEUE_WAIT_S = 0.03
+PROGRESS_WAIT_S = 1.0
 # Each tab of the browser has a conversation of its own, which `conversations.js` notes there; a new tab begins with the
 # one that was opened last.
 OPENED_HERE = "(language, opened) => [language, sessionStorage.getItem('astrai-opened') ?? opened]"
@@ -68,10 +69,12 @@ async def _refuse_address(url: str) -> NoReturn:
 def _queued(blocks: gr.Blocks) -> gr.Blocks:
     """The page with its queue of events, which looks for new ones QUEUE_WAIT_S after it found none.
 
-    Gradio's own wait is a thousandth of a second, which takes 5 % of a core while nothing happens.
+    Gradio's own wait is a thousandth of a second, which takes 5 % of a core while nothing happens; for progress, which
+    no event here reports, it is a hundredth.
     """
     blocks.queue(max_size=64, default_concurrency_limit=8)
-    blocks._queue.sleep_when_free = QUEUE_WAIT_S  # noqa: SLF001 - it has no other door
+    queue = blocks._queue  # noqa: SLF001 - it has no other door
+    queue.sleep_when_free, queue.progress_update_sleep_when_free = QUEUE_WAIT_S, PROGRESS_WAIT_S
     return blocks
 
 
