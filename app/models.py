@@ -196,6 +196,7 @@ class ModelHolder:
     def _open(self, choice: ModelChoice) -> "tuple[LanguageModel | None, AssistantError | None]":
         try:
             _import_engine()
+            garbage.pause()
             import core
             from core.inference.choose_runner import kernels_need_compiling
 
@@ -207,6 +208,8 @@ class ModelHolder:
             logger.exception("loading %s", choice.name)
             reason = f"{choice.name} could not be loaded: {type(exc).__name__}."
             return None, ModelError(reason, "The log file tells more.")
+        finally:
+            garbage.resume()
 
     def _finish(self, choice: ModelChoice, model: "LanguageModel | None", error: AssistantError | None) -> None:
         with self._condition:
