@@ -1,8 +1,8 @@
-"""What stands is left out of Python's searches for garbage, and found again when everything is searched."""
+"""When Python searches for garbage, and what it leaves out."""
 
 import gc
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -23,10 +23,11 @@ def searches_as_before() -> Iterator[None]:
     gc.unfreeze()
 
 
-def test_nothing_is_searched_while_paused() -> None:
+@pytest.mark.parametrize("end", [garbage.set_aside, garbage.resume])
+def test_nothing_is_searched_while_paused(end: Callable[[], None]) -> None:
     garbage.pause()
     assert not gc.isenabled()
-    garbage.set_aside()
+    end()
     assert gc.isenabled()
 
 
