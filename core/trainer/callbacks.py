@@ -86,7 +86,7 @@ class MetricsCallback:
             tally.add(result.metrics)
         row = {
             "time": time.time(),
-            **{name: float(mean.total) / float(mean.weight) for name, mean in tally.local_totals().items()},
+            **tally.local_means(),
             "learning_rate": last.learning_rate,
             "grad_norm": last.grad_norm,
             "tokens": context.tokens,

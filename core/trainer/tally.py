@@ -33,6 +33,10 @@ class Tally:
         """This process's sums."""
         return {name: Mean(*sums) for name, sums in self._sums.items()}
 
+    def local_means(self) -> dict[str, float]:
+        """This process's means."""
+        return _means(self.local_totals())
+
     def totals(self, ranks: Ranks) -> dict[str, Mean]:
         """Sums over all ranks, which must hold the same names, in one transfer from the device."""
         if not self._sums:
@@ -45,10 +49,13 @@ class Tally:
         return {name: Mean(values[2 * i], values[2 * i + 1]) for i, name in enumerate(names)}
 
     def means(self, ranks: Ranks) -> dict[str, float]:
-        """Total over weight of what has any weight."""
-        return {
-            name: float(mean.total) / float(mean.weight) for name, mean in self.totals(ranks).items() if mean.weight
-        }
+        """Means over all ranks."""
+        return _means(self.totals(ranks))
+
+
+def _means(totals: Mapping[str, Mean]) -> dict[str, float]:
+    """Total over weight of what has any weight: a step of liked answers alone has no pair to compare."""
+    return {name: float(mean.total) / float(mean.weight) for name, mean in totals.items() if mean.weight}
 
 
 def _detached(value: Tensor | float) -> Tensor | float:

@@ -325,6 +325,19 @@ def test_equal_answers_are_an_example_and_no_preference(options: Options, tokeni
     assert {name: float(mean.weight) for name, mean in loss.metrics.items()}["accuracy"] == 0
 
 
+def test_a_step_of_examples_alone_has_no_figures_of_pairs(
+    options: Options, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    """A user likes more answers than they correct, and a small model takes one row a step."""
+    examples = [dataclasses.replace(pair, rejected=pair.chosen) for pair in pairs(6, seed=5)]
+    write_pairs(tmp_path / "same", tokenizer, examples)
+    folder = train(TrainConfig.from_dict(options("dpo", data=str(tmp_path / "same"), max_steps=2, log_interval=1)))
+    rows = [json.loads(line) for line in (folder.parent / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    steps = [row for row in rows if "loss" in row]
+    assert len(steps) == 2
+    assert all({"loss", "chosen_logprob"} < row.keys() and "accuracy" not in row for row in steps)
+
+
 def test_conversations_are_taken_among_the_pairs_where_that_is_asked_for(tokenizer: Tokenizer, tmp_path: Path) -> None:
     said = {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "The brown fox."}]}
     pair = {"prompt": "Who sleeps?", "chosen": "The dog.", "rejected": "The river."}
