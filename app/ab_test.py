@@ -5,18 +5,20 @@ between it and the one before. Both answer at once beside one copy of the weight
 """
 
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.i18n import t
 from app.models import ModelHolder
 from app.preference_rows import Answer, Tally
 from app.preferences import Preferences
 from app.side_by_side import MAX_SEED, origin, side_by_side
 from app.studio import Studio
 from app.versions import Version
-from core.errors import ModelError
+from core.errors import ModelError, TrainingError
 
 LEFT, RIGHT, TIE = "left", "right", "tie"
 
@@ -112,6 +114,17 @@ class BlindTest:
 
     def tally(self, contest: Contest) -> Tally:
         return self._preferences.tally(contest.key)
+
+    def title(self, version: Version, language: str) -> str:
+        """What people call a version: the name of its run and when that was made, or the model itself."""
+        if not version.name:
+            return t("version_base", language)
+        try:
+            job = self._studio.store.job(version.name)
+        except TrainingError:  # a run that was deleted since
+            return version.name
+        made = time.strftime("%m-%d %H:%M", time.localtime(job.spec.created))
+        return f"{job.name} · {made}"
 
     def answers_now(self, contest: Contest) -> bool:
         """Whether the new version has taken over."""

@@ -46,7 +46,6 @@ PREFERENCE_TEXTS: dict[str, dict[str, str]] = {
         "en": "There is no second version of this model yet.",
         "zh": "这个模型还没有第二个版本。",
     },
-    "ab_model_itself": {"en": "the model itself", "zh": "原模型"},
     "ab_versions": {"en": "New: {new}. Old: {old}.", "zh": "新：{new}。旧：{old}。"},
     "ab_no_votes": {
         "en": "No votes yet: compare them blind in chat.",

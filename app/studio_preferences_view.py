@@ -9,7 +9,6 @@ from app.preference_rows import MIN_VOTES, Answer, Counts, Pair, Review, Tally
 from app.studio_parts import act_button
 
 if TYPE_CHECKING:
-    from app.ab_test import Contest
     from app.preference_files import ImportReport
     from studio.improve import Readiness
 
@@ -121,13 +120,14 @@ def _arrows(place: int, count: int, language: str) -> str:
     )
 
 
-def contest_html(contest: "Contest | None", tally: Tally | None, language: str) -> str:
+def no_contest_html(language: str) -> str:
+    """That there is nothing to compare yet, and what would make it."""
+    return f'<p class="hint">{t("ab_none", language)}</p>'
+
+
+def contest_html(new: str, old: str, tally: Tally, language: str) -> str:
     """Which versions are compared, and what the votes say."""
-    if contest is None or tally is None:
-        return f'<p class="hint">{t("ab_none", language)}</p>'
-    names = (contest.new.name or t("ab_model_itself", language), contest.old.name or t("ab_model_itself", language))
-    new, old = (html.escape(name) for name in names)
-    head = f"<p>{t('ab_versions', language, new=new, old=old)}</p>"
+    head = f"<p>{t('ab_versions', language, new=html.escape(new), old=html.escape(old))}</p>"
     if not tally.num_votes:
         return f'{head}<p class="hint">{t("ab_no_votes", language)}</p>'
     low, high = tally.interval

@@ -52,9 +52,15 @@ const astraiConversations = (() => {
         if (part.title) part.title = said;
       });
     });
+    // Gradio calls its suggestions a list, which cannot be of buttons, and gives what scrolls no keys.
+    const mend = () => {
+      chat.querySelector("#conversation .examples")?.setAttribute("role", "group");
+      chat.querySelector("#blind-answers")?.setAttribute("tabindex", "0");
+    };
     const place = () => {
       const { marks = [], texts = {}, titles = {}, opened } = valueOf(element);
       name(titles);
+      mend();
       if (opened !== undefined) sessionStorage.setItem("astrai-opened", opened);
       const rows = document.querySelectorAll("#conversation .message-row:not(.astrai-live)");
       const wanted = new Map(marks.map((mark) => [rows[mark.at], mark]));

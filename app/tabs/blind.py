@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.ab_test import LEFT, RIGHT, TIE, Contest, Trial
+from app.ab_test import LEFT, RIGHT, TIE, Trial
 from app.error_texts import error_text
 from app.format import tally_line, to_html, to_text
 from app.i18n import t
@@ -24,12 +24,14 @@ class BlindPanel:
         with gr.Accordion(open=False, visible=False, elem_id="blind") as self.panel:
             self.intro = gr.Markdown()
             with gr.Row():
-                self.question = gr.Textbox(show_label=False, lines=1, max_lines=4, max_length=20_000, scale=5)
+                self.question = gr.Textbox(
+                    show_label=False, lines=1, max_lines=4, max_length=20_000, scale=5, container=False
+                )
                 self.ask = gr.Button(size="sm", scale=1, elem_id="blind-ask")
-            with gr.Row():
+            with gr.Row(elem_id="blind-answers"):
                 self.left = gr.Markdown(elem_id="blind-left", container=True)
                 self.right = gr.Markdown(elem_id="blind-right", container=True)
-            with gr.Row():
+            with gr.Row(elem_id="blind-votes"):
                 self.votes = {side: gr.Button(size="sm", interactive=False) for side in (LEFT, TIE, RIGHT)}
             self.tally = gr.Markdown(elem_id="blind-tally")
             with gr.Row():
@@ -91,7 +93,7 @@ class BlindPanel:
         if contest is not None:
             try:
                 self.blind_test.adopt(contest)
-                gr.Info(t("version_now", language, name=version_name(contest.new, language)))
+                self._tell(contest.new, language)
             except AssistantError as exc:
                 gr.Warning(to_html(error_text(exc, language)))
         return self.show(language)
@@ -102,7 +104,7 @@ class BlindPanel:
         if contest is not None:
             try:
                 version = self.blind_test.roll_back(contest)
-                gr.Info(t("version_now", language, name=version_name(version, language)))
+                self._tell(version, language)
             except AssistantError as exc:
                 gr.Warning(to_html(error_text(exc, language)))
         return self.show(language)
@@ -119,7 +121,12 @@ class BlindPanel:
             return {self.panel: gr.update(visible=False)}
         return {
             self.panel: gr.update(visible=True, label=t("blind_title", language)),
-            self.intro: _intro(contest, language),
+            self.intro: t(
+                "blind_intro",
+                language,
+                old=to_html(self.blind_test.title(contest.old, language)),
+                new=to_html(self.blind_test.title(contest.new, language)),
+            ),
             self.tally: tally_line(tally, language),
             self.adopt: gr.update(visible=not self.blind_test.answers_now(contest)),
             self.back: gr.update(visible=self.blind_test.can_roll_back(contest)),
@@ -134,6 +141,10 @@ class BlindPanel:
             **{button: gr.update(value=t(key, language)) for button, key in names.items()},
         }
 
+    def _tell(self, version: Version, language: str) -> None:
+        """That a version answers from now on."""
+        gr.Info(t("version_now", language, name=to_html(self.blind_test.title(version, language))))
+
     def _voting(self, side: str) -> Any:
         def vote(trial: Trial | None, language: str) -> Updates:
             return self.vote(side, trial, language)
@@ -144,13 +155,3 @@ class BlindPanel:
         """The trial that can be voted on, if there is one."""
         can_vote = gr.update(interactive=trial is not None)
         return {self.trial: trial, **dict.fromkeys(self.votes.values(), can_vote)}
-
-
-def version_name(version: Version, language: str) -> str:
-    """What people call a version."""
-    return version.name or t("version_base", language)
-
-
-def _intro(contest: Contest, language: str) -> str:
-    names = {"old": version_name(contest.old, language), "new": version_name(contest.new, language)}
-    return t("blind_intro", language, **names)

@@ -17,6 +17,7 @@ from app.studio_preferences_view import (
     PAGE_PAIRS,
     contest_html,
     counts_html,
+    no_contest_html,
     pair_files_html,
     pairs_html,
     ranking_html,
@@ -125,9 +126,12 @@ class PreferencesPanel:
             tally = test.tally(contest) if contest else None
         except AssistantError as exc:
             return {self.contest: f'<p class="error">{to_html(error_text(exc, language))}</p>'}
-        current = self._current()
+        current, shown = self._current(), no_contest_html(language)
+        if contest is not None and tally is not None:
+            new, old = (test.title(version, language) for version in (contest.new, contest.old))
+            shown = contest_html(new, old, tally, language)
         return {
-            self.contest: contest_html(contest, tally, language),
+            self.contest: shown,
             self.adopt: gr.update(visible=contest is not None and contest.new.name != current),
             self.roll_back: gr.update(visible=bool(current)),
         }
@@ -217,7 +221,7 @@ class PreferencesPanel:
         except AssistantError as exc:
             gr.Warning(to_html(error_text(exc, language)))
             return {}
-        gr.Info(to_html(t("ab_answers_now", language, name=version.name or t("ab_model_itself", language))))
+        gr.Info(to_html(t("ab_answers_now", language, name=test.title(version, language))))
         return self.show(form)
 
     def answer(self, form: dict[Any, Any]) -> Iterator[Updates]:

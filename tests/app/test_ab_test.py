@@ -1,5 +1,6 @@
 """Two versions side by side, nobody saying whose an answer is."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,8 @@ from app.studio import Studio
 from app.versions import Version, Versions
 from core.errors import DataError, ModelError
 from studio import improve
+from studio.job_folder import JobSpec
+from studio.job_store import JobStore
 
 MODEL = Path("/models/small")
 QUESTION = [{"role": "user", "content": "Hi"}]
@@ -66,7 +69,7 @@ class Contest:
         self.test = BlindTest(
             cast(ModelHolder, models),
             self.preferences,
-            cast(Studio, SimpleNamespace(store=None)),
+            cast(Studio, SimpleNamespace(store=JobStore(folder / "studio"))),
             coin=lambda: self.new_is_left,
         )
 
@@ -112,6 +115,18 @@ def test_once_adopted_the_contest_is_with_the_version_before_and_goes_on_after_t
     assert contest.test.roll_back(second).name == "run-1"
     assert contest.test.roll_back(second) == Version()
     assert not contest.test.can_roll_back(second)
+
+
+def test_a_version_is_called_what_its_run_is_called_and_by_its_id_once_that_is_gone(
+    contest: Contest, tmp_path: Path
+) -> None:
+    store = JobStore(tmp_path / "studio")
+    folder = store.add("20260101-000000-dpo", JobSpec("train", "small · DPO", 0.0), lambda _: None).root
+    version = Version(folder.name, str(folder))
+    assert contest.test.title(version, "en") == f"small · DPO · {time.strftime('%m-%d %H:%M', time.localtime(0))}"
+    store.trash(folder.name)
+    assert contest.test.title(version, "en") == folder.name
+    assert contest.test.title(Version(), "en") == "the model itself"
 
 
 def test_leaving_early_stops_both(contest: Contest) -> None:

@@ -10,7 +10,7 @@ from app.i18n import LANGUAGES
 from app.preference_rows import Answer, Counts, Pair, Review, Source, Tally
 from app.studio_models_view import tree_html
 from app.studio_new_view import estimate_html, form_html, problems_html, report_html, tokens_html
-from app.studio_preferences_view import contest_html, counts_html, pairs_html, ranking_html
+from app.studio_preferences_view import contest_html, counts_html, no_contest_html, pairs_html, ranking_html
 from app.studio_runs_view import (
     checkpoints_html,
     facts_html,
@@ -231,9 +231,6 @@ def test_pairs_are_escaped_and_can_be_decided() -> None:
     ],
 )
 def test_votes_say_only_what_they_can_tell(tally: Tally, words: str) -> None:
-    from app.ab_test import Contest
-    from app.versions import Version
-
-    contest = Contest(Path("/m"), Version(), Version("new-run", "/runs/new-run"))
-    assert words in contest_html(contest, tally, "en")
-    assert "no second version" in contest_html(None, None, "en")
+    assert words in contest_html("the new", HOSTILE, tally, "en")
+    assert "<img" not in contest_html("the new", HOSTILE, tally, "en")
+    assert "no second version" in no_contest_html("en")

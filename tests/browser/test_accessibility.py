@@ -71,6 +71,9 @@ def test_axe_finds_nothing_serious_on_any_tab_and_nothing_is_wider_than_the_scre
 ) -> None:
     size = {"width": width, "height": 800}
     page = opened(browser, program, color_scheme=scheme, locale=locale, viewport=size)
+    page.click("#new-chat")
+    expect(page.locator("#conversation .examples button").first).to_be_visible()
+    problems = serious(page, "empty chat")
     ask(page, "rich")
     page.click("#collections input")
     page.get_by_role("option", name="default").click()
@@ -80,7 +83,7 @@ def test_axe_finds_nothing_serious_on_any_tab_and_nothing_is_wider_than_the_scre
     page.click("#persona-edit")
     page.click("#sampling button >> nth=0")
     expect(page.locator("#persona-name")).to_be_visible()
-    problems = serious(page, "chat")
+    problems += serious(page, "chat")
     see(page)
     problems += serious(page, "what the model saw")
     page.keyboard.press("Escape")

@@ -44,6 +44,9 @@ class FakeTest:
     def tally(self, contest: Contest) -> Tally:
         return Tally(len(self.votes))
 
+    def title(self, version: Version, language: str) -> str:
+        return f"<i>{version.name}</i>"
+
     def answers_now(self, contest: Contest) -> bool:
         return self.is_adopted
 
@@ -102,4 +105,4 @@ def test_the_new_version_takes_over_and_goes_back(panel: BlindPanel, language: s
     used = panel.use_new(language)
     assert (used[panel.adopt]["visible"], used[panel.back]["visible"]) == (False, True)
     assert not panel.roll_back(language)[panel.back]["visible"]
-    assert "run-1" in used[panel.intro]
+    assert "&lt;i&gt;run-1" in used[panel.intro]
