@@ -11,6 +11,7 @@ CONVERSATION_TEXTS: dict[str, dict[str, str]] = {
     "go_on": {"en": "Continue", "zh": "继续写"},
     "previous_version": {"en": "Previous version", "zh": "上一个版本"},
     "next_version": {"en": "Next version", "zh": "下一个版本"},
+    "edited_message": {"en": "The message being edited", "zh": "正在编辑的消息"},
     "no_conversation_found": {"en": "Nothing found.", "zh": "没有找到。"},
     "older_ones": {"en": "{count} older ones: search for them.", "zh": "还有 {count} 个较早的对话，可用搜索查找。"},
     "more": {"en": "More", "zh": "更多"},

@@ -68,7 +68,7 @@ def marks_html(opened: str, path: Sequence[Message], shown: Shown, language: str
                 mark["line"] = usage_line(usage, language)
         if len(mark) > 2:
             marks.append(mark)
-    keys = {"previous": "previous_version", "next": "next_version", "seen": "seen_title"}
+    keys = {"previous": "previous_version", "next": "next_version", "seen": "seen_title", "edited": "edited_message"}
     texts = {name: t(key, language) for name, key in keys.items()}
     titles = {name: t(key, language) for name, key in GRADIO_TITLES.items()}
     return _data("marks", {"opened": opened, "marks": marks, "texts": texts, "titles": titles})

@@ -52,15 +52,17 @@ const astraiConversations = (() => {
         if (part.title) part.title = said;
       });
     });
-    // Gradio calls its suggestions a list, which cannot be of buttons, and gives what scrolls no keys.
-    const mend = () => {
+    // Gradio calls its suggestions a list, which cannot be of buttons, names no message being edited, and gives what
+    // scrolls no keys.
+    const mend = (texts) => {
+      chat.querySelectorAll("#conversation .edit-textarea").forEach((edited) => { edited.ariaLabel = texts.edited ?? ""; });
       chat.querySelector("#conversation .examples")?.setAttribute("role", "group");
       chat.querySelector("#blind-answers")?.setAttribute("tabindex", "0");
     };
     const place = () => {
       const { marks = [], texts = {}, titles = {}, opened } = valueOf(element);
       name(titles);
-      mend();
+      mend(texts);
       if (opened !== undefined) sessionStorage.setItem("astrai-opened", opened);
       const rows = document.querySelectorAll("#conversation .message-row:not(.astrai-live)");
       const wanted = new Map(marks.map((mark) => [rows[mark.at], mark]));

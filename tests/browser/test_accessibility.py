@@ -84,6 +84,15 @@ def test_axe_finds_nothing_serious_on_any_tab_and_nothing_is_wider_than_the_scre
     page.click("#sampling button >> nth=0")
     expect(page.locator("#persona-name")).to_be_visible()
     problems += serious(page, "chat")
+    page.locator("#conversation .message-buttons-right").locator("[title='Edit'], [title='编辑']").last.click()
+    edited = page.locator("#conversation .edit-textarea")
+    expect(edited).to_have_accessible_name(re.compile("being edited|正在编辑"))
+    box, column = edited.bounding_box(), page.locator("#conversation").bounding_box()
+    assert box is not None
+    assert column is not None
+    assert box["width"] > 0.55 * column["width"]
+    problems += serious(page, "a message being edited")
+    page.locator("#conversation").locator("[title='Cancel'], [title='取消']").click()
     see(page)
     problems += serious(page, "what the model saw")
     page.keyboard.press("Escape")
