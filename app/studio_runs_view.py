@@ -38,7 +38,7 @@ def skeleton_html(language: str) -> str:
         f'<div class="run-detail" hidden>{slots}<div class="charts"></div>'
         f'<p class="no-metrics hint" hidden>{t("no_metrics", language)}</p>'
         f'<details class="folded" data-name="table"><summary>{t("as_table", language)}</summary>'
-        f'<div class="chart-table"></div></details>{below}</div></div>'
+        f'<div class="chart-table" tabindex="0"></div></details>{below}</div></div>'
     )
 
 

@@ -2,10 +2,11 @@
 
 from app.preference_texts import PREFERENCE_TEXTS
 
-# Metrics that have a name for people; the others are shown as the trainer calls them.
+# What the trainer measures, by its names.
 METRICS = (
     "loss", "learning_rate", "tokens_per_s", "grad_norm", "tokens", "memory_bytes", "efficiency", "data_wait", "reward",
     "accuracy", "margin", "kl", "entropy", "clip_fraction", "length", "chosen_reward", "rejected_reward",
+    "chosen_logprob", "rejected_logprob", "chosen_is_longer", "cut", "ratio", "value_loss", "explained_variance",
     "bits_per_byte", "beside_steps", "optimizer",
 )  # fmt: skip
 
@@ -275,6 +276,13 @@ STUDIO_TEXTS: dict[str, dict[str, str]] = {
     "metric_length": {"en": "Answer length", "zh": "回答长度"},
     "metric_chosen_reward": {"en": "Reward of the better", "zh": "较好回答的奖励"},
     "metric_rejected_reward": {"en": "Reward of the worse", "zh": "较差回答的奖励"},
+    "metric_chosen_logprob": {"en": "Log-likelihood of the better", "zh": "较好回答的对数似然"},
+    "metric_rejected_logprob": {"en": "Log-likelihood of the worse", "zh": "较差回答的对数似然"},
+    "metric_chosen_is_longer": {"en": "Pairs whose better is longer", "zh": "较好回答更长的比例"},
+    "metric_cut": {"en": "Answers cut short", "zh": "被截断的回答"},
+    "metric_ratio": {"en": "Ratio to the old policy", "zh": "与旧策略之比"},
+    "metric_value_loss": {"en": "Loss of the critic", "zh": "价值网络损失"},
+    "metric_explained_variance": {"en": "Variance the critic explains", "zh": "价值网络解释的方差"},
     "metric_beside_steps": {"en": "Time beside steps", "zh": "步外用时"},
     "metric_optimizer": {"en": "Optimiser's share", "zh": "优化器占比"},
     "metric_bits_per_byte": {"en": "Bits per byte", "zh": "每字节比特"},

@@ -23,6 +23,7 @@ from app.studio_runs_view import (
     settings_html,
     skeleton_html,
 )
+from app.studio_texts import METRICS
 from studio import Failure, Job, JobSpec, JobState
 from studio.bottleneck import Limit, LimitKind
 from studio.datasets import BadRow, DataReport, FileReport, Lengths, Preview
@@ -31,6 +32,7 @@ from studio.failures import KINDS
 from studio.form import fields
 from studio.model_registry import ModelNode
 from studio.token_inspector import TokenView
+from tests.conftest import ROOT
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 LIVE = ("starting", "running", "stopping")
@@ -218,6 +220,14 @@ def test_pairs_are_escaped_and_can_be_decided() -> None:
     assert {"keep", "reject", "swap", "delete", "edit"} < set(buttons(page))
     counts = Counts(dict.fromkeys(Review, 1), dict.fromkeys(Source, 0), 0, 0, 1, 0, 2)
     assert "1 pairs wait for your review; 2 of 4 are accepted" in counts_html(counts, "en")
+
+
+def test_every_figure_of_the_trainer_has_a_name_for_people() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "core" / "trainer").glob("*.py")]
+    measured = set(re.findall(r'"(\w+)": (?:Mean\(|self\.rewards|self\.lengths|self\.is_cut)', "".join(sources)))
+    measured |= set(re.findall(r'metrics\["(\w+)"\]', "".join(sources)))
+    assert {"reward", "cut", "accuracy", "kl", "explained_variance"} <= measured
+    assert measured <= set(METRICS)
 
 
 @pytest.mark.parametrize(

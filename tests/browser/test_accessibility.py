@@ -112,6 +112,9 @@ def studio_problems(page: Page) -> list[str]:
     for place, panel in enumerate(("runs", "models", "preferences"), 1):
         panels.nth(place).click()
         page.wait_for_timeout(1500)  # until it is drawn
+        if panel == "runs":
+            page.locator("#runs-panel li[data-run]").first.click()
+            page.locator("#runs-panel details[data-name='table'] summary").click()
         found += serious(page, panel)
     return found
 
