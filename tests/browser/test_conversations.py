@@ -184,6 +184,7 @@ RICH = "Some **bold** words.\n\n1. first\n2. second\n\n```python\ndef f(x):\n   
 
 
 @pytest.mark.long
+@pytest.mark.alone
 def test_a_long_conversation_opens_at_its_end_and_streams_without_lag(
     start_in: Start, page: Page, browser: Browser, tmp_path: Path
 ) -> None:
