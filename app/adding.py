@@ -121,8 +121,7 @@ class Adding:
             return
         error = None
         if told := event.get("error"):
-            message, remedy = told["sentences"]
-            error = ModelError(message, remedy, **told["values"])
+            error = ModelError.from_dict(told)
         with self._lock:
             assert self.state is not None
             self.state = replace(

@@ -7,11 +7,81 @@ from typing import Any
 
 from app.format import to_html
 from app.i18n import CHINESE
+from app.model_error_texts import MODEL_ERRORS
 from app.remarks import remark_text
 from app.setting_texts import SETTING_PROBLEMS
-from core.errors import AssistantError, ConfigError, Sentence, listed
+from core.errors import AssistantError, ConfigError, Sentence
 
 IN_CHINESE: dict[str, str] = {
+    **MODEL_ERRORS,
+    # The page
+    "Nothing is fetched from the network here.": "此处不会从网络获取任何内容。",
+    "Give the file itself.": "请直接提供文件。",
+    "{name} is {value}, not a {wanted}": "{name} 的值是 {value}，类型应为 {wanted}",
+    "{name} is {value}, it must be in 0 … {most}": "{name} 的值是 {value}，应在 0 到 {most} 之间",
+    "{path}: {problems}.": "{path}：{problems}。",
+    "Mend it, or delete it: the usual settings are taken then.": "请修正或删除它；删除后使用默认设置。",
+    "The speed of this machine could not be measured ({reason}).": "无法测量本机速度（{reason}）。",
+    "Run `python launch.py doctor --measure`, which says why.": "请运行 `python launch.py doctor --measure` 查看原因。",
+    # Models that are here
+    "A name has at most {most} characters, this one {count}.": "名称最多 {most} 个字符，这个有 {count} 个。",
+    "Shorten it.": "请缩短。",
+    "{name} is not in the models folder.": "{name} 不在模型文件夹中。",
+    "Delete a run in the studio.": "训练请在训练工坊中删除。",
+    "This is not in the trash any more.": "它已不在回收站中。",
+    "There is another {name} in the models folder.": "模型文件夹中已有另一个 {name}。",
+    "Delete that one first.": "请先删除那一个。",
+    "{name} cannot be moved: {reason}.": "无法移动 {name}：{reason}。",
+    "Close what uses it.": "请关闭正在使用它的程序。",
+    "The model has left memory since nobody asked it.": "模型因长时间无人提问，已移出内存。",
+    "Ask again once it is loaded.": "请在加载后再问。",
+    "{name} has no earlier version.": "{name} 没有更早的版本。",
+    "There is nothing to roll back to.": "没有可以回退的版本。",
+    "{path} is damaged: {reason}.": "{path} 已损坏：{reason}。",
+    "Delete it: every model then answers as it is.": "请删除它；之后各模型按原样回答。",
+    # Preferences
+    "There is no second version to compare.": "没有可供对比的第二个版本。",
+    "Improve the model from your pairs first.": "请先用您的偏好改进模型。",
+    "This is no conversation that ends with a question.": "此对话不是以问题结束的。",
+    "Rate the answer to a question.": "请评价对某个问题的回答。",
+    "Rate answers in that one, or close it.": "请在那个程序中评价回答，或关闭它。",
+    "Move it away and put the newest copy out of the folder backups in its place.":
+        "请移走它，并把 backups 文件夹中最新的副本放到原处。",
+    "An empty answer teaches nothing.": "空的回答没有可学的内容。",
+    "Write what the model should have said.": "请写出模型本应给出的回答。",
+    "{count} answers cannot be ranked.": "无法给 {count} 个回答排序。",
+    "Rank 2 to {most}.": "请给 2 到 {most} 个回答排序。",
+    "Ask for 2 to {most}.": "请生成 2 到 {most} 个回答。",
+    "Two of these answers are equal.": "其中有两个回答相同。",
+    "Leave one of them out.": "请去掉其中一个。",
+    "A pair needs two different answers.": "一对偏好需要两个不同的回答。",
+    "Write a better and a worse one.": "请写出较好和较差的各一个。",
+    "There is no pair {number}.": "没有第 {number} 对。",
+    "It was deleted: look at the list again.": "它已被删除，请重新查看列表。",
+    # Personas
+    "{name!r} is no name for a persona.": "{name!r} 不能用作角色名称。",
+    "Take 1 to {most} characters.": "请使用 1 到 {most} 个字符。",
+    "The system prompt of {name!r} has {size:,} characters.": "{name!r} 的系统提示有 {size:,} 个字符。",
+    "Keep it below {most:,}.": "请控制在 {most:,} 个以内。",
+    "{name!r} is no setting of a persona.": "{name!r} 不是角色的设置项。",
+    "Take: {names}.": "可用的有：{names}。",
+    "{name} is built in and stays as it is.": "{name} 是内置角色，不能更改。",
+    "Copy it and change the copy.": "请复制后更改副本。",
+    "This persona is not there any more.": "此角色已不存在。",
+    "Choose another one.": "请选择其他角色。",
+    "{path} holds no personas of format {version}.": "{path} 中没有格式 {version} 的角色。",
+    "There are {count} personas already.": "已有 {count} 个角色。",
+    "Delete one that is not needed.": "请删除不需要的角色。",
+    "{path} holds a bad persona: {reason}": "{path} 中有一个角色有误：{reason}",
+    "Repair it, or move it away to begin anew.": "请修复它，或移走它重新开始。",
+    # The token inspector
+    "Row {row} is no example: {reason}.": "第 {row} 行不是样本：{reason}。",
+    "Choose another row.": "请选择其他行。",
+    "Row {row} is {found} data, and stage {stage} learns from {known}.":
+        "第 {row} 行是 {found} 数据，而 {stage} 阶段使用 {known} 数据。",
+    "Choose another row or another stage.": "请选择其他行或其他阶段。",
+    "The prompts of the pair differ.": "这一对的提示不同。",
+    "Use a chat template that puts the answer last.": "请使用把回答放在最后的对话模板。",
     # Files and databases
     "{path} is not readable JSON: {reason}.": "{path} 不是可读的 JSON：{reason}。",
     "{path} holds {found}, not an object.": "{path} 的内容是 {found}，而不是对象。",
@@ -302,15 +372,18 @@ def sentence_text(sentence: str, language: str) -> str:
         return sentence
     if not isinstance(sentence, Sentence):
         return IN_CHINESE.get(sentence, sentence)
+    template = IN_CHINESE.get(sentence.template, sentence.template)
     values = {name: _in_chinese(name, value) for name, value in sentence.values.items()}
-    return IN_CHINESE.get(sentence.template, sentence.template).format(**values)
+    return template.format(**values) if values else template
 
 
 def _in_chinese(name: str, value: Any) -> Any:
     """A value of a sentence: other sentences in it, and what something is, are said in Chinese too."""
     if isinstance(value, Sentence) or name == "what":
         return sentence_text(value, CHINESE)
-    return listed(value, "、")
+    if isinstance(value, tuple):
+        return "、".join(sentence_text(one, CHINESE) if isinstance(one, Sentence) else one for one in value)
+    return value
 
 
 def error_text(error: AssistantError, language: str) -> str:
@@ -325,8 +398,8 @@ def error_text(error: AssistantError, language: str) -> str:
         problems = "；".join(sentence_text(problem, language) for problem in error.problems)
         return f"{problems}。{IN_CHINESE.get(error.remedy, error.remedy)}"
     message, remedy = (IN_CHINESE.get(sentence, sentence) for sentence in error.sentences)
-    what = str(error.values.get("what", ""))
-    return "".join(error.told(message, remedy, what=IN_CHINESE.get(what, what)))
+    values = {name: _in_chinese(name, value) for name, value in error.values.items()}
+    return "".join(error.told(message, remedy, **values))
 
 
 def error_html(error: AssistantError, language: str) -> str:

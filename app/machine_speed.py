@@ -98,8 +98,9 @@ def measure_in_child() -> None:
         subprocess.run(command, cwd=ROOT, capture_output=True, timeout=LIMIT_S, check=True)
     except (OSError, subprocess.SubprocessError) as exc:
         raise SetupError(
-            f"The speed of this machine could not be measured ({type(exc).__name__}).",
+            "The speed of this machine could not be measured ({reason}).",
             "Run `python launch.py doctor --measure`, which says why.",
+            reason=type(exc).__name__,
         ) from exc
 
 

@@ -83,7 +83,7 @@ class ModelBoard:
         """A model here by its path. Raises ModelError where there is none."""
         found = next((choice for choice in self.models.choices() if str(choice.path) == str(path)), None)
         if found is None:
-            raise ModelError(f"{str(path)[:200]} is none of the models here.", "Look at the list again.")
+            raise ModelError("{path} is none of the models here.", "Look at the list again.", path=str(path)[:200])
         return found
 
     def load(self, path: str) -> ModelChoice:

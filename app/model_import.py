@@ -119,7 +119,7 @@ def run(source: str, *, moves: bool = False) -> int:
     else:
         tell({"path": str(place)})
         return 0
-    tell({"error": {"sentences": error.sentences, "values": error.values}})
+    tell({"error": error.to_dict()})
     return 1
 
 

@@ -29,7 +29,10 @@ class ModelNames:
         """Call a model by a name; an empty one gives it its own back. Raises ConfigError for one that is too long."""
         words = " ".join(name.split())
         if len(words) > MAX_CHARS or not words.isprintable():
-            raise ConfigError(f"A name has at most {MAX_CHARS} characters, this one {len(words)}.", "Shorten it.")
+            raise ConfigError(
+                "A name has at most {most} characters, this one {count}.", "Shorten it.",
+                most=MAX_CHARS, count=len(words),
+            )  # fmt: skip
         with self._lock:
             others = {key: value for key, value in self._given.items() if key != str(path)}
             self._given = others | ({str(path): words} if words else {})

@@ -93,7 +93,7 @@ class ModelShelf:
         """The folder or file of a model here. Raises ModelError for a path that is none of theirs."""
         found = next((choice.path for choice in self._models.choices() if str(choice.path) == path), None)
         if found is None:
-            raise ModelError(f"{path[:200]} is none of the models here.", "Look at the list again.")
+            raise ModelError("{path} is none of the models here.", "Look at the list again.", path=path[:200])
         return found
 
     def rename(self, path: str, name: str) -> None:
@@ -104,7 +104,7 @@ class ModelShelf:
         """Move one of the user's models into the trash. Raises ModelError for one that is not the user's."""
         found = self.find(path)
         if found.parent != models_dir():
-            raise ModelError(f"{found.name} is not in the models folder.", "Delete a run in the studio.")
+            raise ModelError("{name} is not in the models folder.", "Delete a run in the studio.", name=found.name)
         if self._models.choice is not None and self._models.choice.path == found:
             self._models.unload()
         place = trash_dir() / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
@@ -117,7 +117,9 @@ class ModelShelf:
             found.rename(place / found.name)
         except OSError as exc:
             shutil.rmtree(place, ignore_errors=True)
-            raise ModelError(f"{found.name} cannot be moved: {exc.strerror}.", "Close what uses it.") from exc
+            raise ModelError(
+                "{name} cannot be moved: {reason}.", "Close what uses it.", name=found.name, reason=exc.strerror
+            ) from exc
         return trashed
 
     def trash(self) -> list[Trashed]:
@@ -133,7 +135,7 @@ class ModelShelf:
         name = Path(str(note["path"])).name
         target = models_dir() / name
         if target.exists():
-            raise ModelError(f"There is another {name} in the models folder.", "Delete that one first.")
+            raise ModelError("There is another {name} in the models folder.", "Delete that one first.", name=name)
         (place / name).rename(target)
         shutil.rmtree(place)
         return target

@@ -45,16 +45,23 @@ class Persona:
     def checked(cls, *, name: Any, system: Any = "", sampling: Any = None, collections: Any = (), id: Any = "") -> Self:  # noqa: A002
         """A persona of the user out of what a form or a file gives. Raises: DataError, naming what is wrong."""
         if not isinstance(name, str) or not 0 < len(name.strip()) <= MAX_NAME_CHARS or not name.strip().isprintable():
-            raise DataError(f"{str(name)[:80]!r} is no name for a persona.", f"Take 1 to {MAX_NAME_CHARS} characters.")
+            raise DataError(
+                "{name!r} is no name for a persona.", "Take 1 to {most} characters.",
+                name=str(name)[:80], most=MAX_NAME_CHARS,
+            )  # fmt: skip
         if not isinstance(system, str) or len(system) > MAX_SYSTEM_CHARS:
             size = len(system) if isinstance(system, str) else 0
             raise DataError(
-                f"The system prompt of {name!r} has {size:,} characters.", f"Keep it below {MAX_SYSTEM_CHARS:,}."
-            )
+                "The system prompt of {name!r} has {size:,} characters.", "Keep it below {most:,}.",
+                name=name, size=size, most=MAX_SYSTEM_CHARS,
+            )  # fmt: skip
         given = sampling if isinstance(sampling, dict) else {}
         unknown = sorted(set(given) - set(SAMPLING_NAMES))
         if unknown:
-            raise DataError(f"{unknown[0][:40]!r} is no setting of a persona.", f"Take: {', '.join(SAMPLING_NAMES)}.")
+            raise DataError(
+                "{name!r} is no setting of a persona.", "Take: {names}.",
+                name=unknown[0][:40], names=", ".join(SAMPLING_NAMES),
+            )  # fmt: skip
         SamplingConfig.from_dict(given)
         names = [one for one in collections if isinstance(one, str)] if isinstance(collections, list | tuple) else []
         return cls(
@@ -85,12 +92,12 @@ class Personas:
     def save(self, persona: Persona) -> Persona:
         """Add one without an id, or replace the one that has it. Raises: DataError for a built-in one, or too many."""
         if persona.id in BUILT_IN:
-            raise DataError(f"{persona.name} is built in and stays as it is.", "Copy it and change the copy.")
+            raise DataError("{name} is built in and stays as it is.", "Copy it and change the copy.", name=persona.name)
         saved = persona if persona.id else replace(persona, id=secrets.token_hex(6))
 
         def put(own: list[Persona]) -> list[Persona]:
             if len(own) >= MAX_PERSONAS and not persona.id:
-                raise DataError(f"There are {len(own)} personas already.", "Delete one that is not needed.")
+                raise DataError("There are {count} personas already.", "Delete one that is not needed.", count=len(own))
             known = any(one.id == saved.id for one in own)
             return [saved if one.id == saved.id else one for one in own] if known else [*own, saved]
 
@@ -125,11 +132,13 @@ class Personas:
             or not isinstance(rows, list)
             or not all(isinstance(row, dict) for row in rows)
         ):
-            raise DataError(f"{self.path} holds no personas of format {FORMAT}.", _DAMAGED)
+            raise DataError("{path} holds no personas of format {version}.", _DAMAGED, path=self.path, version=FORMAT)
         try:
             return [Persona.checked(**{name: row.get(name) for name in _FIELDS}) for row in rows]
         except AssistantError as exc:
-            raise DataError(f"{self.path} holds a bad persona: {exc.message}", _DAMAGED) from exc
+            raise DataError(
+                "{path} holds a bad persona: {reason}", _DAMAGED, path=self.path, reason=exc.sentence
+            ) from exc
 
 
 _FIELDS = ("id", "name", "system", "sampling", "collections")

@@ -153,7 +153,9 @@ class Preferences:
         Raises: DataError for another number of answers, or equal ones.
         """
         if not 2 <= len(answers) <= MAX_RANKED:
-            raise DataError(f"{len(answers)} answers cannot be ranked.", f"Rank 2 to {MAX_RANKED}.")
+            raise DataError(
+                "{count} answers cannot be ranked.", "Rank 2 to {most}.", count=len(answers), most=MAX_RANKED
+            )
         if len({answer.text for answer in answers}) < len(answers):
             raise DataError("Two of these answers are equal.", "Leave one of them out.")
         return self._prefer(messages, answers, Source.RANKING)
@@ -199,7 +201,7 @@ class Preferences:
         with self._database.write() as connection:
             row = connection.execute(f"{_PAIRS} WHERE p.id = ?", (pair_id,)).fetchone()
             if row is None:
-                raise DataError(f"There is no pair {pair_id}.", "It was deleted: look at the list again.")
+                raise DataError("There is no pair {number}.", "It was deleted: look at the list again.", number=pair_id)
             pair = _pair(row)
             better, worse = (
                 _answer_id(connection, pair.messages, old if old.text == new else Answer(new))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from core.errors import ConfigError
+from core.errors import ConfigError, Sentence
 from core.files import read_json_object, write_json, writing
 
 FILE = "settings.json"
@@ -25,16 +25,21 @@ class Values:
     num_threads: int = 0
     is_welcomed: bool = False
 
-    def problems(self) -> list[str]:
-        """What is out of range, as sentences."""
+    def problems(self) -> list[Sentence]:
+        """What is out of range."""
         problems = [
-            f"{one.name} is {getattr(self, one.name)!r}, not a {type(one.default).__name__}."
+            Sentence(
+                "{name} is {value}, not a {wanted}",
+                name=one.name,
+                value=repr(getattr(self, one.name)),
+                wanted=type(one.default).__name__,
+            )
             for one in fields(self)
             if type(getattr(self, one.name)) is not type(one.default)
         ]
         if not problems:
             problems = [
-                f"{name} is {getattr(self, name)}, it must be in 0 … {most}."
+                Sentence("{name} is {value}, it must be in 0 … {most}", name=name, value=getattr(self, name), most=most)
                 for name, most in (("idle_minutes", MAX_IDLE_MINUTES), ("num_threads", MAX_THREADS))
                 if not 0 <= getattr(self, name) <= most
             ]
@@ -61,7 +66,7 @@ class Settings:
         with self._lock:
             changed = replace(self.values, **values)
             if problems := changed.problems():
-                raise ConfigError(" ".join(problems), "Choose another value.")
+                raise ConfigError.of(problems, "Choose another value.")
             with writing(self._path):
                 write_json(self._path, {one.name: getattr(changed, one.name) for one in fields(changed)})
             self.values = changed
@@ -81,5 +86,5 @@ class Settings:
         # A newer version's settings are no reason not to start an older one.
         values = Values(**{name: value for name, value in given.items() if name in known})
         if problems := values.problems():
-            raise ConfigError(f"{self._path}: {' '.join(problems)}", REMEDY)
+            raise ConfigError("{path}: {problems}.", REMEDY, path=self._path, problems=tuple(problems))
         return values

@@ -50,7 +50,7 @@ def candidates(
     Raises: DataError for a number of answers that cannot be ranked, and what a chat raises.
     """
     if not 2 <= count <= MAX_RANKED:
-        raise DataError(f"{count} answers cannot be ranked.", f"Ask for 2 to {MAX_RANKED}.")
+        raise DataError("{count} answers cannot be ranked.", "Ask for 2 to {most}.", count=count, most=MAX_RANKED)
     seeds = [(seed + number) % MAX_SEED for number in range(count)]
     origins = [origin(model, {**sampling, "seed": one}, version) for one in seeds]
     kept = model.fitting(messages)

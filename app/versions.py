@@ -15,6 +15,7 @@ from core.errors import ConfigError, ModelError
 from core.files import read_json_object, write_json
 
 FILE = "versions.json"
+REMEDY = "Delete it: every model then answers as it is."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Versions:
         """Let the version before the current one answer again. Raises ModelError when there is none."""
         before = self.before(model)
         if before is None:
-            raise ModelError(f"{model.name} has no earlier version.", "There is nothing to roll back to.")
+            raise ModelError("{name} has no earlier version.", "There is nothing to roll back to.", name=model.name)
         self._add(model, before, is_rollback=True)
         return before
 
@@ -84,11 +85,11 @@ class Versions:
     def _read(self) -> dict[str, Any]:
         if not self._path.exists():
             return {}
-        return read_json_object(self._path, ConfigError, "Delete it: every model then answers as it is.")
+        return read_json_object(self._path, ConfigError, REMEDY)
 
 
 def _changes(values: dict[str, Any], model: Path) -> list[Change]:
     try:
         return [Change(**row) for row in values.get(str(model), [])]
     except TypeError as exc:
-        raise ConfigError(f"{FILE} is damaged: {exc}.", "Delete it: every model then answers as it is.") from exc
+        raise ConfigError("{path} is damaged: {reason}.", REMEDY, path=FILE, reason=exc) from exc

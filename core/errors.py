@@ -35,7 +35,8 @@ class Sentence(str):
 
     def __new__(cls, template: str, **values: Any) -> Self:
         """Several names as one value are a tuple."""
-        made = super().__new__(cls, template.format(**{name: listed(value) for name, value in values.items()}))
+        text = template.format(**{name: listed(value) for name, value in values.items()}) if values else template
+        made = super().__new__(cls, text)
         made.template, made.values = template, values
         return made
 
@@ -43,6 +44,24 @@ class Sentence(str):
 def listed(value: object, between: str = " and ") -> Any:
     """A value as a sentence takes it: several names in one text."""
     return between.join(value) if isinstance(value, tuple) else value
+
+
+def _packed(value: Any) -> Any:
+    if isinstance(value, Sentence):
+        return {"template": value.template, "values": _packed(value.values)}
+    if isinstance(value, dict):
+        return {name: _packed(one) for name, one in value.items()}
+    return [_packed(one) for one in value] if isinstance(value, tuple) else value
+
+
+def _unpacked(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(_unpacked, value))
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"template", "values"}:
+        return Sentence(value["template"], **_unpacked(value["values"]))
+    return {name: _unpacked(one) for name, one in value.items()}
 
 
 class AssistantError(Exception):
@@ -56,15 +75,33 @@ class AssistantError(Exception):
 
     def __init__(self, message: str, remedy: str, *, kind: str | None = None, **values: object) -> None:
         self.sentences = (message, remedy)
-        self.values = {name: value if isinstance(value, int | float) else str(value) for name, value in values.items()}
+        self.values: dict[str, Any] = {
+            name: value if isinstance(value, (int, float, tuple, Sentence)) else str(value)
+            for name, value in values.items()
+        }
         self.message, self.remedy = self.told(message, remedy)
         super().__init__(self.message)
         self.kind = kind or self.kind
 
-    def told(self, message: str, remedy: str, **renamed: str) -> tuple[str, str]:
+    @property
+    def sentence(self) -> Sentence:
+        """What went wrong, as a value of another sentence."""
+        return Sentence(self.sentences[0], **self.values)
+
+    def told(self, message: str, remedy: str, **renamed: object) -> tuple[str, str]:
         """Message and remedy where these say its sentences in some language, in which some values are named so."""
-        values = self.values | renamed
-        return (message.format(**values), remedy.format(**values)) if self.values else (message, remedy)
+        values = {name: listed(value) for name, value in (self.values | renamed).items()}
+        return (message.format(**values), remedy.format(**values)) if values else (message, remedy)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What goes to another process as JSON."""
+        return {"sentences": self.sentences, "values": _packed(self.values)}
+
+    @classmethod
+    def from_dict(cls, packed: dict[str, Any]) -> Self:
+        """The error that another process had."""
+        message, remedy = packed["sentences"]
+        return cls(message, remedy, **_unpacked(packed["values"]))
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}"
@@ -82,6 +119,11 @@ class ConfigError(AssistantError):
         error = cls("; ".join(problems) + ".", remedy)
         error.problems = tuple(problems)
         return error
+
+    @property
+    def sentence(self) -> Sentence:
+        """Without the stop where it names problems."""
+        return Sentence("{problems}", problems=self.problems) if self.problems else super().sentence
 
 
 class DataError(AssistantError):

@@ -72,13 +72,19 @@ def _example(row: Value, stage: str, number: int) -> Example:
     try:
         example = recognise(row)
     except UnrecognisedError as exc:
-        raise DataError(f"Row {number + 1} is no example: {exc}.", "Choose another row.") from exc
+        raise DataError(
+            "Row {row} is no example: {reason}.", "Choose another row.", row=number + 1, reason=exc
+        ) from exc
     if kinds == ("pt",) and isinstance(example, Chat):
         return Text(example.key())
     if example.kind not in kinds:
         raise DataError(
-            f"Row {number + 1} is {example.kind} data, and stage {stage} learns from {' or '.join(kinds)}.",
+            "Row {row} is {found} data, and stage {stage} learns from {known}.",
             "Choose another row or another stage.",
+            row=number + 1,
+            found=example.kind,
+            stage=stage,
+            known=" or ".join(kinds),
         )
     return example
 

@@ -87,25 +87,32 @@ class ModelConfig(Config):
         """Read a Hugging Face `config.json`. Raises ModelError for a shape that we do not run."""
         family = values.get("model_type")
         if family not in MODEL_TYPES:
-            own_code = " and brings its own code (auto_map), which is never run" if values.get("auto_map") else ""
+            brings_code = bool(values.get("auto_map"))
             raise ModelError(
-                f"model_type {family!r} is not supported{own_code}.",
-                f"Use a model of one of: {', '.join(MODEL_TYPES)}.",
+                "model_type {found} is not supported and brings its own code (auto_map), which is never run."
+                if brings_code
+                else "model_type {found} is not supported.",
+                "Use a model of one of: {names}.",
+                found=repr(family),
+                names=", ".join(MODEL_TYPES),
             )
         for key, only in (("hidden_act", "silu"), ("rope_interleaved", False)):
             if values.get(key) not in (None, only):
-                raise ModelError(f"{key} {values[key]!r} is not supported.", f"Only {str(only).lower()} is.")
+                raise ModelError(
+                    "{name} {found} is not supported.", "Only {known} is.",
+                    name=key, found=repr(values[key]), known=str(only).lower(),
+                )  # fmt: skip
         names = {field.name for field in dataclasses.fields(cls)}
         known = {"rms_norm_eps": _HF_RMS_NORM_EPS}
         known |= {key: value for key, value in values.items() if key in names}
         bad = [key for key in _HF_REQUIRED if type(values.get(key)) is not int or values[key] < 1]
         if bad:
             found = ", ".join(f"{key} is {values.get(key, 'missing')!r}" for key in bad)
-            raise ModelError(f"config.json needs positive numbers: {found}.", "Download the model folder again.")
+            raise ModelError("config.json needs positive numbers: {found}.", _AGAIN, found=found)
         try:
             return cls.from_dict({**known, **_family_fields(family, values)})
         except ConfigError as exc:
-            raise ModelError(f"config.json cannot be right: {exc.message}", "Download the model folder again.") from exc
+            raise ModelError("config.json cannot be right: {reason}.", _AGAIN, reason=exc.sentence) from exc
 
     def to_hf(self) -> dict[str, Any]:
         """The `config.json` of this shape."""
@@ -139,6 +146,7 @@ _HF_REQUIRED = (
 _HF_RMS_NORM_EPS = 1e-6
 _HF_QWEN3_HEAD_DIM = 128
 _HF_MAX_WINDOW_LAYERS = 28
+_AGAIN = "Download the model folder again."
 _HF_WINDOW = 4096
 _ROPE_NUMBERS = {
     "default": (),
@@ -173,7 +181,7 @@ def _family_fields(family: str, values: Mapping[str, Any]) -> dict[str, Any]:
     heads = values["num_attention_heads"]
     rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
     if not isinstance(rope, dict):
-        raise ModelError(f"rope_scaling is {rope!r}, not an object.", "Download the model folder again.")
+        raise ModelError("rope_scaling is {found}, not an object.", _AGAIN, found=repr(rope))
     theta = rope.get("rope_theta") or values.get("rope_theta") or 10000.0
     rope = {key: value for key, value in rope.items() if key != "rope_theta"}
     eos, pad = values.get("eos_token_id"), values.get("pad_token_id")
@@ -210,8 +218,10 @@ def _sliding_window(family: str, values: Mapping[str, Any]) -> Any:
         ]
     if len(set(map(str, types))) > 1:
         raise ModelError(
-            f"{types.count('full_attention')} of {layers} layers have full attention, the others a sliding window.",
+            "{count} of {layers} layers have full attention, the others a sliding window.",
             "Use a model whose layers are alike, or set use_sliding_window to false in its config.json.",
+            count=types.count("full_attention"),
+            layers=layers,
         )
     return values.get("sliding_window", _HF_WINDOW) if "sliding_attention" in types else None
 

@@ -179,7 +179,9 @@ class ChatTemplate:
                 )
         except Exception as exc:  # a template is foreign code: it can raise anything
             what = str(exc) or type(exc).__name__
-            raise ModelError(f"The chat template fails on this conversation: {what}.", _BAD_TEMPLATE) from exc
+            raise ModelError(
+                "The chat template fails on this conversation: {reason}.", _BAD_TEMPLATE, reason=what
+            ) from exc
 
     def _token_text(self, token_id: int | None) -> str:
         return next((token for token, other in self.tokenizer.added_tokens.items() if other == token_id), "")
@@ -284,9 +286,10 @@ def _placeholders(texts: Iterable[str]) -> Iterator[str]:
 def _compile(sandbox: TemplateSandbox, source: str) -> jinja2.Template:
     if len(source) > MAX_TEMPLATE_CHARS:
         raise ModelError(
-            f"The chat template is {len(source):,} characters, over {MAX_TEMPLATE_CHARS:,}.", _BAD_TEMPLATE
-        )
+            "The chat template is {size:,} characters, over {most:,}.", _BAD_TEMPLATE,
+            size=len(source), most=MAX_TEMPLATE_CHARS,
+        )  # fmt: skip
     try:
         return sandbox.from_string(source)
     except (jinja2.TemplateError, RecursionError, MemoryError) as exc:
-        raise ModelError(f"The chat template does not compile: {exc}.", _BAD_TEMPLATE) from exc
+        raise ModelError("The chat template does not compile: {reason}.", _BAD_TEMPLATE, reason=exc) from exc

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
-from core.errors import ModelError
+from core.errors import ModelError, Sentence
 
 SUFFIX = ".gguf"
 MAGIC = b"GGUF"
@@ -104,7 +104,7 @@ def _open_part(path: Path) -> GGUFFile:
     except _BrokenError as exc:
         raise ModelError(
             "{name} ({size:,} bytes) is not a whole GGUF file: {reason}.", _AGAIN,
-            name=path.name, size=len(content), reason=exc,
+            name=path.name, size=len(content), reason=exc.sentence,
         ) from exc  # fmt: skip
 
 
@@ -113,6 +113,10 @@ _AGAIN = "Download it again."
 
 class _BrokenError(Exception):
     """What is wrong with the bytes."""
+
+    def __init__(self, sentence: Sentence) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
 
 
 class _Reader:
@@ -126,14 +130,26 @@ class _Reader:
         """Magic, version and the two counts."""
         if self._bytes(4) != MAGIC:
             start = bytes(self._content[:16])
-            raise _BrokenError(f"it begins with {start!r}")
+            raise _BrokenError(Sentence("it begins with {found}", found=repr(start)))
         version = self._number("I")
         if version not in VERSIONS:
-            raise _BrokenError("it is big-endian" if version & 0xFFFF == 0 else f"its version is {version}, not 2 or 3")
+            is_big_endian = version & 0xFFFF == 0
+            raise _BrokenError(
+                Sentence(
+                    "it is big-endian" if is_big_endian else "its version is {version}, not 2 or 3", version=version
+                )
+            )
         self._num_tensors, self._num_metadata = self._number("Q"), self._number("Q")
         for count, what in ((self._num_tensors, "tensors"), (self._num_metadata, "metadata entries")):
             if count > MAX_ENTRIES:
-                raise _BrokenError(f"it claims {count:,} {what}, at most {MAX_ENTRIES:,} make sense")
+                raise _BrokenError(
+                    Sentence(
+                        "it claims {count:,} {what}, at most {most:,} make sense",
+                        count=count,
+                        what=what,
+                        most=MAX_ENTRIES,
+                    )
+                )
 
     def metadata(self) -> dict[str, Any]:
         """Every key and value."""
@@ -141,27 +157,34 @@ class _Reader:
         for _ in range(self._num_metadata):
             key = self._string(MAX_NAME_BYTES)
             if key in values:
-                raise _BrokenError(f"{key!r} stands in it twice")
+                raise _BrokenError(Sentence("{name!r} stands in it twice", name=key))
             values[key] = self._value(self._number("I"))
         return values
 
     def tensors(self, alignment: object) -> dict[str, GGUFTensor]:
         """The table of tensors, each held against the file's end."""
         if not isinstance(alignment, int) or alignment < 8 or alignment & (alignment - 1):
-            raise _BrokenError(f"general.alignment is {alignment!r}, not a power of two from 8 on")
+            raise _BrokenError(
+                Sentence("general.alignment is {found}, not a power of two from 8 on", found=repr(alignment))
+            )
         table = [self._tensor_info() for _ in range(self._num_tensors)]
         base = -(-self._at // alignment) * alignment
         found: dict[str, GGUFTensor] = {}
         for name, shape, kind, offset in table:
             if name in found or offset % alignment:
-                raise _BrokenError(f"tensor {name!r} at offset {offset:,} stands in it twice or is not aligned")
+                raise _BrokenError(
+                    Sentence(
+                        "tensor {name!r} at offset {offset:,} stands in it twice or is not aligned",
+                        name=name, offset=offset,
+                    )
+                )  # fmt: skip
             found[name] = self._tensor(name, shape, kind, base + offset)
         return found
 
     def _tensor_info(self) -> tuple[str, tuple[int, ...], int, int]:
         name, num_dimensions = self._string(MAX_NAME_BYTES), self._number("I")
         if not 1 <= num_dimensions <= MAX_DIMENSIONS:
-            raise _BrokenError(f"tensor {name!r} has {num_dimensions} dimensions")
+            raise _BrokenError(Sentence("tensor {name!r} has {count} dimensions", name=name, count=num_dimensions))
         shape = tuple(self._number("Q") for _ in range(num_dimensions))
         return name, shape[::-1], self._number("I"), self._number("Q")
 
@@ -169,14 +192,23 @@ class _Reader:
         try:
             kind = GGMLQuantizationType(number)
         except ValueError as exc:
-            raise _BrokenError(f"tensor {name!r} is of the unknown type {number}") from exc
+            raise _BrokenError(
+                Sentence("tensor {name!r} is of the unknown type {found}", name=name, found=number)
+            ) from exc
         block, block_bytes = GGML_QUANT_SIZES[kind]
         if shape[-1] % block or min(shape) < 1:
-            raise _BrokenError(f"tensor {name!r} has the shape {list(shape)} in blocks of {block}")
+            raise _BrokenError(
+                Sentence(
+                    "tensor {name!r} has the shape {shape} in blocks of {block}",
+                    name=name,
+                    shape=list(shape),
+                    block=block,
+                )
+            )
         row_bytes = shape[-1] // block * block_bytes
         size = math.prod(shape[:-1]) * row_bytes
         if begin + size > len(self._content):
-            raise _BrokenError(f"tensor {name!r} ends at byte {begin + size:,}")
+            raise _BrokenError(Sentence("tensor {name!r} ends at byte {end:,}", name=name, end=begin + size))
         content = np.frombuffer(self._content, np.uint8, size, begin).reshape(-1, row_bytes)
         return GGUFTensor(shape, kind, content)
 
@@ -190,7 +222,11 @@ class _Reader:
     def _array(self) -> list[Any]:
         kind, count = self._number("I"), self._number("Q")
         if count > MAX_ARRAY:
-            raise _BrokenError(f"it holds a list of {count:,} entries, at most {MAX_ARRAY:,} make sense")
+            raise _BrokenError(
+                Sentence(
+                    "it holds a list of {count:,} entries, at most {most:,} make sense", count=count, most=MAX_ARRAY
+                )
+            )
         if kind != STRING:
             return list(self._scalars(kind, count))
         return [self._string(len(self._content)) for _ in range(count)]
@@ -198,14 +234,14 @@ class _Reader:
     def _scalars(self, kind: int, count: int) -> tuple[Any, ...]:
         code = SCALARS.get(kind)
         if code is None:
-            raise _BrokenError(f"a value is of the unknown type {kind}")
+            raise _BrokenError(Sentence("a value is of the unknown type {found}", found=kind))
         layout = struct.Struct(f"<{count}{code}")
         return layout.unpack(self._bytes(layout.size))
 
     def _string(self, longest: int) -> str:
         size = self._number("Q")
         if size > longest:
-            raise _BrokenError(f"it holds a text of {size:,} bytes at byte {self._at:,}")
+            raise _BrokenError(Sentence("it holds a text of {size:,} bytes at byte {at:,}", size=size, at=self._at))
         return self._bytes(size).decode("utf-8", "replace")
 
     def _number(self, code: str) -> int:
@@ -215,7 +251,7 @@ class _Reader:
     def _bytes(self, size: int) -> bytes:
         end = self._at + size
         if end > len(self._content):
-            raise _BrokenError(f"{size:,} bytes are wanted at byte {self._at:,}")
+            raise _BrokenError(Sentence("{size:,} bytes are wanted at byte {at:,}", size=size, at=self._at))
         content = self._content[self._at : end]
         self._at = end
         return content

@@ -29,13 +29,17 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], di
     tokens = _list(metadata, "tokens", str)
     types = _list(metadata, "token_type", int) if f"{_PREFIX}token_type" in metadata else [NORMAL] * len(tokens)
     if len(types) != len(tokens) or not tokens:
-        raise ModelError(f"The file has {len(tokens)} tokens and {len(types)} types of them.", _BROKEN)
+        raise ModelError(
+            "The file has {count} tokens and {types} types of them.", _BROKEN, count=len(tokens), types=len(types)
+        )
     if kind == BYTE_LEVEL:
         model, adds_bos = _byte_level(metadata, tokens, types)
     elif kind == SENTENCEPIECE:
         model, adds_bos = _sentencepiece(metadata, tokens, types)
     else:
-        raise ModelError(f"The tokenizer is of type {kind!r}.", "Use a file with a gpt2 or llama tokenizer.")
+        raise ModelError(
+            "The tokenizer is of type {found}.", "Use a file with a gpt2 or llama tokenizer.", found=repr(kind)
+        )
     added = [
         _added_token(token, number, types[number] != USER_DEFINED)
         for number, token in enumerate(tokens)
@@ -55,7 +59,9 @@ def _byte_level(metadata: Mapping[str, Any], tokens: list[str], types: list[int]
     vocab = {token: number for number, token in enumerate(tokens) if types[number] != UNUSED}
     known = [pair for pair in pairs if pair[0] in vocab and pair[1] in vocab and pair[0] + pair[1] in vocab]
     if len(known) < len(merges):
-        raise ModelError(f"{len(merges) - len(known)} of {len(merges)} merges are not of its tokens.", _BROKEN)
+        raise ModelError(
+            "{bad} of {count} merges are not of its tokens.", _BROKEN, bad=len(merges) - len(known), count=len(merges)
+        )
     model = {
         **as_json(pre),
         "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
@@ -67,7 +73,9 @@ def _byte_level(metadata: Mapping[str, Any], tokens: list[str], types: list[int]
 def _sentencepiece(metadata: Mapping[str, Any], tokens: list[str], types: list[int]) -> tuple[dict[str, Any], bool]:
     scores = _list(metadata, "scores", float)
     if len(scores) != len(tokens):
-        raise ModelError(f"The file has {len(tokens)} tokens and {len(scores)} scores of them.", _BROKEN)
+        raise ModelError(
+            "The file has {count} tokens and {scores} scores of them.", _BROKEN, count=len(tokens), scores=len(scores)
+        )
     pieces = {token: scores[number] for number, token in enumerate(tokens) if types[number] == NORMAL}
     unknown = next((token for number, token in enumerate(tokens) if types[number] == UNKNOWN), None)
     vocab = {token: number for number, token in enumerate(tokens) if types[number] != UNUSED}
@@ -94,7 +102,7 @@ def merges_of_pieces(scores: Mapping[str, float]) -> list[list[str]]:
     """Every split of every piece into two pieces, best score of the piece first. Raises ModelError."""
     longest = max(map(len, scores), default=0)
     if longest > MAX_PIECE_CHARS:
-        raise ModelError(f"The tokenizer has a piece of {longest:,} characters.", _BROKEN)
+        raise ModelError("The tokenizer has a piece of {size:,} characters.", _BROKEN, size=longest)
     return [
         [piece[:cut], piece[cut:]]
         for piece in sorted(scores, key=lambda piece: -scores[piece])
@@ -151,7 +159,9 @@ def _settings(metadata: Mapping[str, Any], tokens: list[str], adds_bos: bool) ->
 def _list(metadata: Mapping[str, Any], name: str, kind: type) -> list[Any]:
     values = metadata.get(_PREFIX + name)
     if not isinstance(values, list) or not all(type(value) is kind for value in values):
-        raise ModelError(f"The file has no list of {kind.__name__} called {_PREFIX}{name}.", _BROKEN)
+        raise ModelError(
+            "The file has no list of {wanted} called {name}.", _BROKEN, wanted=kind.__name__, name=_PREFIX + name
+        )
     return values
 
 
@@ -163,7 +173,10 @@ def tokenizer_to_gguf(source: Mapping[str, Any], vocab_size: int) -> dict[str, A
         number: token["content"] for number, token in added.items()
     }
     if max(by_id) >= vocab_size:
-        raise ModelError(f"The tokenizer has {max(by_id) + 1} ids, the model {vocab_size} embeddings.", _BROKEN)
+        raise ModelError(
+            "The tokenizer has {count} ids, the model {embeddings} embeddings.", _BROKEN,
+            count=max(by_id) + 1, embeddings=vocab_size,
+        )  # fmt: skip
     tokens = [by_id.get(number, f"[PAD{number}]") for number in range(vocab_size)]
     is_byte_level = not model.get("byte_fallback")
     types = [_type(number, by_id, added, model) for number in range(vocab_size)]

@@ -55,8 +55,10 @@ def pre_tokenizer(name: str) -> PreTokenizer:
     """The way of cutting that GGUF calls `name`. Raises ModelError for one that is not known."""
     if name not in PRE_TOKENIZERS:
         raise ModelError(
-            f"The tokenizer cuts texts as {name!r}, which is not known here.",
-            f"Use the safetensors folder, or a file with one of: {', '.join(PRE_TOKENIZERS)}.",
+            "The tokenizer cuts texts as {name!r}, which is not known here.",
+            "Use the safetensors folder, or a file with one of: {known}.",
+            name=name,
+            known=", ".join(PRE_TOKENIZERS),
         )
     return PRE_TOKENIZERS[name]
 

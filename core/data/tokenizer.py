@@ -92,7 +92,7 @@ class Tokenizer:
         self.pad_id = self._special("pad_token")
         eos_id = self._special("eos_token")
         if eos_id is None:
-            raise ModelError("The tokenizer names no eos_token.", f"Add eos_token to {SETTINGS_FILE}.")
+            raise ModelError("The tokenizer names no eos_token.", "Add eos_token to {file}.", file=SETTINGS_FILE)
         self.eos_id = eos_id
         # What a document of a training stream begins with, so that its first token is predicted too.
         self.start_id = eos_id if self.bos_id is None else self.bos_id
@@ -190,7 +190,10 @@ class Tokenizer:
         control = (UNK, BOS, EOS, PAD, *CONTROL_TOKENS)
         missing = [token for token in control if token not in ids]
         if missing:
-            raise ModelError(f"{SENTENCEPIECE_FILE} lacks {', '.join(missing)}.", "Use a tokenizer trained here.")
+            raise ModelError(
+                "{file} lacks {names}.", "Use a tokenizer trained here.",
+                file=SENTENCEPIECE_FILE, names=", ".join(missing),
+            )  # fmt: skip
         added = {token: ids[token] for token in control}
         tokenizer = cls(backend, added_tokens=added, settings=settings)
         as_json = json.dumps(tokenizer_json(backend, added), ensure_ascii=False)
@@ -384,7 +387,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(_read(path))
     except (ValueError, RecursionError) as exc:
-        raise ModelError(f"{path} is not readable JSON: {exc}.", "Download the model folder again.") from exc
+        raise ModelError(
+            "{path} is not readable JSON: {reason}.", "Download the model folder again.", path=path, reason=exc
+        ) from exc
     return value if isinstance(value, dict) else {}
 
 
@@ -393,7 +398,9 @@ def _read(path: Path) -> bytes:
         refuse_placeholder(path)
         return read_bytes(path)
     except OSError as exc:
-        raise ModelError(f"{path} cannot be read: {exc}.", "Choose a folder that holds a whole model.") from exc
+        raise ModelError(
+            "{path} cannot be read: {reason}.", "Choose a folder that holds a whole model.", path=path, reason=exc
+        ) from exc
 
 
 def _has_surrogates(text: str) -> bool:

@@ -85,7 +85,9 @@ class HuggingFaceBackend:
         except Exception as exc:  # the library raises bare Exception
             if isinstance(exc, ModelError):
                 raise
-            raise ModelError(f"tokenizer.json cannot be read: {exc}.", "Download the model folder again.") from exc
+            raise ModelError(
+                "tokenizer.json cannot be read: {reason}.", "Download the model folder again.", reason=exc
+            ) from exc
         self.vocab_size: int = 1 + max(data["model"]["vocab"].values())
         decoder = json.dumps(data.get("decoder") or {})
         self._is_byte_level = '"ByteLevel"' in decoder or '"ByteLevel"' in json.dumps(data.get("pre_tokenizer") or {})
@@ -183,7 +185,9 @@ def _without_added_tokens(data: dict[str, Any]) -> dict[str, Any]:
     """The JSON of a tokenizer that cannot produce an added token from text."""
     model = data.get("model", {})
     if model.get("type", "BPE") != "BPE" or not isinstance(model.get("vocab"), dict):
-        raise ModelError(f"The tokenizer is of type {model.get('type')}.", "Only BPE tokenizers are supported.")
+        raise ModelError(
+            "The tokenizer is of type {found}.", "Only BPE tokenizers are supported.", found=model.get("type")
+        )
     added = {token["content"] for token in data.get("added_tokens", [])} - {model.get("unk_token")}
     vocab = {token: token_id for token, token_id in model["vocab"].items() if token not in added}
     merges = [merge for merge in model.get("merges", []) if _merged(merge) not in added]

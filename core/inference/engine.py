@@ -45,13 +45,17 @@ class Engine:
         lowest, highest, count = min(prompt_ids), max(prompt_ids), self.vocab_size
         if lowest < 0 or highest >= count:
             raise GenerationError(
-                f"The prompt holds id {lowest if lowest < 0 else highest}, the model has ids 0 … {count - 1}.",
+                "The prompt holds id {found}, the model has ids 0 … {last}.",
                 "Encode the text with the model's own tokenizer.",
+                found=lowest if lowest < 0 else highest,
+                last=count - 1,
             )
         if len(prompt_ids) >= self.max_seq_len:
             raise ContextLengthError(
-                f"The conversation is {len(prompt_ids)} tokens, the model's context is {self.max_seq_len}.",
+                "The conversation is {count} tokens, the model's context is {most}.",
                 "Start a new chat or shorten the message.",
+                count=len(prompt_ids),
+                most=self.max_seq_len,
             )
 
     def submit(self, request: Request) -> None:
@@ -92,7 +96,10 @@ class _Loop:
             self._open_scheduler()
             num_open = self.num_open
             if num_open >= self._bound:
-                raise BusyError(f"{num_open} requests are under way or waiting, the most is {self._bound}.", _LATER)
+                raise BusyError(
+                    "{count} requests are under way or waiting, the most is {most}.", _LATER,
+                    count=num_open, most=self._bound,
+                )  # fmt: skip
             self._inbox.append(request)
             self._wake()
 

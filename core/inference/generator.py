@@ -188,7 +188,7 @@ class LanguageModel:
         ids = self.chat_template.encode(messages, add_generation_prompt=False)
         ids = ids[: len(ids) // BLOCK_TOKENS * BLOCK_TOKENS]
         if not ids:
-            raise GenerationError(f"A prefix has at least {BLOCK_TOKENS} tokens.", "Keep a longer text.")
+            raise GenerationError("A prefix has at least {least} tokens.", "Keep a longer text.", least=BLOCK_TOKENS)
         self._stream(ids, {"max_new_tokens": 1}).read()
         content = self.engine.call(lambda scheduler: prefix_file.read_blocks(scheduler, ids))
         if content is None:

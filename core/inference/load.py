@@ -93,8 +93,10 @@ def _tokenizer(folder: Path, config: ModelConfig) -> Tokenizer:
     tokenizer = Tokenizer.load(tokenizer_folder(folder))
     if tokenizer.vocab_size > config.vocab_size:
         raise ModelError(
-            f"The tokenizer has {tokenizer.vocab_size} ids, the model {config.vocab_size} embeddings.",
+            "The tokenizer has {count} ids, the model {embeddings} embeddings.",
             "Download the model folder again.",
+            count=tokenizer.vocab_size,
+            embeddings=config.vocab_size,
         )
     return tokenizer
 
@@ -131,12 +133,17 @@ def _context(config: ModelConfig, options: LoadConfig, device: torch.device, dty
     limit = config.max_position_embeddings
     size = options.max_seq_len or min(limit, DEFAULT_MAX_SEQ_LEN)
     if size > limit:
-        raise ConfigError(f"max_seq_len {size} is outside 1 … {limit}.", "The model's context is the limit.")
+        raise ConfigError(
+            "max_seq_len {size} is outside 1 … {most}.", "The model's context is the limit.", size=size, most=limit
+        )
     needed, free = cache_bytes(config, size, dtype), free_memory_bytes(device)
     if needed > free:
         raise ConfigError(
-            f"A context of {size} tokens needs {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free.",
+            "A context of {size} tokens needs {needed:.1f} GiB, {free:.1f} GiB are free.",
             "Set max_seq_len lower.",
+            size=size,
+            needed=needed / 2**30,
+            free=free / 2**30,
         )
     return size
 

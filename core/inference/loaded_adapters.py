@@ -39,19 +39,23 @@ class LoadedAdapters:
             return None if name is None else self._keys[name]
         except KeyError:
             known = ", ".join(sorted(self._keys)) or "none"
-            message = f"There is no adapter {name!r}; those that are loaded: {known}."
-            raise GenerationError(message, "Load it first.") from None
+            raise GenerationError(
+                "There is no adapter {name!r}; those that are loaded: {known}.", "Load it first.",
+                name=name, known=known,
+            ) from None  # fmt: skip
 
     def load(self, name: str, path: str | Path) -> None:
         """Read an adapter or run folder while the engine goes on. Raises ModelError."""
         if not name or len(name) > MAX_NAME_CHARS or not name.isprintable():
             raise ModelError(
-                f"{name[:MAX_NAME_CHARS]!r} is no name for an adapter.",
-                f"Give 1 … {MAX_NAME_CHARS} printable characters.",
+                "{name!r} is no name for an adapter.",
+                "Give 1 … {most} printable characters.",
+                name=name[:MAX_NAME_CHARS],
+                most=MAX_NAME_CHARS,
             )
         with self._lock:
             if name in self._keys:
-                raise ModelError(f"There is an adapter {name!r} already.", "Unload it, or give another name.")
+                raise ModelError("There is an adapter {name!r} already.", "Unload it, or give another name.", name=name)
             folder = find_model(path)
             folders = [folder] if self._base is None else adapters_over(folder, self._base)
             adapter = read_adapters(folders, self._runner)
@@ -63,7 +67,8 @@ class LoadedAdapters:
         """Forget an adapter; answers that are under way or waiting with it are finished. Raises ModelError."""
         with self._lock:
             if name not in self._keys:
-                raise ModelError(f"There is no adapter {name!r}.", f"Loaded are: {', '.join(self._keys) or 'none'}.")
+                known = ", ".join(self._keys) or "none"
+                raise ModelError("There is no adapter {name!r}.", "Loaded are: {known}.", name=name, known=known)
             key = self._keys.pop(name)
             self._engine.call(lambda scheduler: scheduler.remove_adapter(key))
 

@@ -250,13 +250,17 @@ def _check_ids(ids: Sequence[int], vocab_size: int) -> None:
     bad = [token for token in ids if token >= vocab_size]
     if bad:
         raise GenerationError(
-            f"logit_bias or stop_ids name id {bad[0]}, the model has ids 0 … {vocab_size - 1}.",
+            "logit_bias or stop_ids name id {found}, the model has ids 0 … {last}.",
             "Use ids of the model's own tokenizer.",
+            found=bad[0],
+            last=vocab_size - 1,
         )
 
 
 def _damaged(raw: Floats) -> ModelError:
     return ModelError(
-        f"{int((~np.isfinite(raw)).sum())} of the model's {len(raw)} logits are not finite: its weights are damaged.",
+        "{bad} of the model's {count} logits are not finite: its weights are damaged.",
         "Download the model again, or go back to an earlier checkpoint.",
+        bad=int((~np.isfinite(raw)).sum()),
+        count=len(raw),
     )

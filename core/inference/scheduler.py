@@ -58,8 +58,11 @@ class Scheduler:
         needed = num_blocks_for(config.max_seq_len)
         if runner.num_blocks < needed:
             raise GenerationError(
-                f"A context of {config.max_seq_len} tokens needs {needed} blocks, the model has {runner.num_blocks}.",
+                "A context of {size} tokens needs {needed} blocks, the model has {count}.",
                 "Set max_seq_len lower.",
+                size=config.max_seq_len,
+                needed=needed,
+                count=runner.num_blocks,
             )
         self.runner, self.config = runner, config
         self._forget()
@@ -113,8 +116,10 @@ class Scheduler:
         count = num_blocks_for(num_tokens)
         if not self.prefixes.make_room(count):
             raise BusyError(
-                f"{count} blocks are needed, {self.pool.num_free} are free.",
+                "{needed} blocks are needed, {free} are free.",
                 "Try again when fewer answers are under way.",
+                needed=count,
+                free=self.pool.num_free,
             )
         blocks = self.pool.take(count)
         try:
@@ -266,7 +271,9 @@ def _end(request: Request, reason: str) -> None:
 def _as_user_error(error: Exception) -> AssistantError:
     """What a reader is told; each gets an error of its own, since threads raise it."""
     if isinstance(error, AssistantError):
-        return type(error)(error.message, error.remedy)
-    told = ModelError(f"Computing the answer failed: {type(error).__name__}.", "Ask again; the log tells more.")
+        return type(error)(*error.sentences, **error.values)
+    told = ModelError(
+        "Computing the answer failed: {reason}.", "Ask again; the log tells more.", reason=type(error).__name__
+    )
     told.__cause__ = error
     return told

@@ -30,8 +30,12 @@ def base_folder(folder: Path) -> Path:
         path = _find_base(folder, base)
     except ModelError as exc:
         raise ModelError(
-            f"{folder.name} is an adapter of {base.path}, which is not here: {exc.message}",
-            f"Put that model there, or correct base_model_name_or_path in {ADAPTER_CONFIG}.",
+            "{name} is an adapter of {base}, which is not here: {reason}",
+            "Put that model there, or correct base_model_name_or_path in {file}.",
+            name=folder.name,
+            base=base.path,
+            reason=exc.sentence,
+            file=ADAPTER_CONFIG,
         ) from exc
     found = weights_hash(path) if base.weights_hash else None
     if found != base.weights_hash:
@@ -62,7 +66,9 @@ def adapters_over(folder: Path, model: Path) -> list[Path]:
     served_hash = functools.cache(lambda: weights_hash(model))
     while True:
         if not is_adapter(folder):
-            raise ModelError(f"{folder} holds no adapter.", f"Choose a folder with {ADAPTER_CONFIG}.")
+            raise ModelError(
+                "{folder} holds no adapter.", "Choose a folder with {file}.", folder=folder, file=ADAPTER_CONFIG
+            )
         _refuse_circle(folder, adapters)
         adapters.insert(0, folder)
         base = read_base(folder, is_needed=False)
@@ -103,17 +109,23 @@ def _find_base(folder: Path, base: AdapterBase) -> Path:
 def _refuse_circle(folder: Path, above: Sequence[Path]) -> None:
     if any(folder.samefile(other) for other in above):
         raise ModelError(
-            f"{folder.name} is an adapter of itself.", f"Correct base_model_name_or_path in {ADAPTER_CONFIG}."
-        )
+            "{name} is an adapter of itself.", "Correct base_model_name_or_path in {file}.",
+            name=folder.name, file=ADAPTER_CONFIG,
+        )  # fmt: skip
 
 
 def _of_another_base(folder: Path, base: AdapterBase, path: str, found: str) -> ModelError:
-    known = f"a model whose weights hash to {base.weights_hash[:12]}…" if base.weights_hash else base.path
     return ModelError(
-        f"{folder.name} was trained on {known}; those of {path} hash to {found[:12]}…."
+        "{name} was trained on a model whose weights hash to {known}…; those of {path} hash to {found}…."
         if base.weights_hash
-        else f"{folder.name} was trained on {known}, and the model is {path}, whose weights are others.",
-        f"Take the right model, or correct base_model_name_or_path in {ADAPTER_CONFIG}.",
+        else "{name} was trained on {base}, and the model is {path}, whose weights are others.",
+        "Take the right model, or correct base_model_name_or_path in {file}.",
+        name=folder.name,
+        known=(base.weights_hash or "")[:12],
+        base=base.path,
+        path=path,
+        found=found[:12],
+        file=ADAPTER_CONFIG,
     )
 
 

@@ -76,10 +76,16 @@ def astrai_config(values: Mapping[str, Any], names: Collection[str]) -> ModelCon
     Where they have no head, AstrAI takes the embedding, whatever its config says.
     """
     if values.get("model_type") not in (None, DENSE):
-        raise ModelError(f"AstrAI's model_type {values['model_type']!r} is not supported.", f"Only {DENSE} is.")
+        raise ModelError(
+            "AstrAI's {name} {found} is not supported.", "Only {known} is.",
+            name="model_type", found=repr(values["model_type"]), known=DENSE,
+        )  # fmt: skip
     for key, only in (("attn_type", "gqa"), ("ffn_type", "mlp"), ("rope_scaling", None)):
         if values.get(key) not in (None, only):
-            raise ModelError(f"AstrAI's {key} {values[key]!r} is not supported.", f"Only {only or 'null'} is.")
+            raise ModelError(
+                "AstrAI's {name} {found} is not supported.", "Only {known} is.",
+                name=key, found=repr(values[key]), known=only or "null",
+            )  # fmt: skip
     found = {
         ours: next((values[name] for name in names if values.get(name) is not None), DEFAULTS.get(ours))
         for ours, names in SPELLINGS.items()
@@ -104,8 +110,14 @@ def our_name(name: str) -> str:
     """The name here of a tensor there; its own name for one that is unknown. Raises ModelError for MLA and MoE."""
     name = name.removeprefix("module.")  # of checkpoints that were written under DDP
     if ".kv_a_proj." in name or ".router." in name or "_experts." in name:
-        kind = "latent attention (MLA)" if ".kv_a_proj." in name else "a mixture of experts (MoE)"
-        raise ModelError(f"This AstrAI model has {kind}: {name}.", "Use one of AstrAI's dense models.")
+        is_latent = ".kv_a_proj." in name
+        raise ModelError(
+            "This AstrAI model has latent attention (MLA): {name}."
+            if is_latent
+            else "This AstrAI model has a mixture of experts (MoE): {name}.",
+            "Use one of AstrAI's dense models.",
+            name=name,
+        )
     match = LAYER.fullmatch(name)
     if match is None:
         return OTHER_NAMES.get(name, name)

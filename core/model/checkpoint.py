@@ -54,8 +54,9 @@ def load_config(path: Path) -> ModelConfig:
     refuse_links_outside(path)
     if is_reward_model(path):
         raise ModelError(
-            f"{path} is a reward model: it scores answers and writes none.",
+            "{path} is a reward model: it scores answers and writes none.",
             "Take the model that it was trained from, or give this one where a reward model is asked for.",
+            path=path,
         )
     values = read_json(path / CONFIG)
     return astrai_config(values, stored_tensors(path)) if is_astrai(values) else ModelConfig.from_hf(values)
@@ -73,7 +74,10 @@ def load_sampling(path: Path) -> SamplingConfig:
     try:
         return SamplingConfig.from_dict({name: values[name] for name in names if values.get(name) is not None})
     except ConfigError as exc:
-        raise ModelError(f"{GENERATION} of {path.name}: {exc.message}", f"Mend it or delete {GENERATION}.") from exc
+        raise ModelError(
+            "{file} of {name}: {reason}.", "Mend it or delete {file}.",
+            file=GENERATION, name=path.name, reason=exc.sentence,
+        ) from exc  # fmt: skip
 
 
 def quantization_scheme(path: Path) -> Scheme | None:
@@ -181,10 +185,13 @@ def save_description(
 
 def cannot_write(place: Path, needed_bytes: int, exc: Exception) -> ModelError:
     """The error of a model that does not fit a place, with both sizes."""
-    needed_mb, free_mb = needed_bytes / 1e6, free_bytes(place) / 1e6
     return ModelError(
-        f"{place} could not be written: {exc} ({needed_mb:.1f} MB needed, {free_mb:.1f} MB free).",
+        "{path} could not be written: {reason} ({needed:.1f} MB needed, {free:.1f} MB free).",
         "Free some space, or choose a folder that you may write to.",
+        path=place,
+        reason=exc,
+        needed=needed_bytes / 1e6,
+        free=free_bytes(place) / 1e6,
     )
 
 

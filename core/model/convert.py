@@ -41,7 +41,7 @@ def quantize(source: str | Path, output: str | Path, *, scheme: Scheme = INT8) -
     """
     path, target = _places(source, output)
     if _is_quantised(path):
-        raise ModelError(f"{path} is quantised already.", "Start from the unquantised model.")
+        raise ModelError("{path} is quantised already.", "Start from the unquantised model.", path=path)
     model = load_merged(path, scheme=scheme)
     extra = {**_origin(path), "quantization_config": scheme.to_config()}
     _save(model, path, target, extra)
@@ -68,18 +68,21 @@ def merge(source: str | Path, output: str | Path, *, to: str = "hf", dtype: str 
     Raises: ModelError for what is no adapter, and as `export` does.
     """
     if not is_adapter(path := find_model(source)):
-        raise ModelError(f"{path} is a whole model.", "Give the run or folder of an adapter.")
+        raise ModelError("{path} is a whole model.", "Give the run or folder of an adapter.", path=path)
     return export(source, output, to=to, dtype=dtype)
 
 
 def _export_hf(source: str | Path, output: str | Path, dtype: str) -> Path:
     path, target = _places(source, output)
     if _is_quantised(path):
-        raise ModelError(f"{path} is quantised, which other programs cannot read.", "Export the unquantised model.")
+        raise ModelError(
+            "{path} is quantised, which other programs cannot read.", "Export the unquantised model.", path=path
+        )
     if load_config(model_folder(path)).model_type == "astrai":
         raise ModelError(
-            f"{path} has AstrAI's own gate or q/k norm after RoPE, which transformers does not run.",
+            "{path} has AstrAI's own gate or q/k norm after RoPE, which transformers does not run.",
             "Export to int8, or use it as it is.",
+            path=path,
         )
     _save(load_merged(path, dtype=getattr(torch, dtype)), path, target, _origin(path))
     return target
@@ -89,7 +92,9 @@ def _export_gguf(source: str | Path, output: str | Path, dtype: str) -> Path:
     """One file. A model in our own int8 or int4 is written from what its weights stand for, an adapter in its base."""
     path, target = _places(source, output)
     if not is_gguf(target):
-        raise ModelError(f"{target} does not end in {SUFFIX}.", f"Call it {target.name}{SUFFIX}.")
+        raise ModelError(
+            "{path} does not end in {suffix}.", "Call it {name}{suffix}.", path=target, name=target.name, suffix=SUFFIX
+        )
     model, stored = _open_merged(path) if is_adapter(path) else open_model(path)
     name = path.absolute().parent.name if path.name == "model" else path.stem if is_gguf(path) else path.absolute().name
     described = model_folder(path)
@@ -128,9 +133,9 @@ def _places(source: str | Path, output: str | Path) -> tuple[Path, Path]:
     """The model and the place to write. Raises ModelError when they are the same, or the place is taken."""
     path, target = find_model(source), Path(output)
     if target.exists() and target.samefile(path):
-        raise ModelError(f"{target} is the model itself and would be overwritten.", "Choose another place.")
+        raise ModelError("{path} is the model itself and would be overwritten.", "Choose another place.", path=target)
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
-        raise ModelError(f"{target} exists already.", "Choose another place, or delete it.")
+        raise ModelError("{path} exists already.", "Choose another place, or delete it.", path=target)
     return path, target
 
 

@@ -19,7 +19,7 @@ def resolve_device(name: str) -> "torch.device":
     if name == "auto":
         name = next(kind for kind, is_here in available.items() if is_here)
     if not available.get(name):
-        raise ConfigError(f"device {name!r} is not available here.", "Use auto or cpu.")
+        raise ConfigError("device {name!r} is not available here.", "Use auto or cpu.", name=name)
     return torch.device(name)
 
 

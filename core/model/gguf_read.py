@@ -118,7 +118,7 @@ def _with_scaling(config: ModelConfig, file: GGUFFile, architecture: str) -> Mod
         return ModelConfig.from_dict({**config.to_dict(), "rope_scaling": scaling})
     except ConfigError as exc:
         raise ModelError(
-            "{name} cannot be right: {reason}", _OTHER_FILE, name=file.path.name, reason=exc.message
+            "{name} cannot be right: {reason}.", _OTHER_FILE, name=file.path.name, reason=exc.sentence
         ) from exc
 
 
@@ -148,7 +148,7 @@ def gguf_sampling(file: GGUFFile) -> SamplingConfig:
         return SamplingConfig.from_dict(values)
     except ConfigError as exc:
         raise ModelError(
-            "{name} cannot be right: {reason}", _OTHER_FILE, name=file.path.name, reason=exc.message
+            "{name} cannot be right: {reason}.", _OTHER_FILE, name=file.path.name, reason=exc.sentence
         ) from exc
 
 

@@ -73,8 +73,10 @@ def write_gguf(source: GGUFSource, target: Path, *, dtype: str) -> None:
     architecture = ARCHITECTURES.get(source.config.model_type)
     if architecture is None:
         raise ModelError(
-            f"{source.name} is of the family {source.config.model_type}, which no other program runs.",
+            "{name} is of the family {family}, which no other program runs.",
             "Export to int8, or use it as it is.",
+            name=source.name,
+            family=source.config.model_type,
         )
     metadata = {**_shape(source.config, architecture), **_tokenizer(source), **_sampling(source.sampling)}
     metadata |= {"general.name": source.name, "general.file_type": int(gguf.LlamaFileType[FILE_TYPES[dtype]])}
@@ -140,8 +142,9 @@ def _content(entry: _Entry) -> np.ndarray[Any, Any]:
         part = rows(slice(begin, min(begin + step, shape[0])))
         if not bool((part.abs() <= limit).all()):
             raise ModelError(
-                f"{entry.name} holds values beyond {limit:.0f}, or some that are no numbers.", "Export it with f32."
-            )
+                "{name} holds values beyond {most:.0f}, or some that are no numbers.", "Export it with f32.",
+                name=entry.name, most=limit,
+            )  # fmt: skip
         content[begin : begin + step] = gguf.quantize(part.numpy(), entry.kind)
     return content
 
@@ -222,7 +225,9 @@ def _rope_scaling(config: ModelConfig) -> dict[str, Any]:
         return {"rope.scaling.original_context_length": context}
     others = sorted(set(scaling) - PLAIN_YARN)
     if others:
-        raise ModelError(f"rope_scaling {kind} with {', '.join(others)} has no form in GGUF.", _NO_GGUF)
+        raise ModelError(
+            "rope_scaling {found} with {names} has no form in GGUF.", _NO_GGUF, found=kind, names=", ".join(others)
+        )
     values = {"rope.scaling.type": kind, "rope.scaling.factor": float(scaling["factor"])}
     return values | ({"rope.scaling.original_context_length": context} if kind == "yarn" else {})
 

@@ -72,7 +72,7 @@ def load_reward_model(
     Raises: ModelError for another kind of model, or naming the tensors that do not fit.
     """
     if not is_reward_model(path):
-        raise ModelError(f"{path} is not a reward model.", "Train one with --stage rm.")
+        raise ModelError("{path} is not a reward model.", "Train one with --stage rm.", path=path)
     refuse_links_outside(path)
     stored = stored_tensors(path)
     with torch.device("meta"):

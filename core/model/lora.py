@@ -50,8 +50,11 @@ def load_adapter(folders: Sequence[Path], config: ModelConfig, weight: Callable[
             low = _on_top(layers.get(name), layer, stored.shape.scale, partial(weight, name))
             if not all(torch.isfinite(part).all() for part in (low.b, *([] if low.gain is None else [low.gain]))):
                 raise ModelError(
-                    f"{folder.name} makes {name} infinite: its scale is {stored.shape.scale:g}.",
+                    "{folder} makes {name} infinite: its scale is {scale:g}.",
                     "Train the adapter again.",
+                    folder=folder.name,
+                    name=name,
+                    scale=stored.shape.scale,
                 )
             layers[name] = low
     return layers

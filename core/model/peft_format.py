@@ -100,8 +100,9 @@ def read_base(folder: Path, *, is_needed: bool = True) -> AdapterBase:
         path = ""
     if not path and is_needed:
         raise ModelError(
-            f"{folder} names no base model in its {ADAPTER_CONFIG}.", "Write its path to base_model_name_or_path."
-        )
+            "{folder} names no base model in its {file}.", "Write its path to base_model_name_or_path.",
+            folder=folder, file=ADAPTER_CONFIG,
+        )  # fmt: skip
     known = own.get("base_weights_hash") if isinstance(own, dict) else None
     return AdapterBase(path, known if isinstance(known, str) else None)
 
@@ -118,34 +119,42 @@ def read_adapter(folder: Path, config: ModelConfig) -> StoredAdapter:
         match = TENSOR_NAME.fullmatch(name)
         if match is None or match[1] not in sizes:
             raise ModelError(
-                f"{folder.name} changes {name[:200]}, which is no layer of this model's that can be.", REMEDY
-            )
+                "{folder} changes {name}, which is no layer of this model's that can be.", REMEDY,
+                folder=folder.name, name=name[:200],
+            )  # fmt: skip
         part = match[2] or match[3]
         outputs, inputs = sizes[match[1]]
         expected = {"A": [shape.rank, inputs], "B": [outputs, shape.rank], "magnitude": [outputs]}[part]
         if list(stored.shape) != expected or not stored.dtype.is_floating_point:
             raise ModelError(
-                f"{name} of {folder.name} is {list(stored.shape)} of {stored.dtype}, this model needs {expected}.",
-                REMEDY,
-            )
+                "{name} of {folder} is {found} of {dtype}, this model needs {needed}.", REMEDY,
+                name=name, folder=folder.name, found=list(stored.shape), dtype=stored.dtype, needed=expected,
+            )  # fmt: skip
         tensor = stored.read().float()
         if not torch.isfinite(tensor).all():
-            raise ModelError(f"{name} of {folder.name} holds values that are not finite.", "Train the adapter again.")
+            raise ModelError(
+                "{name} of {folder} holds values that are not finite.", "Train the adapter again.",
+                name=name, folder=folder.name,
+            )  # fmt: skip
         found.setdefault(match[1], {})[part] = tensor
     return StoredAdapter(shape, _whole_layers(folder, found, is_dora=shape.is_dora))
 
 
 def _whole_layers(folder: Path, found: dict[str, dict[str, Tensor]], *, is_dora: bool) -> dict[str, StoredLayer]:
     if not found:
-        raise ModelError(f"{folder.name} holds no layer.", "Save the adapter again.")
+        raise ModelError("{folder} holds no layer.", "Save the adapter again.", folder=folder.name)
     needed = {"A", "B", "magnitude"} if is_dora else {"A", "B"}
     for name, parts in found.items():
         if parts.keys() != needed:
             has = ", ".join(sorted(parts))
             wanted = ", ".join(sorted(needed))
             raise ModelError(
-                f"{folder.name} has {has} of {name}, and an adapter of its kind has {wanted}.",
+                "{folder} has {found} of {name}, and an adapter of its kind has {wanted}.",
                 "Save the adapter again.",
+                folder=folder.name,
+                found=has,
+                name=name,
+                wanted=wanted,
             )
     return {name: StoredLayer(parts["A"], parts["B"], parts.get("magnitude")) for name, parts in found.items()}
 
@@ -156,9 +165,12 @@ def load_values_(model: nn.Module, stored: StoredAdapter) -> None:
     shape = next(iter(layers.values())).shape
     if layers.keys() != stored.layers.keys() or shape != stored.shape:
         raise ModelError(
-            f"The stored adapter is of {len(stored.layers)} layers as {stored.shape},"
-            f" the model's of {len(layers)} as {shape}.",
+            "The stored adapter is of {stored} layers as {stored_shape}, the model's of {count} as {shape}.",
             "Use the settings that the adapter was made with.",
+            stored=len(stored.layers),
+            stored_shape=stored.shape,
+            count=len(layers),
+            shape=shape,
         )
     with torch.no_grad():
         for name, layer in layers.items():
@@ -194,17 +206,28 @@ def read_shape(folder: Path) -> AdapterShape:
     """What the settings say of the adapter. Raises ModelError for a kind that is neither LoRA nor DoRA."""
     settings = _read_settings(folder)
     if settings.get("peft_type") != "LORA":
-        raise ModelError(f"{folder.name} is an adapter of kind {shown(settings.get('peft_type'))}, not LORA.", REMEDY)
+        raise ModelError(
+            "{folder} is an adapter of kind {found}, not LORA.", REMEDY,
+            folder=folder.name, found=shown(settings.get("peft_type")),
+        )  # fmt: skip
     odd = [name for name in UNSUPPORTED if settings.get(name)]
     if settings.get("bias", "none") != "none":
         odd.append("bias")
     if odd:
-        raise ModelError(f"{folder.name} sets {odd[0]} to {shown(settings[odd[0]])}, which is not supported.", REMEDY)
+        raise ModelError(
+            "{folder} sets {name} to {found}, which is not supported.", REMEDY,
+            folder=folder.name, name=odd[0], found=shown(settings[odd[0]]),
+        )  # fmt: skip
     rank, alpha = settings.get("r"), settings.get("lora_alpha")
     if type(rank) is not int or not 1 <= rank <= MAX_RANK:
-        raise ModelError(f"r of {folder.name} is {shown(rank)}, it must be a number in 1 … {MAX_RANK}.", REMEDY)
+        raise ModelError(
+            "r of {folder} is {found}, it must be a number in 1 … {most}.", REMEDY,
+            folder=folder.name, found=shown(rank), most=MAX_RANK,
+        )  # fmt: skip
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) <= sys.float_info.max:
-        raise ModelError(f"lora_alpha of {folder.name} is {shown(alpha)}, it must be a number.", REMEDY)
+        raise ModelError(
+            "lora_alpha of {folder} is {found}, it must be a number.", REMEDY, folder=folder.name, found=shown(alpha)
+        )
     return AdapterShape(
         rank=rank,
         alpha=alpha,
@@ -218,10 +241,12 @@ def _open_tensors(folder: Path) -> Iterator[tuple[str, StoredTensor]]:
     path = folder / ADAPTER_WEIGHTS
     if not path.exists():
         pickles = sorted(found.name for pattern in ("*.bin", "*.pt", "*.pth") for found in folder.glob(pattern))
-        reason = (
-            f"has its weights as a pickle ({pickles[0]}), which can run code"
+        raise ModelError(
+            "{folder} has its weights as a pickle ({file}), which can run code."
             if pickles
-            else f"has no {ADAPTER_WEIGHTS}"
+            else "{folder} has no {file}.",
+            "Save the adapter with safe_serialization=True.",
+            folder=folder,
+            file=next(iter(pickles), ADAPTER_WEIGHTS),
         )
-        raise ModelError(f"{folder} {reason}.", "Save the adapter with safe_serialization=True.")
     return iter(tensors_of_file(path).items())

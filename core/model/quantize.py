@@ -57,9 +57,10 @@ class Scheme:
         is_ours = values.get("quant_method") == METHOD and scheme.bits in (4, 8) and scheme.head_bits in (4, 8)
         if not (are_whole and is_ours) or scheme.group_size not in GROUP_SIZES:
             raise ModelError(
-                f"The model is quantised as {values.get('quant_method')!r} with {values.get('bits')!r} bits,"
-                " which is not supported.",
+                "The model is quantised as {found} with {bits} bits, which is not supported.",
                 "Use the unquantised model; it is quantised here on loading.",
+                found=repr(values.get("quant_method")),
+                bits=repr(values.get("bits")),
             )
         return scheme
 
@@ -161,7 +162,9 @@ def quantize_weight(weight: Tensor, *, bits: int, group_size: int = 64) -> tuple
     """The stored form of a matrix (O, I) and its scales. Raises ModelError for NaN or infinity."""
     if not torch.isfinite(weight).all():
         bad = int((~torch.isfinite(weight)).sum())
-        raise ModelError(f"{bad} of {weight.numel()} weights are not finite.", "Use an earlier checkpoint.")
+        raise ModelError(
+            "{bad} of {count} weights are not finite.", "Use an earlier checkpoint.", bad=bad, count=weight.numel()
+        )
     convert = _to_int8 if bits == 8 else _to_int4
     chunks = torch.split(weight, max(1, CHUNK_WEIGHTS // weight.shape[1]))
     values, scales = zip(*(convert(chunk.float(), group_size) for chunk in chunks), strict=True)

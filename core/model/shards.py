@@ -66,7 +66,10 @@ def open_shards(folder: Path, name: str) -> dict[str, ShardedTensor]:
         parts = tuple(Part(**part) for part in entry["parts"])
         rows = sum(part.num_rows for part in parts)
         if entry["shape"] and rows != entry["shape"][0]:
-            raise ModelError(f"{key} in {folder} has {rows} of {entry['shape'][0]} rows.", REMEDY)
+            raise ModelError(
+                "{name} in {folder} has {rows} of {count} rows.", REMEDY,
+                name=key, folder=folder, rows=rows, count=entry["shape"][0],
+            )  # fmt: skip
         opened[key] = ShardedTensor(folder, key, entry["dtype"], tuple(entry["shape"]), parts)
     return opened
 
@@ -90,5 +93,7 @@ def _open_file(folder: Path, file_name: str) -> dict[str, ShardedTensor]:
                 part = Part(file_name, 0, shape[0] if shape else 1)
                 opened[name] = ShardedTensor(folder, name, view.get_dtype(), shape, (part,))
     except (OSError, SafetensorError) as exc:
-        raise ModelError(f"{folder / file_name} is not a whole safetensors file: {exc}.", REMEDY) from exc
+        raise ModelError(
+            "{path} is not a whole safetensors file: {reason}.", REMEDY, path=folder / file_name, reason=exc
+        ) from exc
     return opened

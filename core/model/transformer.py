@@ -103,8 +103,10 @@ class Backbone(nn.Module):
         limit = self.config.max_position_embeddings
         if end > limit:
             raise GenerationError(
-                f"{end} tokens do not fit the model's context of {limit}.",
+                "{count} tokens do not fit the model's context of {most}.",
                 "Shorten the conversation or start a new one.",
+                count=end,
+                most=limit,
             )
         if self._rotary is None or self._rotary[0].device != device or len(self._rotary[0]) < end:
             # Grown by doubling: a config may promise a context of millions that nobody uses.

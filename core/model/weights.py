@@ -70,10 +70,11 @@ def tensors_of_file(path: Path) -> dict[str, StoredTensor]:
                 dtype = DTYPES.get(part.get_dtype(), torch.uint8)
                 found[name] = StoredTensor(tuple(part.get_shape()), dtype, partial(file.get_tensor, name))
     except (OSError, SafetensorError) as exc:
-        size = f"{path.stat().st_size:,} bytes" if path.is_file() else "no file"
+        size = path.stat().st_size if path.is_file() else 0
         raise ModelError(
-            f"{path} ({size}) is not a whole safetensors file: {exc}.", "Download or copy it again."
-        ) from exc
+            "{path} ({size:,} bytes) is not a whole safetensors file: {reason}.", "Download or copy it again.",
+            path=path, size=size, reason=exc,
+        ) from exc  # fmt: skip
     return found
 
 
@@ -94,8 +95,10 @@ def check_fit(name: str, expected: Mapping[str, Tensor], stored: Mapping[str, St
     if problems:
         more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
         raise ModelError(
-            f"The weights of {name} do not fit its config.json: {'; '.join(problems[:4])}{more}.",
+            "The weights of {name} do not fit its config.json: {problems}.",
             "Download the model folder again.",
+            name=name,
+            problems="; ".join(problems[:4]) + more,
         )
 
 

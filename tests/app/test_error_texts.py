@@ -1,6 +1,8 @@
 """Every error of the library that a user can meet is said in Chinese too, with the same values."""
 
 import ast
+import json
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from string import Formatter
@@ -10,7 +12,8 @@ import pytest
 from app.error_texts import IN_CHINESE, error_html, error_text
 from core import errors
 from core.config.train_config import TrainConfig
-from core.errors import ConfigError, DataError, SetupError
+from core.data.gguf_file import open_gguf
+from core.errors import ConfigError, DataError, ModelError, Sentence, SetupError
 from rag.remarks import RefusedError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,19 +21,23 @@ SETTINGS = (
     *("schema", "train_config", "schedule_config"),
     *(f"{name}_options" for name in ("adapter", "optimizer", "parallel", "preference", "rl", "run")),
 )
+# What a terminal alone can show is English.
+IN_TERMINALS = {
+    f"app/{name}.py" for name in ("__main__", "listen_option", "loopback", "many_processes", "own_address", "password")
+}
+TO_CHAT = ("engine", "generator", "load", "loaded_adapters", "sampling", "scheduler")
+TOKENIZERS = ("chat_template", "gguf_file", "gguf_tokenizer", "pre_tokenizers", "tokenizer_backends")
 FILES = [
     *(ROOT / "rag").rglob("*.py"),
-    *(ROOT / "app").glob("library*.py"),
-    *(ROOT / "app").glob("conversation*.py"),
-    *(ROOT / "app" / name for name in ("answers.py", "scope.py", "passages.py", "dropped_files.py")),
+    *(path for path in (ROOT / "app").glob("*.py") if path.relative_to(ROOT).as_posix() not in IN_TERMINALS),
+    *(ROOT / "app" / "tabs").glob("*.py"),
     *(ROOT / "core" / "hub").glob("*.py"),
-    *(ROOT / "app" / name for name in ("downloads.py", "model_import.py", "adding.py")),
-    *(ROOT / "core" / "model" / name for name in ("folder.py", "weight_files.py", "gguf_read.py")),
-    ROOT / "core" / "data" / "gguf_file.py",
+    *(path for path in (ROOT / "core" / "model").glob("*.py") if path.stem != "bnb"),  # its remedies are its callers'
+    *(ROOT / "core" / "inference" / f"{name}.py" for name in TO_CHAT),
+    *(ROOT / "core" / "data" / f"{name}.py" for name in TOKENIZERS),
     *(ROOT / "core" / name for name in ("database.py", "files.py")),
-    *(ROOT / "core" / "config" / f"{name}.py" for name in SETTINGS),
-    *(ROOT / "app" / name for name in ("studio.py", "studio_draft.py", "improvement.py")),
-    *(ROOT / "studio" / name for name in ("runner.py", "improve.py")),
+    *(ROOT / "core" / "config" / f"{name}.py" for name in (*SETTINGS, "model_config")),
+    *(ROOT / "studio" / name for name in ("runner.py", "improve.py", "token_inspector.py")),
 ]
 RAISED = {name for name in vars(errors) if name.endswith("Error")} | {"error", "Sentence"}
 
@@ -133,3 +140,26 @@ def test_everything_wrong_with_settings_is_said_in_chinese() -> None:
     told = error_text(problem.value, "zh")
     assert "schedule：warmup_ratio 0.9 与 decay_ratio 0.2 之和超过 1" in told
     assert "beta 属于 dpo 阶段，而不是 pt" in told
+
+
+def test_a_reason_within_a_sentence_is_said_in_chinese_and_goes_through_a_pipe(tmp_path: Path) -> None:
+    broken = tmp_path / "small.gguf"
+    broken.write_bytes(b"GGUF" + struct.pack("<IQQ", 9, 1, 1) + bytes(64))
+    with pytest.raises(ModelError) as problem:
+        open_gguf(broken)
+    heard = ModelError.from_dict(json.loads(json.dumps(problem.value.to_dict())))
+    assert str(heard) == str(problem.value)
+    told = "small.gguf（88 字节）不是完整的 GGUF 文件：其版本是 9，而不是 2 或 3。请重新下载。"
+    assert error_text(heard, "zh") == told
+
+
+def test_the_problems_of_settings_within_a_sentence_are_said_in_chinese() -> None:
+    settings = ConfigError.of([Sentence("{name} is {value}, not a {wanted}", name="a", value=1, wanted="str")], "Mend.")
+    error = ModelError("config.json cannot be right: {reason}.", "Look.", reason=settings.sentence)
+    assert str(error) == "config.json cannot be right: a is 1, not a str. Look."
+    assert error_text(error, "zh") == "config.json 有误：a 的值是 1，类型应为 str。Look."
+
+
+def test_braces_in_a_sentence_without_values_are_themselves() -> None:
+    assert DataError("{a}", "{b}").sentence == "{a}"
+    assert error_text(DataError("{x}.", "y", x=DataError("{a}", "b").sentence), "zh") == "{a}.y"
