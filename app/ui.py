@@ -29,7 +29,7 @@ SCRIPTS = (
     "page.js", "markup.js", "attachments.js", "conversations.js", "library.js", "charts.js", "studio.js", "upload.js",
 )  # fmt: skip
 MAX_UPLOAD = "1mb"
-QUEUE_WAIT_S = 0.03
+QUEUE_WAIT_S = 0.05
 PROGRESS_WAIT_S = 1.0
 # Each tab of the browser has a conversation of its own, which `conversations.js` notes there; a new tab begins with the
 # one that was opened last.
