@@ -66,10 +66,12 @@ def _without_accents(text: str) -> str:
     return unicodedata.normalize("NFC", _ACCENT.sub("", unicodedata.normalize("NFD", text)))
 
 
-@lru_cache(maxsize=1 << 17)
 def _stem(word: str) -> str:
-    if not word.isascii() or word.isdigit():
-        return word
+    return word if not word.isascii() or word.isdigit() else _english_stem(word)
+
+
+@lru_cache(maxsize=1 << 15)  # numbers, which never come again, are not among them
+def _english_stem(word: str) -> str:
     with _STEMMING:
         return _stemmer().stemWord(word)
 

@@ -115,7 +115,7 @@ def table(measured: dict[str, list[tuple[float, str, bool]]], *, names_all: bool
             seeds = ", ".join(dict.fromkeys(seed for _, seed, _ in found if seed))
             is_reached = REACHED[goal.sense](value, goal.value) and all(passed for _, _, passed in found)
             verdict = "reached" if is_reached else "FALLS SHORT"
-            yield _line(name, f"{value:,.10g}", goal, verdict, f"  seed {seeds}" if seeds else "")
+            yield _line(name, f"{round(value, 2):,.10g}", goal, verdict, f"  seed {seeds}" if seeds else "")
         elif names_all:
             yield _line(name, "–", goal, "not measured", "")
 

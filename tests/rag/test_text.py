@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.text import _stem, fold, terms
+from rag.text import _english_stem, fold, terms
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_threads_that_stem_at_once_do_not_mix_their_words(monkeypatch: pytest.Mo
     ends = ("ional", "ization", "ness", "fully", "ing", "ed", "s", "ation", "able", "es", "ings", "ly", "ity", "ement")
     text = " ".join(stem + end for stem in stems for end in ends)
     expected = terms(text)
-    monkeypatch.setattr("rag.text._stem", _stem.__wrapped__)  # each call stems anew
+    monkeypatch.setattr("rag.text._english_stem", _english_stem.__wrapped__)  # each call stems anew
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
