@@ -5,12 +5,12 @@ between it and the one before. Both answer at once beside one copy of the weight
 """
 
 import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.format import short_time
 from app.i18n import t
 from app.models import ModelHolder
 from app.preference_rows import Answer, Tally
@@ -123,8 +123,7 @@ class BlindTest:
             job = self._studio.store.job(version.name)
         except TrainingError:  # a run that was deleted since
             return version.name
-        made = time.strftime("%m-%d %H:%M", time.localtime(job.spec.created))
-        return f"{job.name} · {made}"
+        return f"{job.name} · {short_time(job.spec.created)}"
 
     def answers_now(self, contest: Contest) -> bool:
         """Whether the new version has taken over."""

@@ -2,6 +2,7 @@
 
 import html
 import re
+import time
 from typing import Any
 
 from app.i18n import t
@@ -76,6 +77,11 @@ def tally_line(tally: Tally, language: str) -> str:
         return f"{counts} {t('tally_few', language, missing=MIN_VOTES - tally.num_votes)}"
     verdicts = {"new": "tally_new", "old": "tally_old", None: "tally_open"}
     return f"{counts} {t(verdicts[tally.winner], language)}"
+
+
+def short_time(seconds: float) -> str:
+    """Day and minute of a time since the epoch, on this computer's clock."""
+    return time.strftime("%m-%d %H:%M", time.localtime(seconds))
 
 
 def short_count(number: int) -> str:

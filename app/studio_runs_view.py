@@ -2,11 +2,10 @@
 
 import html
 import json
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from app.format import short_count
+from app.format import short_count, short_time
 from app.i18n import t
 from app.library_view import duration_text, size_text
 from app.studio_parts import act_button, folded
@@ -104,7 +103,7 @@ def progress_text(job: "Job", language: str) -> str:
     if job.state not in ACTIVE and job.seconds is not None:
         parts.append(duration_text(job.seconds))
     if job.state not in ACTIVE:
-        parts.append(time.strftime("%m-%d %H:%M", time.localtime(job.spec.created)))
+        parts.append(short_time(job.spec.created))
     return " · ".join(parts)
 
 

@@ -41,9 +41,9 @@ class Sentence(str):
         return made
 
 
-def listed(value: object, between: str = " and ") -> Any:
+def listed(value: object) -> Any:
     """A value as a sentence takes it: several names in one text."""
-    return between.join(value) if isinstance(value, tuple) else value
+    return " and ".join(value) if isinstance(value, tuple) else value
 
 
 def _packed(value: Any) -> Any:

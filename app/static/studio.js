@@ -304,7 +304,24 @@ const astraiStudio = (() => {
   };
 
   // Buttons inside HTML: their data-act and what else they carry go to the page.
+  // What a user opened or closed stays so when the content is written anew, which Gradio does in place.
+  const keepOpen = (element) => {
+    const wanted = new Map();
+    const key = (part) => part.closest("[data-path]")?.dataset.path ?? part.dataset.name;
+    const keep = (part) => {
+      const isOpen = wanted.get(key(part));
+      if (isOpen !== undefined && part.open !== isOpen) part.open = isOpen;
+    };
+    element.addEventListener("click", ({ target }) => {
+      const part = target.closest("summary")?.parentElement;
+      if (part) wanted.set(key(part), !part.open);
+    });
+    element.addEventListener("toggle", ({ target }) => keep(target), true);
+    new MutationObserver(() => element.querySelectorAll("details").forEach(keep)).observe(element, { childList: true, subtree: true });
+  };
+
   const buttons = (element, trigger) => {
+    keepOpen(element);
     element.addEventListener("click", (event) => {
       const button = event.target.closest("button[data-act]");
       if (!button || !isSure(button)) return;

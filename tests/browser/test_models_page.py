@@ -57,7 +57,7 @@ def test_a_model_is_fetched_stopped_gone_on_with_renamed_deleted_put_back_and_lo
     card.locator(".act.rename").click()
     card = page.locator("#shelf .card", has_text="我的模型")
     expect(card).to_be_visible(timeout=SLOW_MS)
-    card.locator("summary").click()
+    expect(card.locator("details")).to_have_attribute("open", "")  # it was, and its content was written anew
     card.locator(".act.delete").click()
     card.locator(".act.delete").click()
     expect(card).to_have_count(0, timeout=SLOW_MS)
