@@ -23,6 +23,7 @@ from studio import start
 
 NUM_TOKENS = 60
 PAUSE_S = float(os.environ.get("ASTRAI_USER_PAUSE_S", "0.05"))
+HURRIED_S = float(os.environ.get("ASTRAI_USER_HURRIES_S", "0"))  # at first, without a pause
 NUM_KEPT = int(os.environ.get("ASTRAI_USER_KEEPS", "0"))  # conversations and documents; older ones go. 0 keeps all
 
 
@@ -94,9 +95,11 @@ def build(model: Path | None = None) -> Services:
     def again(act: Callable[[], None]) -> None:
         services.models.select(services.models.choices()[0])
         services.models.wait(timeout_s=120)
+        calm_at = time.monotonic() + HURRIED_S
         while True:
             act()
-            time.sleep(PAUSE_S)
+            if time.monotonic() > calm_at:
+                time.sleep(PAUSE_S)
 
     acts = [user.chat, user.add, *([lambda: user.train(Path(sys.argv[4]))] if len(sys.argv) > 4 else [])]
     for act in acts:

@@ -1,8 +1,9 @@
 """The whole program under mixed load for minutes: its memory, descriptors and threads stay where they are.
 
 Its user deletes the oldest conversations and documents, so that what is kept does not grow and what grows is a leak.
-A short run says that nothing leaks fast: the growth per hour of a few minutes is mostly what an allocator does by
-itself, so only a run of an hour and more (ASTRAI_SOAK_MINUTES) can show the goal's 2 MB.
+What has a bound grows until it is there: SQLite's pages, the exact replies, a tokeniser's words, Python's table of names.
+So the user hurries at first, until those are full, and the growth after is counted. In minutes it is the noise of an
+allocator, whose steps are larger than the goal's 2 MB an hour; ASTRAI_SOAK_MINUTES=60 shows those.
 """
 
 import os
@@ -60,7 +61,11 @@ def ask(client: httpx.Client, is_over: threading.Event, answered: list[int]) -> 
 def test_a_program_in_use_for_minutes_holds_what_it_held(tmp_path: Path, tokenizer: Tokenizer, figure: Figure) -> None:
     home = Home(tmp_path, tokenizer)
     samples, answered, is_over = list[Sample](), list[int](), threading.Event()
-    user = {"ASTRAI_USER_PAUSE_S": str(USER_PAUSE_S), "ASTRAI_USER_KEEPS": str(NUM_KEPT)}
+    user = {
+        "ASTRAI_USER_PAUSE_S": str(USER_PAUSE_S),
+        "ASTRAI_USER_HURRIES_S": str(60 * MINUTES * WARM_PART),
+        "ASTRAI_USER_KEEPS": str(NUM_KEPT),
+    }
     with WholeProgram(home, **user) as program, program.client() as client:
         asking = [threading.Thread(target=ask, args=(client, is_over, answered)) for _ in range(2)]
         for thread in asking:
