@@ -10,10 +10,12 @@ from app.i18n import CHINESE
 from app.model_error_texts import MODEL_ERRORS
 from app.remarks import remark_text
 from app.setting_texts import SETTING_PROBLEMS
-from core.errors import AssistantError, ConfigError, Sentence
+from app.training_error_texts import TRAINING_ERRORS
+from core.errors import AssistantError, Sentence
 
 IN_CHINESE: dict[str, str] = {
     **MODEL_ERRORS,
+    **TRAINING_ERRORS,
     # The page
     "Nothing is fetched from the network here.": "此处不会从网络获取任何内容。",
     "Give the file itself.": "请直接提供文件。",
@@ -382,7 +384,10 @@ def _in_chinese(name: str, value: Any) -> Any:
     if isinstance(value, Sentence) or name == "what":
         return sentence_text(value, CHINESE)
     if isinstance(value, tuple):
-        return "、".join(sentence_text(one, CHINESE) if isinstance(one, Sentence) else one for one in value)
+        of_sentences = any(isinstance(one, Sentence) for one in value)
+        return ("；" if of_sentences else "、").join(
+            sentence_text(one, CHINESE) if of_sentences else one for one in value
+        )
     return value
 
 
@@ -394,9 +399,6 @@ def error_text(error: AssistantError, language: str) -> str:
         return remark_text(error.remark, language)
     if language != CHINESE:
         return str(error)
-    if isinstance(error, ConfigError) and error.problems:
-        problems = "；".join(sentence_text(problem, language) for problem in error.problems)
-        return f"{problems}。{IN_CHINESE.get(error.remedy, error.remedy)}"
     message, remedy = (IN_CHINESE.get(sentence, sentence) for sentence in error.sentences)
     values = {name: _in_chinese(name, value) for name, value in error.values.items()}
     return "".join(error.told(message, remedy, **values))

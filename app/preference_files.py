@@ -84,15 +84,15 @@ def _read(path: Path, report: ImportReport) -> Iterator[Pair]:
             try:
                 yield _from_row(record.value)
             except UnrecognisedError as exc:
-                report.tell(record.file, record.row, str(exc))
+                report.tell(record.file, record.row, exc.sentence)
             except DataError as exc:
-                report.tell(record.file, record.row, exc.message)
+                report.tell(record.file, record.row, exc.whole)
 
 
 def _from_row(value: str | dict[str, Any]) -> Pair:
     example = recognise(value)
     if not isinstance(example, Preference):
-        raise UnrecognisedError(f"{example.kind} data among pairs")
+        raise UnrecognisedError("{kind} data among pairs", kind=example.kind)
     assert isinstance(value, dict), "a text is no pair"
     if not example.chosen.strip() or not example.rejected.strip() or example.chosen == example.rejected:
         raise UnrecognisedError("a pair needs two different answers")

@@ -7,6 +7,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from app.error_texts import sentence_text
 from app.format import short_count
 from app.i18n import t
 from app.library_view import duration_text, size_text
@@ -113,7 +114,8 @@ def _duplicates_html(report: "DataReport", language: str) -> str:
     if not exact and not near:
         return f"<p>{t('data_no_duplicates', language)}</p>"
     examples = "".join(
-        f"<li>{html.escape(drop)} = {html.escape(kept)}</li>" for drop, kept in report.duplicate_examples[:5]
+        f"<li>{' = '.join(html.escape(sentence_text(place, language)) for place in places)}</li>"
+        for places in report.duplicate_examples[:5]
     )
     text = t("data_duplicates", language, exact=f"{exact:,}", near=f"{near:,}")
     return f'<details data-name="duplicates"><summary>{text}</summary><ul>{examples}</ul></details>'
@@ -123,7 +125,8 @@ def _bad_html(report: "DataReport", language: str) -> str:
     if not report.num_bad:
         return ""
     rows = "".join(
-        f"<li><b>{html.escape(bad.file)}{f':{bad.row}' if bad.row else ''}</b> {html.escape(bad.reason)}</li>"
+        f"<li><b>{html.escape(bad.file)}{f':{bad.row}' if bad.row else ''}</b>"
+        f" {html.escape(sentence_text(bad.reason, language))}</li>"
         for bad in report.bad_rows[:MAX_BAD]
     )
     text = t("data_bad", language, count=f"{report.num_bad:,}")
@@ -253,6 +256,8 @@ def estimate_html(found: "Estimate", language: str) -> str:
         "estimate_parameters": f"{short_count(found.num_trained)} / {short_count(found.num_parameters)}",
     }
     cells = "".join(f"<div><dt>{t(name, language)}</dt><dd>{value}</dd></div>" for name, value in figures.items())
-    problems = "".join(f'<p class="hint">{html.escape(problem)}</p>' for problem in found.problems)
+    problems = "".join(
+        f'<p class="hint">{html.escape(sentence_text(problem, language))}</p>' for problem in found.problems
+    )
     name = "fits" if found.fits else "large"
     return f'<div class="estimate {name}"><p>{verdict}</p><dl class="facts">{cells}</dl>{problems}</div>'

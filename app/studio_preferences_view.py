@@ -4,6 +4,7 @@ import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from app.error_texts import sentence_text
 from app.i18n import t
 from app.preference_rows import MIN_VOTES, Answer, Counts, Pair, Review, Tally
 from app.studio_parts import act_button
@@ -43,9 +44,10 @@ def import_html(report: "ImportReport", name: str, language: str) -> str:
     """What became of the rows of a file."""
     added = t("pairs_imported", language, added=report.num_added, known=report.num_known, name=html.escape(name))
     opposite = t("pairs_opposite", language, count=report.num_opposite) if report.num_opposite else ""
+    told = ((row, sentence_text(problem, language)) for row, problem in report.problems[:MAX_PROBLEMS])
     shown = [
         f"<li>{t('pairs_bad_row', language, row=row, problem=html.escape(problem[:MAX_PROBLEM_CHARS]))}</li>"
-        for row, problem in report.problems[:MAX_PROBLEMS]
+        for row, problem in told
     ]
     if report.num_bad > len(shown):
         shown.append(f"<li>{t('pairs_bad_more', language, count=report.num_bad - len(shown))}</li>")

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from app.error_texts import sentence_text
 from app.format import short_count, short_time
 from app.i18n import t
 from app.library_view import duration_text, size_text
@@ -150,9 +151,10 @@ def failure_html(job: "Job", language: str) -> str:
     failure = job.failure
     if failure is None:
         return f'<p class="failure">{t("run_lost", language)}</p>'
+    sentence, remedy = (html.escape(sentence_text(one, language)) for one in (failure.sentence, failure.remedy))
     return (
-        f'<div class="failure"><p><b>{t(f"failure_{failure.kind}", language)}</b> {html.escape(failure.sentence)}</p>'
-        f"<p>{t('try_next', language)} {html.escape(failure.remedy)}</p></div>"
+        f'<div class="failure"><p><b>{t(f"failure_{failure.kind}", language)}</b> {sentence}</p>'
+        f"<p>{t('try_next', language)} {remedy}</p></div>"
     )
 
 

@@ -15,6 +15,7 @@ AssistantError
 
 import re
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Self
 
 # Words of Python, torch, CUDA's libraries and systems for memory that was not there. cuBLAS and cuDNN say no more than
@@ -42,26 +43,37 @@ class Sentence(str):
 
 
 def listed(value: object) -> Any:
-    """A value as a sentence takes it: several names in one text."""
-    return " and ".join(value) if isinstance(value, tuple) else value
+    """A value as a sentence takes it: several names or sentences in one text."""
+    if not isinstance(value, tuple):
+        return value
+    return ("; " if any(isinstance(one, Sentence) for one in value) else " and ").join(value)
 
 
-def _packed(value: Any) -> Any:
+def packed(value: Any) -> Any:
+    """A sentence as JSON that keeps its values; any other text as it is."""
     if isinstance(value, Sentence):
-        return {"template": value.template, "values": _packed(value.values)}
+        return {"template": value.template, "values": packed(value.values)}
     if isinstance(value, dict):
-        return {name: _packed(one) for name, one in value.items()}
-    return [_packed(one) for one in value] if isinstance(value, tuple) else value
+        return {name: packed(one) for name, one in value.items()}
+    return [packed(one) for one in value] if isinstance(value, tuple) else value
 
 
-def _unpacked(value: Any) -> Any:
+def unpacked(value: Any) -> Any:
+    """What `packed` was given."""
     if isinstance(value, list):
-        return tuple(map(_unpacked, value))
+        return tuple(map(unpacked, value))
     if not isinstance(value, dict):
         return value
     if value.keys() == {"template", "values"}:
-        return Sentence(value["template"], **_unpacked(value["values"]))
-    return {name: _unpacked(one) for name, one in value.items()}
+        return Sentence(value["template"], **unpacked(value["values"]))
+    return {name: unpacked(one) for name, one in value.items()}
+
+
+def _plain(value: object) -> Any:
+    """A value that JSON can hold: NumPy's whole numbers are Python's, and what is no number is its text."""
+    if isinstance(value, (int, float, tuple, Sentence)):
+        return value
+    return int(value) if isinstance(value, Integral) else str(value)
 
 
 class AssistantError(Exception):
@@ -75,10 +87,7 @@ class AssistantError(Exception):
 
     def __init__(self, message: str, remedy: str, *, kind: str | None = None, **values: object) -> None:
         self.sentences = (message, remedy)
-        self.values: dict[str, Any] = {
-            name: value if isinstance(value, (int, float, tuple, Sentence)) else str(value)
-            for name, value in values.items()
-        }
+        self.values: dict[str, Any] = {name: _plain(value) for name, value in values.items()}
         self.message, self.remedy = self.told(message, remedy)
         super().__init__(self.message)
         self.kind = kind or self.kind
@@ -86,7 +95,17 @@ class AssistantError(Exception):
     @property
     def sentence(self) -> Sentence:
         """What went wrong, as a value of another sentence."""
+        return self.whole
+
+    @property
+    def whole(self) -> Sentence:
+        """The message with its stop, which names problems too."""
         return Sentence(self.sentences[0], **self.values)
+
+    @property
+    def advice(self) -> Sentence:
+        """What to do about it, in the same way."""
+        return Sentence(self.sentences[1], **self.values)
 
     def told(self, message: str, remedy: str, **renamed: object) -> tuple[str, str]:
         """Message and remedy where these say its sentences in some language, in which some values are named so."""
@@ -95,13 +114,13 @@ class AssistantError(Exception):
 
     def to_dict(self) -> dict[str, Any]:
         """What goes to another process as JSON."""
-        return {"sentences": self.sentences, "values": _packed(self.values)}
+        return {"sentences": self.sentences, "values": packed(self.values)}
 
     @classmethod
-    def from_dict(cls, packed: dict[str, Any]) -> Self:
+    def from_dict(cls, told: dict[str, Any]) -> Self:
         """The error that another process had."""
-        message, remedy = packed["sentences"]
-        return cls(message, remedy, **_unpacked(packed["values"]))
+        message, remedy = told["sentences"]
+        return cls(message, remedy, **unpacked(told["values"]))
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}"
@@ -111,14 +130,17 @@ class ConfigError(AssistantError):
     """A setting is unknown, out of range or in conflict with another; `problems` are the sentences of the message."""
 
     kind = "config"
-    problems: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, problems: Sequence[str], remedy: str) -> Self:
         """All that is wrong with some settings at once."""
-        error = cls("; ".join(problems) + ".", remedy)
-        error.problems = tuple(problems)
-        return error
+        said = tuple(one if isinstance(one, Sentence) else Sentence(one) for one in problems)
+        return cls("{problems}.", remedy, problems=said)
+
+    @property
+    def problems(self) -> tuple[Sentence, ...]:
+        """What is wrong, where it is about several settings."""
+        return self.values.get("problems", ())
 
     @property
     def sentence(self) -> Sentence:

@@ -17,8 +17,8 @@ from core.config.prepare_config import PrepareConfig
 from core.data.chat_template import ChatTemplate
 from core.data.dedup import content_hash, find_duplicates, signature
 from core.data.formats import KINDS_OF_STAGE, Chat, Example, Preference, Text, UnrecognisedError, recognise
-from core.data.prepare import KIND_EXAMPLES, main_kind
-from core.data.readers import is_readable_name, read_file
+from core.data.prepare import KIND_EXAMPLES, main_kind, shorter_than
+from core.data.readers import NOT_READ, is_readable_name, read_file
 from core.data.records import Record, place_text
 from core.data.streams import InputFile, input_files
 from core.data.tokenise import Place, documents
@@ -197,7 +197,7 @@ class _Look:
                     for record in records:
                         self._take(record)
             else:
-                self._report(file.name, 0, "not a kind of file that is read")
+                self._report(file.name, 0, NOT_READ)
         except _Enough:
             is_sampled = True
         share = min(look.num_bytes / size, 1.0) if size and is_sampled else 1.0
@@ -226,11 +226,11 @@ class _Look:
         try:
             example = recognise(record.value)
         except UnrecognisedError as exc:
-            self._report(record.file, record.row, str(exc))
+            self._report(record.file, record.row, exc.sentence)
             return
         key, look = example.key(), self._file
         if len(key) < PREPARE.min_chars:
-            self._report(record.file, record.row, f"shorter than {PREPARE.min_chars} characters")
+            self._report(record.file, record.row, shorter_than(PREPARE.min_chars))
             return
         look.kinds[example.kind] += 1
         if len(look.first_kinds) < KIND_EXAMPLES:
@@ -271,7 +271,7 @@ class _Look:
         try:
             self._lengths.append(max(len(document.ids) for document in documents(self._template, example)))
         except AssistantError as exc:
-            self._report(record.file, record.row, exc.message)
+            self._report(record.file, record.row, exc.whole)
 
     def _duplicates(self) -> tuple[int, int, tuple[tuple[str, str], ...]]:
         """Equal rows, similar rows, and places of some (dropped, kept)."""

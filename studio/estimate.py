@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from core.config.train_config import TrainConfig
-from core.errors import TrainingError
+from core.errors import TrainingError, unpacked
 from core.files import read_json_object, write_json
 from core.parallel.launch import launch_command, launch_environment
 from core.parallel.priority import BACKGROUND, asks_for_background
@@ -100,7 +100,7 @@ def _estimate(config: TrainConfig, measured: dict[str, Any], share: float, child
         longest_row_tokens=measured["longest_row_tokens"],
         num_parameters=measured["num_parameters"],
         num_trained=measured["num_trained"],
-        problems=tuple(measured["problems"]),
+        problems=unpacked(measured["problems"]),
         is_sampled=share < 1,
     )
 
@@ -195,11 +195,14 @@ class _Child:
         if found.get("kind") == "oom" or code == -signal.SIGKILL:
             self.found_no_memory = True
             return {}
+        if "error" in found:
+            raise TrainingError.from_dict(found["error"])
         told = errors.decode("utf-8", "replace").strip().splitlines()
-        last = told[-1] if told else "no word"
         raise TrainingError(
-            str(found.get("error", f"The first steps ended with status {code}: {last}.")),
-            str(found.get("remedy", "Correct what it says, or start the run without an estimate.")),
+            "The first steps ended with status {code}: {last}.",
+            "Correct what it says, or start the run without an estimate.",
+            code=code,
+            last=told[-1] if told else "no word",
         )
 
 

@@ -6,10 +6,10 @@ killed or is another program, is read from its exit code and the end of its stde
 
 import re
 import signal
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
-from core.errors import OUT_OF_MEMORY
+from core.errors import OUT_OF_MEMORY, AssistantError, Sentence, packed, unpacked
 
 KINDS = ("oom", "nan", "data", "peer_lost", "disk_full", "killed", "config", "other")
 MAX_SENTENCE_CHARS = 600
@@ -36,7 +36,7 @@ SIGNS = {
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """`kind` is one of KINDS; the page has its name in each language, the sentence is as it was raised."""
+    """`kind` is one of KINDS, whose name the page has in each language."""
 
     kind: str
     sentence: str
@@ -45,20 +45,34 @@ class Failure:
     @classmethod
     def from_dict(cls, values: Any) -> Self | None:
         """What `to_dict` or a rank's cause gave, or None for anything else."""
-        if not isinstance(values, dict) or not isinstance(values.get("sentence"), str):
+        try:
+            sentence, remedy = unpacked(values["sentence"]), unpacked(values.get("remedy"))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return None
+        if not isinstance(sentence, str):
             return None
         kind = values.get("kind")
         kind = kind if kind in KINDS else "other"
-        sentence = values["sentence"][:MAX_SENTENCE_CHARS]
-        return cls(kind, sentence, str(values.get("remedy") or REMEDIES[kind]))
+        return cls(kind, _bounded(sentence), remedy if remedy and isinstance(remedy, str) else REMEDIES[kind])
+
+    @classmethod
+    def of(cls, error: AssistantError) -> Self:
+        """What an error of this program says."""
+        return cls(error.kind, _bounded(error.whole), error.advice)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """As JSON that keeps the values of the sentences."""
+        return {"kind": self.kind, "sentence": packed(self.sentence), "remedy": packed(self.remedy)}
 
 
 def failure_of_kind(kind: str, sentence: str) -> Failure:
     """A failure with the remedy that all of its kind have."""
-    return Failure(kind, sentence[:MAX_SENTENCE_CHARS], REMEDIES[kind])
+    return Failure(kind, _bounded(sentence), REMEDIES[kind])
+
+
+def _bounded(sentence: str) -> str:
+    """Of a very long one the beginning, as it was said."""
+    return sentence if len(sentence) <= MAX_SENTENCE_CHARS else sentence[:MAX_SENTENCE_CHARS]
 
 
 def failure_of_exit(code: int | None, stderr_tail: str, *, ran_out_of_memory: bool = False) -> Failure:
@@ -68,15 +82,18 @@ def failure_of_exit(code: int | None, stderr_tail: str, *, ran_out_of_memory: bo
     line = last_line(stderr_tail)
     kind = next((kind for kind, signs in SIGNS.items() if re.search(signs, stderr_tail, re.IGNORECASE)), None)
     if code is None:
-        return failure_of_kind(kind or "killed", line if kind else "The process is gone and left no word.")
-    return failure_of_kind(kind or "other", line or f"The process ended with exit code {code} and left no word.")
+        return failure_of_kind(kind or "killed", line if kind else Sentence("The process is gone and left no word."))
+    return failure_of_kind(
+        kind or "other", line or Sentence("The process ended with exit code {code} and left no word.", code=code)
+    )
 
 
 def _killed(number: int, *, ran_out_of_memory: bool) -> Failure:
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
     if number == getattr(signal, "SIGKILL", 9) and ran_out_of_memory:
-        return failure_of_kind("oom", f"The process was killed by {name} while this machine had run out of memory.")
-    return failure_of_kind("killed", f"The process was killed by {name}.")
+        told = Sentence("The process was killed by {name} while this machine had run out of memory.", name=name)
+        return failure_of_kind("oom", told)
+    return failure_of_kind("killed", Sentence("The process was killed by {name}.", name=name))
 
 
 def last_line(text: str) -> str:

@@ -258,7 +258,7 @@ class JobFolder:
             return None
 
     def write_end(self, attempt: int, end: End) -> None:
-        write_json(self.exit(attempt), asdict(end))
+        write_json(self.exit(attempt), asdict(end) | {"failure": end.failure.to_dict() if end.failure else None})
 
     def read_job(self, *, is_queued: bool) -> Job:
         """The job as it is now. Raises: FileNotFoundError when the folder has gone."""

@@ -109,7 +109,7 @@ class JobStore:
     def trash(self, job_id: str) -> Path:
         """Move a job that does not run to the trash; returns where it is now. Raises: TrainingError if it runs."""
         folder = JobFolder(self.folder(job_id))
-        with locked(folder.start_lock, f"{job_id} is being started or ended just now."):
+        with locked(folder.start_lock, job_id):
             if self.job(job_id).state.is_live:
                 raise TrainingError("{run} is running.", "Stop it first.", run=job_id)
             self.edit_queue(lambda ids: [other for other in ids if other != job_id])
@@ -176,13 +176,15 @@ class JobStore:
 
 
 @contextmanager
-def locked(path: Path, problem: str, *, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
-    """Hold a lock of the operating system, which goes with the process. Raises: BusyError with the problem."""
+def locked(path: Path, job_id: str, *, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
+    """Hold a lock of the operating system, which goes with the process. Raises: BusyError."""
     lock = FileLock(path, timeout=timeout_s, mode=0o600, thread_local=False)
     try:
         lock.acquire()
     except Timeout as exc:
-        raise BusyError(problem, "Look at it again in a moment.") from exc
+        raise BusyError(
+            "{run} is being started or ended just now.", "Look at it again in a moment.", run=job_id
+        ) from exc
     try:
         yield
     finally:

@@ -58,7 +58,7 @@ def _start(store: JobStore, job: Job) -> None:
     except AssistantError as exc:
         logger.warning("%s: %s", job.id, exc)
         _drop(store, job.id)
-        failure = Failure(exc.kind, exc.message, exc.remedy)
+        failure = Failure.of(exc)
         JobFolder(job.folder).write_end(job.attempt, End(JobState.FAILED, None, time.time(), failure=failure))
 
 

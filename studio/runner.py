@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from core.config.train_config import TrainConfig
-from core.errors import BusyError, ConfigError, TrainingError
+from core.errors import BusyError, ConfigError, Sentence, TrainingError
 from core.files import write_json
 from studio.failures import Failure
 from studio.identity import ProcessIdentity
@@ -139,7 +139,7 @@ def kill(store: JobStore, job_id: str) -> None:
     attempt = folder.read_attempt()
     is_heard = attempt is not None and attempt.is_supervised and folder.kill.exists()
     if not is_heard or not _wait(lambda: store.job(job_id).state.is_ended, KILL_TIMEOUT_S):
-        with locked(folder.start_lock, f"{job_id} is being started or ended just now."):
+        with locked(folder.start_lock, job_id):
             _end_from_outside(folder)
 
 
@@ -149,7 +149,7 @@ def resume(store: JobStore, job_id: str, *, queued: bool = False) -> Job:
     What is left of the attempt before is ended first. Raises: TrainingError when it runs, waits or is finished.
     """
     folder = JobFolder(store.folder(job_id))
-    with locked(folder.start_lock, f"{job_id} is being started or ended just now."):
+    with locked(folder.start_lock, job_id):
         job = store.job(job_id)
         if not job.state.is_ended or job.state is JobState.FINISHED:
             remedy = "Nothing is left to do." if job.state is JobState.FINISHED else "Look at the list of runs."
@@ -170,7 +170,7 @@ def resume(store: JobStore, job_id: str, *, queued: bool = False) -> Job:
 def start_waiting(store: JobStore, job_id: str) -> Job:
     """Start the job whose turn it is, which leaves the queue. Raises: TrainingError when it waits no more."""
     folder = JobFolder(store.folder(job_id))
-    with locked(folder.start_lock, f"{job_id} is being started or ended just now."):
+    with locked(folder.start_lock, job_id):
         job = store.job(job_id)
         if job.state is not JobState.QUEUED:
             raise TrainingError(
@@ -234,7 +234,7 @@ def _begin(store: JobStore, job_id: str, spec: JobSpec, fill: Callable[[JobFolde
         made.write_attempt(first)  # from here on it is starting, and interrupted if we end now
 
     folder = JobFolder(store.runs / job_id)
-    with locked(folder.start_lock, f"{job_id} is being started."):
+    with locked(folder.start_lock, job_id):
         store.add(job_id, spec, fill_both)
         return _supervise(store, folder, 1)
 
@@ -267,7 +267,7 @@ def _supervise(store: JobStore, folder: JobFolder, number: int) -> Job:
     try:
         process = spawn("studio.supervisor", [str(folder.root), str(number)], folder.supervisor_log)
     except OSError as exc:
-        _fail_start(folder, number, f"The run's supervisor could not be started: {exc}.")
+        _fail_start(folder, number, Sentence("The run's supervisor could not be started: {reason}.", reason=str(exc)))
         return store.job(folder.root.name)
 
     def has_come() -> bool:
@@ -286,7 +286,7 @@ def _fail_start(folder: JobFolder, number: int, sentence: str) -> None:
     attempt = folder.read_attempt()
     if attempt is None or attempt.supervisor is not None or folder.read_end(number) is not None:
         return
-    failure = Failure("other", sentence, f"The details are in {folder.supervisor_log}.")
+    failure = Failure("other", sentence, Sentence("See {path}.", path=str(folder.supervisor_log)))
     with suppress(OSError):
         folder.write_end(number, End(JobState.FAILED, None, time.time(), failure=failure))
 
@@ -296,7 +296,7 @@ def _adopt(store: JobStore, folder: JobFolder) -> None:
     attempt = folder.read_attempt()
     if attempt is None or attempt.is_supervised or not attempt.is_alive:
         return
-    with locked(folder.start_lock, f"{folder.root.name} is being started or ended just now.", timeout_s=0):
+    with locked(folder.start_lock, folder.root.name, timeout_s=0):
         attempt = folder.read_attempt()
         if attempt and attempt.is_alive and not attempt.is_supervised and not folder.read_end(attempt.number):
             _supervise(store, folder, attempt.number)
@@ -304,7 +304,7 @@ def _adopt(store: JobStore, folder: JobFolder) -> None:
 
 def _leave_queue(store: JobStore, job_id: str, folder: JobFolder) -> bool:
     """Take a waiting job out of the queue; whether it waited."""
-    with locked(folder.start_lock, f"{job_id} is being started or ended just now."):
+    with locked(folder.start_lock, job_id):
         job = store.job(job_id)
         if job.state is not JobState.QUEUED:
             return False

@@ -31,7 +31,7 @@ def main() -> int:
     try:
         sample(read_json_object(Path(sys.argv[1])), Path(sys.argv[2]))
     except AssistantError as exc:
-        sys.stdout.write(json.dumps({"error": exc.message, "remedy": exc.remedy, "kind": exc.kind}) + "\n")
+        sys.stdout.write(json.dumps({"error": exc.to_dict(), "kind": exc.kind}) + "\n")
         return 1
     return 0
 

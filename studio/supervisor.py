@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from core.errors import AssistantError
+from core.errors import AssistantError, Sentence
 from core.files import write_json
 from core.parallel.priority import asks_for_background, lower_priority
 from studio.child import Child, Rows, bound_log, commands_of
@@ -264,9 +264,11 @@ def main() -> int:
     except Exception as exc:
         logger.exception("attempt %s could not be supervised", number)
         end_processes(folder.root)
-        failure = Failure("other", f"The run could not be watched: {exc}", f"See {folder.supervisor_log}.")
         if isinstance(exc, AssistantError):
-            failure = Failure(exc.kind, exc.message, exc.remedy)
+            failure = Failure.of(exc)
+        else:
+            told = Sentence("The run could not be watched: {reason}", reason=str(exc))
+            failure = Failure("other", told, Sentence("See {path}.", path=str(folder.supervisor_log)))
         folder.write_end(number, End(JobState.FAILED, None, time.time(), failure=failure))
         return 1
     return 0

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.data.mmap_file import MmapFileHandler
-from core.errors import DataError
+from core.errors import DataError, Sentence
 
 IGNORED = -100
 # Pages of the maps are given back after so many tokens, and come again from the system's cache.
@@ -93,7 +93,7 @@ class PackedDataset:
         self.is_stream = handler.kind == "pt"
         self.lengths = handler.lengths(split)
         if not len(self.lengths):
-            raise DataError(f"The {split} split is empty.", "Run `prepare` on more text.")
+            raise DataError("The {split} split is empty.", "Run `prepare` on more text.", split=split)
         self._epoch = lru_cache(maxsize=2)(self._plan)  # a step may end one epoch and begin the next
         self._unreleased_tokens = 0
 
@@ -101,7 +101,8 @@ class PackedDataset:
     def problems(self) -> list[str]:
         """Conversations longer than a row lose their end."""
         count = 0 if self.is_stream else int((self.lengths > self.max_seq_len + 1).sum())
-        return [f"{count:,} conversations are longer than {self.max_seq_len} tokens"] if count else []
+        told = Sentence("{count:,} conversations are longer than {size} tokens", count=count, size=self.max_seq_len)
+        return [told] if count else []
 
     def num_rows(self, epoch: int) -> int:
         return len(self._epoch(epoch).row_order)

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from core.errors import Sentence
+
 Messages = list[dict[str, str]]
 
 ROLE_NAMES = {
@@ -93,6 +95,10 @@ Example = Text | Chat | Preference
 class UnrecognisedError(ValueError):
     """A record that is no example, with the reason."""
 
+    def __init__(self, reason: str, **values: object) -> None:
+        self.sentence = Sentence(reason, **values)
+        super().__init__(str(self.sentence))
+
 
 def recognise(value: str | Mapping[str, Any]) -> Example:
     """What a record is. Raises UnrecognisedError."""
@@ -112,7 +118,7 @@ def recognise(value: str | Mapping[str, Any]) -> Example:
         return _text(f"{value['en']}\n{value['zh']}")
     text = _first(value, TEXT_FIELDS)
     if text is None:
-        raise UnrecognisedError(f"no known fields among {', '.join(map(str, list(value)[:6]))}")
+        raise UnrecognisedError("no known fields among {names}", names=_names(value))
     title = value.get("title")
     starts = isinstance(title, str) and bool(title) and not text.startswith(title)
     return _text(f"{title}\n\n{text}" if starts else text)
@@ -132,10 +138,15 @@ def prompt_of(value: str | Mapping[str, Any]) -> Messages:
     elif prompt is not None:
         messages = [*_history(value), {"role": "user", "content": _question(value, prompt)}]
     else:
-        raise UnrecognisedError(f"no prompt among {', '.join(map(str, list(value)[:6]))}")
+        raise UnrecognisedError("no prompt among {names}", names=_names(value))
     while messages[-1]["role"] == "assistant":
         messages.pop()
     return messages
+
+
+def _names(value: Mapping[str, Any]) -> str:
+    """Those of a record's first fields."""
+    return ", ".join(map(str, list(value)[:6]))
 
 
 def _turns(value: Mapping[str, Any]) -> Any:
@@ -216,11 +227,11 @@ def _messages(turns: Any, system: str) -> Messages:
     messages: Messages = [{"role": "system", "content": system}] if system.strip() else []
     for number, turn in enumerate(turns):
         if not isinstance(turn, Mapping):
-            raise UnrecognisedError(f"turn {number + 1} is no object")
+            raise UnrecognisedError("turn {number} is no object", number=number + 1)
         name = turn.get("role") or turn.get("from") or ("user", "assistant")[number % 2]
         role = ROLE_NAMES.get(str(name).lower())
         if role is None:
-            raise UnrecognisedError(f"turn {number + 1} has the role {name!r}")
+            raise UnrecognisedError("turn {number} has the role {name}", number=number + 1, name=repr(name))
         content = _content(turn.get("content", turn.get("value", turn.get("message"))))
         if content.strip():
             messages.append({"role": role, "content": content})

@@ -12,6 +12,7 @@ from typing import Any
 import ijson
 
 from core.data.records import MAX_LINE_CHARS, Line, Record, Report, numbered_lines, one_line
+from core.errors import Sentence
 
 MAX_DEPTH = 100
 
@@ -23,12 +24,12 @@ def read_json_lines(name: str, lines: Iterator[Line], report: Report) -> Iterato
             continue
         if len(line) >= MAX_LINE_CHARS:
             overlong = number
-            report(name, number, f"a line over {MAX_LINE_CHARS:,} characters")
+            report(name, number, Sentence("a line over {most:,} characters", most=MAX_LINE_CHARS))
             continue
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as exc:
-            report(name, number, f"broken JSON: {one_line(exc)}")
+            report(name, number, Sentence("broken JSON: {reason}", reason=one_line(exc)))
             continue
         yield from _record(name, number, value, report)
 
@@ -53,7 +54,11 @@ def read_json(name: str, text: TextIOWrapper, report: Report) -> Iterator[Record
             feed.held = 0
             yield from _record(name, number, value, report)
     except (ijson.JSONError, ValueError, _TooMuchError) as exc:
-        report(name, number + 1, f"broken JSON at line {feed.line:,}, after record {number:,}: {one_line(exc)}")
+        problem = Sentence(
+            "broken JSON at line {line:,}, after record {number:,}: {reason}",
+            line=feed.line, number=number, reason=one_line(exc),
+        )  # fmt: skip
+        report(name, number + 1, problem)
 
 
 def _values(feed: "_Feed", *, is_array: bool) -> Iterator[Any]:
@@ -89,7 +94,7 @@ def _record(name: str, row: int, value: Any, report: Report) -> Iterator[Record]
     if isinstance(value, dict | str):
         yield Record(name, row, value)
     else:
-        report(name, row, f"a JSON {type(value).__name__}, not an object")
+        report(name, row, Sentence("a JSON {kind}, not an object", kind=type(value).__name__))
 
 
 class _TooMuchError(Exception):

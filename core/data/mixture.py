@@ -16,6 +16,7 @@ import numpy as np
 
 from core.data.dataset import Ids, Rows
 from core.data.sampler import RowSampler
+from core.errors import Sentence
 
 # Shares are held as whole parts of this many, so that counting is exact.
 SHARE_UNITS = 1_000_000
@@ -52,7 +53,11 @@ class Mixture(Generic[B]):
 
     @property
     def problems(self) -> list[str]:
-        return [f"{part.name}: {problem}" for part in self._parts for problem in part.rows.problems]
+        return [
+            Sentence("{name}: {problem}", name=part.name, problem=problem)
+            for part in self._parts
+            for problem in part.rows.problems
+        ]
 
     def num_rows(self, epoch: int) -> int:
         """The same in every epoch."""

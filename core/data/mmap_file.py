@@ -25,7 +25,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from core.errors import DataError
+from core.errors import DataError, Sentence
 from core.files import sha256_file, sync, write_json
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ MANIFEST = "dataset.json"
 TOKENIZER = "tokenizer"
 KINDS = ("pt", "sft", "preference")
 SHARD_TOKENS = 64 * 2**20
+
+_AGAIN = "Prepare the data again."
+_CHANGED = "The file changed on disk: prepare the data again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,11 @@ class MmapFileHandler:
         ids = self.tokens(split, document)[begin:end].astype(np.int64)
         if len(ids) and ids.max() >= self.vocab_size:
             raise DataError(
-                f"{self.place(split, document)} holds the token id {ids.max()}, the vocabulary has {self.vocab_size}.",
-                "The file changed on disk: prepare the data again.",
+                "{place} holds the token id {token}, the vocabulary has {size}.",
+                _CHANGED,
+                place=self.place(split, document),
+                token=int(ids.max()),
+                size=self.vocab_size,
             )
         return ids
 
@@ -155,7 +161,13 @@ class MmapFileHandler:
         has_mask = f"{name}.loss_mask.bin" in entry["files"]
         mask = _map(self.folder / f"{name}.loss_mask.bin", np.dtype("u1"), count) if has_mask else None
         if offsets[0] != 0 or offsets[-1] != count:
-            raise DataError(f"{name}.offsets.bin ends at {offsets[-1]}, not at {count}.", "Prepare the data again.")
+            raise DataError(
+                "{name} ends at {found}, not at {count}.",
+                _AGAIN,
+                name=f"{name}.offsets.bin",
+                found=int(offsets[-1]),
+                count=count,
+            )
         return _Shard(name, tokens, offsets, mask)
 
 
@@ -298,8 +310,13 @@ def _map(path: Path, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
     expected = count * dtype.itemsize
     size = path.stat().st_size if path.exists() else None
     if size != expected:
-        found = "missing" if size is None else f"{size:,} bytes"
-        raise DataError(f"{path} is {found}, {expected:,} bytes were written.", "Prepare the data again.")
+        raise DataError(
+            "{path} is missing." if size is None else "{path} has {size:,} bytes, {expected:,} were written.",
+            _AGAIN,
+            path=path,
+            size=size or 0,
+            expected=expected,
+        )
     return np.memmap(path, dtype=dtype, mode="c", shape=(count,)) if count else np.empty(0, dtype=dtype)
 
 
@@ -308,36 +325,40 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
-        raise DataError(f"{folder} has no {MANIFEST}.", "Make the data set with `prepare`.") from exc
+        raise DataError(
+            "{folder} has no {file}.", "Make the data set with `prepare`.", folder=folder, file=MANIFEST
+        ) from exc
     except (OSError, ValueError) as exc:
-        raise DataError(f"{path} is not readable JSON: {exc}.", "Prepare the data again.") from exc
+        raise DataError("{path} is not readable JSON: {reason}.", _AGAIN, path=path, reason=exc) from exc
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
-        raise DataError(f"{path} is not an {FORMAT} version {VERSION} manifest.", "Prepare the data again.")
+        raise DataError(
+            "{path} is not an {format} version {version} manifest.", _AGAIN, path=path, format=FORMAT, version=VERSION
+        )
     problem = _manifest_problem(manifest)
     if problem:
-        raise DataError(f"{path}: {problem}.", "Prepare the data again.")
+        raise DataError("{path}: {problem}.", _AGAIN, path=path, problem=problem)
     return manifest
 
 
-def _manifest_problem(manifest: dict[str, Any]) -> str | None:
+def _manifest_problem(manifest: dict[str, Any]) -> Sentence | None:
     """What is wrong with a manifest's fields, before anything is opened by it."""
     if manifest.get("kind") not in KINDS:
-        return f"kind is {manifest.get('kind')!r}"
+        return Sentence("kind is {value}", value=repr(manifest.get("kind")))
     if not isinstance(manifest.get("vocab_size"), int) or manifest["vocab_size"] < 1:
-        return f"vocab_size is {manifest.get('vocab_size')!r}"
+        return Sentence("vocab_size is {value}", value=repr(manifest.get("vocab_size")))
     try:
         for split in manifest["splits"].values():
             counts = [split["num_tokens"], split["num_bytes"]]
             for shard in split["shards"]:
                 counts += [shard["num_tokens"], shard["num_documents"]]
                 if Path(shard["name"]).name != shard["name"]:
-                    return f"the shard name {shard['name']!r} leads out of the folder"
+                    return Sentence("the shard name {name!r} leads out of the folder", name=shard["name"])
                 if not isinstance(shard["files"], dict):
-                    return "a shard has no list of files"
+                    return Sentence("a shard has no list of files")
             if not all(isinstance(count, int) and count >= 0 for count in counts):
-                return "a count is not a whole number"
+                return Sentence("a count is not a whole number")
     except (KeyError, TypeError, AttributeError) as exc:
-        return f"a field is missing or of the wrong type ({exc})"
+        return Sentence("a field is missing or of the wrong type ({reason})", reason=str(exc))
     return None
 
 
@@ -349,6 +370,9 @@ def _verify(folder: Path, manifest: dict[str, Any]) -> None:
                 digest = sha256_file(path) if path.exists() else hashlib.sha256().hexdigest()
                 if digest != entry["sha256"]:
                     raise DataError(
-                        f"{name} has the hash {digest[:12]}…, {entry['sha256'][:12]}… was written.",
-                        "The file changed on disk: prepare the data again.",
+                        "{name} has the hash {found}…, {written}… was written.",
+                        _CHANGED,
+                        name=name,
+                        found=digest[:12],
+                        written=entry["sha256"][:12],
                     )

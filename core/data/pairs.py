@@ -26,7 +26,7 @@ from torch import Tensor
 
 from core.data.answers import answer_span
 from core.data.mmap_file import MmapFileHandler
-from core.errors import DataError
+from core.errors import DataError, Sentence
 
 Ids = NDArray[np.int64]
 # A batch is as wide as its longest row, up to a multiple of this.
@@ -165,7 +165,10 @@ class PairDataset:
         self._prompts = np.minimum(self._prompt_ends, room[fits])
         if not len(self.pairs):
             raise DataError(
-                f"No pair of the {split} split can be used: {'; '.join(self.problems)}.", "Raise max_seq_len."
+                "No pair of the {split} split can be used: {problems}.",
+                "Raise max_seq_len.",
+                split=split,
+                problems=tuple(self.problems),
             )
 
     @property
@@ -178,11 +181,19 @@ class PairDataset:
         """Pairs that were cut or left out."""
         size = self.max_seq_len
         counted = (
-            (self._num_cut, f"pairs lost the beginning of their prompt to fit {size} tokens"),
-            (self._num_dropped, f"pairs have an answer of more than {size - 1} tokens and are left out"),
-            (self._num_empty, "pairs have no prompt or no answer and are left out"),
+            Sentence(
+                "{count:,} pairs lost the beginning of their prompt to fit {size} tokens",
+                count=self._num_cut,
+                size=size,
+            ),
+            Sentence(
+                "{count:,} pairs have an answer of {size} tokens or more and are left out",
+                count=self._num_dropped,
+                size=size,
+            ),
+            Sentence("{count:,} pairs have no prompt or no answer and are left out", count=self._num_empty),
         )
-        return [f"{count:,} {what}" for count, what in counted if count]
+        return [told for told in counted if told.values["count"]]
 
     def num_rows(self, epoch: int) -> int:
         return len(self._rows(epoch))
@@ -318,8 +329,10 @@ def _find_answers(handler: MmapFileHandler, split: str, stop_ids: Ids) -> Ids:
         (chosen, first, length), (rejected, other_first, other_length) = spans
         if first != other_first or not np.array_equal(chosen[:first], rejected[:first]):
             raise DataError(
-                f"The prompts of pair {pair:,} of the {split} split differ.",
+                "The prompts of pair {pair:,} of the {split} split differ.",
                 "Prepare the data again with a chat template that puts the answer last.",
+                pair=int(pair),
+                split=split,
             )
         found[pair] = first, length, other_length
     return found

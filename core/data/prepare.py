@@ -22,13 +22,13 @@ from core.data.dedup import Duplicates, choose_validation, find_duplicates
 from core.data.fingerprints import Fingerprints, fingerprints
 from core.data.formats import Chat, Example, Preference, Text, UnrecognisedError, recognise
 from core.data.mmap_file import TOKENIZER, MmapFileHandler, ShardWriter
-from core.data.readers import is_readable_name, read_file
+from core.data.readers import NOT_READ, is_readable_name, read_file
 from core.data.records import Record, Report, place_text
 from core.data.streams import InputFile, input_files
 from core.data.tokenise import Place, Tokenise, Tokenised
 from core.data.tokenizer import Tokenizer
 from core.data.workers import Workers
-from core.errors import DataError
+from core.errors import DataError, Sentence
 
 BATCH_DOCUMENTS = 64
 MAX_PROBLEMS = 1000
@@ -86,17 +86,20 @@ def prepare(
         return _Preparation(files, output, tokenizer, config, progress).run()
     except OSError as exc:
         raise DataError(
-            f"{output} cannot be written: {exc}.", "Check the disk's room and the folder's permissions."
+            "{path} cannot be written: {reason}.",
+            "Check the disk's room and the folder's permissions.",
+            path=output,
+            reason=exc,
         ) from exc
 
 
 def check_paths(paths: list[Path], output: Path) -> list[InputFile]:
     """The files to read. Raises DataError as `prepare` does, before any work."""
     if output.exists() and not (output.is_dir() and next(output.iterdir(), None) is None):
-        raise DataError(f"{output} exists already.", "Choose another folder, or delete it.")
+        raise DataError("{path} exists already.", "Choose another folder, or delete it.", path=output)
     files = input_files(paths, outside=output)
     if not files:
-        raise DataError(f"There is no file in {', '.join(map(str, paths))}.", _KINDS_READ)
+        raise DataError("There is no file in {paths}.", _KINDS_READ, paths=", ".join(map(str, paths)))
     return files
 
 
@@ -125,7 +128,7 @@ class _Preparation:
         self.report = PrepareReport()
         for file in found:
             if not is_readable_name(file.name):
-                self._problem(file.name, 0, "not a kind of file that is read")
+                self._problem(file.name, 0, NOT_READ)
 
     def run(self) -> PrepareReport:
         self.report.kind = self._kind()
@@ -148,7 +151,12 @@ class _Preparation:
         problems = self.report.problems[:]
         kind = main_kind(_kinds(file, problems) for file in self.files)
         if kind is None:
-            raise DataError(f"Nothing usable was found in {_counted(self.files)}. {_told(problems)}", _KINDS_READ)
+            raise DataError(
+                "Nothing usable was found in {files}. {problems}.",
+                _KINDS_READ,
+                files=_counted(self.files),
+                problems=_told(problems),
+            )
         return kind
 
     def _scan(self, workers: Workers, scan: Fingerprints) -> None:
@@ -160,8 +168,11 @@ class _Preparation:
                 source.bytes += num_bytes
         if not len(scan):
             raise DataError(
-                f"No {self.report.kind} document was found in {_counted(self.files)}. {_told(self.report.problems)}",
+                "No {wanted} document was found in {files}. {problems}.",
                 _KINDS_READ,
+                wanted=self.report.kind,
+                files=_counted(self.files),
+                problems=_told(self.report.problems),
             )
 
     def _choose_validation(self, scan: Fingerprints, duplicates: Duplicates) -> NDArray[np.bool_]:
@@ -203,7 +214,9 @@ class _Preparation:
                 for tokenised in batch:
                     self._add(writer, tokenised)
             if not self.report.num_tokens:
-                raise DataError(f"No document gave any token. {_told(self.report.problems)}", _KINDS_READ)
+                raise DataError(
+                    "No document gave any token. {problems}.", _KINDS_READ, problems=_told(self.report.problems)
+                )
             sources = [asdict(source) for source in self.report.sources.values()]
             writer.close(sources=sources, report=self.report.to_dict())
 
@@ -232,18 +245,18 @@ class _Preparation:
         count = 0
         for place, example in self._examples("tokenising", is_first=False):
             if count == len(scan) or scan.place(count) != place:
-                raise DataError(f"{place[0]} changed while it was read, at {place[1]:,}.", "Prepare the data again.")
+                raise DataError("{file} changed while it was read, at {row:,}.", _AGAIN, file=place[0], row=place[1])
             yield place, example
             count += 1
         if count < len(scan):
-            raise DataError(f"{scan.place(count)[0]} changed while it was read.", "Prepare the data again.")
+            raise DataError("{file} changed while it was read.", _AGAIN, file=scan.place(count)[0])
 
     def _recognise(self, record: Record, report: Report, is_first: bool) -> Example | None:
         self.report.sources.setdefault(record.file, SourceReport(record.file))
         try:
             example = recognise(record.value)
         except UnrecognisedError as exc:
-            report(record.file, record.row, str(exc))
+            report(record.file, record.row, exc.sentence)
             return None
         if self.config.replay and self.report.kind == "preference" and isinstance(example, Chat):
             *messages, last = example.messages
@@ -251,11 +264,11 @@ class _Preparation:
         if example.kind != self.report.kind:
             if self.report.kind != "pt" or not isinstance(example, Chat):
                 self.report.num_other_kinds += is_first
-                report(record.file, record.row, f"{example.kind} data among {self.report.kind}")
+                report(record.file, record.row, another_kind(example.kind, self.report.kind))
                 return None
             example = Text(example.key())
         if len(example.key()) < self.config.min_chars:
-            report(record.file, record.row, f"shorter than {self.config.min_chars} characters")
+            report(record.file, record.row, shorter_than(self.config.min_chars))
             return None
         return example
 
@@ -281,6 +294,7 @@ class _Preparation:
         return sum(file.path.stat().st_size for file in self.files)
 
 
+_AGAIN = "Prepare the data again."
 _KINDS_READ = "Give txt, md, jsonl, json, csv or parquet files, also in .gz, .tar.gz or .zip, with known fields."
 
 
@@ -291,7 +305,7 @@ def _kinds(file: InputFile, problems: list[tuple[str, int, str]]) -> Iterator[st
         try:
             yield recognise(record.value).kind
         except UnrecognisedError as exc:
-            problems.append((record.file, record.row, str(exc)))
+            problems.append((record.file, record.row, exc.sentence))
 
 
 def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
@@ -299,11 +313,22 @@ def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
         yield batch
 
 
-def _counted(files: list[InputFile]) -> str:
-    return "1 file" if len(files) == 1 else f"{len(files):,} files"
+def another_kind(kind: str, wanted: str) -> Sentence:
+    """Why a row is left out that is of another kind."""
+    return Sentence("{kind} data among {wanted}", kind=kind, wanted=wanted)
 
 
-def _told(problems: list[tuple[str, int, str]]) -> str:
-    """The first of the problems in a sentence."""
-    more = f" and {len(problems) - 3:,} more" if len(problems) > 3 else ""
-    return "; ".join(f"{place_text(file, row)}: {what}" for file, row, what in problems[:3]) + f"{more}."
+def shorter_than(num_chars: int) -> Sentence:
+    """Why a row is left out that is shorter."""
+    return Sentence("shorter than {count} characters", count=num_chars)
+
+
+def _counted(files: list[InputFile]) -> Sentence:
+    return Sentence("1 file") if len(files) == 1 else Sentence("{count:,} files", count=len(files))
+
+
+def _told(problems: list[tuple[str, int, str]]) -> tuple[Sentence, ...]:
+    """The first of the problems."""
+    told = [Sentence("{place}: {reason}", place=place_text(file, row), reason=what) for file, row, what in problems[:3]]
+    more = [Sentence("{count:,} more", count=len(problems) - 3)] if len(problems) > 3 else []
+    return (*told, *more)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from core.data.answers import answer_start
 from core.data.dataset import shuffled
 from core.data.mmap_file import MmapFileHandler
-from core.errors import DataError
+from core.errors import DataError, Sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +60,20 @@ class PromptRows:
         self._documents = {document: start for document, start in starts if start and start <= max_prompt_tokens}
         if not self._documents:
             raise DataError(
-                f"None of the {self._num_documents:,} prompts of the {split} split has at most {max_prompt_tokens}"
-                " tokens.",
+                "None of the {count:,} prompts of the {split} split has at most {most} tokens.",
                 "Raise max_seq_len, or lower max_new_tokens.",
+                count=self._num_documents,
+                split=split,
+                most=max_prompt_tokens,
             )
 
     @property
     def problems(self) -> list[str]:
         """What was left out."""
         count = self._num_documents - len(self._documents)
-        return [f"{count:,} prompts have more than {self._max_prompt_tokens} tokens or no answer"] if count else []
+        most = self._max_prompt_tokens
+        told = Sentence("{count:,} prompts have more than {most} tokens or no answer", count=count, most=most)
+        return [told] if count else []
 
     def num_rows(self, epoch: int) -> int:
         return len(self._documents)

@@ -31,7 +31,7 @@ from core.data.streams import (
     members,
     open_text,
 )
-from core.errors import DataError
+from core.errors import DataError, Sentence
 
 TEXT_SUFFIXES = (".txt", ".text", ".md", ".markdown", ".rst")
 LINE_SUFFIXES = (".jsonl", ".ndjson")
@@ -47,6 +47,7 @@ KNOWN_COLUMNS = frozenset(
 )
 _COLUMN_NAME = re.compile(r"[A-Za-z_][\w .-]{0,40}")
 
+NOT_READ = Sentence("not a kind of file that is read")
 # What the libraries raise for input that is broken, cut or encrypted.
 _BROKEN = (
     OSError,
@@ -81,17 +82,21 @@ def read_file(file: InputFile, report: Report, advance: Advance) -> Generator[Re
                 try:
                     yield from _read_member(name, stream, report)
                 except _BROKEN as exc:
-                    report(name, 0, f"reading stopped: {one_line(exc)}")
+                    report(name, 0, _stopped(exc))
     except DataError as exc:  # it unpacks to too much
-        report(file.name, 0, f"reading stopped: {exc}")
+        report(file.name, 0, Sentence("reading stopped: {reason}", reason=exc.whole))
     except _BROKEN as exc:
-        report(file.name, 0, f"reading stopped: {one_line(exc)}")
+        report(file.name, 0, _stopped(exc))
+
+
+def _stopped(exc: Exception) -> Sentence:
+    return Sentence("reading stopped: {reason}", reason=one_line(exc))
 
 
 def _read_member(name: str, stream: IO[bytes], report: Report) -> Iterator[Record]:
     lower = name.lower().removesuffix(".gz")
     if lower.endswith(ARCHIVE_SUFFIXES) or not lower.endswith(SUFFIXES):
-        report(name, 0, "not a kind of file that is read")
+        report(name, 0, NOT_READ)
         return
     if lower.endswith(".parquet"):
         yield from _read_parquet(name, stream, report)
@@ -206,7 +211,7 @@ def _wiki_extractor(name: str, lines: Iterator[Line], report: Report) -> Iterato
             if "\n" in text:
                 yield Record(name, first, text)
             elif text:
-                report(name, first, "the article is only a title")
+                report(name, first, Sentence("the article is only a title"))
             held = []
         else:
             held.append(_VARIANT.sub(_simplified, _TAG.sub("", line)))
@@ -247,7 +252,7 @@ def _read_table(name: str, text: TextIOWrapper, report: Report, delimiter: str |
             elif any(cell.strip() for cell in cells):
                 yield Record(name, row, "\n".join(cells))
     except csv.Error as exc:
-        report(name, row + 1, f"broken table: {exc}")
+        report(name, row + 1, Sentence("broken table: {reason}", reason=str(exc)))
 
 
 def _is_header(cells: list[str]) -> bool:
@@ -265,7 +270,8 @@ def _read_parquet(name: str, stream: IO[bytes], report: Report) -> Iterator[Reco
     else:
         content = stream.read(MAX_PARQUET_IN_ARCHIVE_BYTES + 1)
         if len(content) > MAX_PARQUET_IN_ARCHIVE_BYTES:
-            report(name, 0, f"a Parquet file over {MAX_PARQUET_IN_ARCHIVE_BYTES:,} bytes in an archive: unpack it")
+            most = MAX_PARQUET_IN_ARCHIVE_BYTES
+            report(name, 0, Sentence("a Parquet file over {most:,} bytes in an archive: unpack it", most=most))
             return
         source = BytesIO(content)
     size = source.seek(0, 2)
@@ -283,6 +289,10 @@ def _check_parquet_size(name: str, metadata: Any, size: int) -> None:
     limit = max(MAX_FREE_UNPACKED_BYTES, MAX_UNPACK_RATIO * size)
     if unpacked > limit:
         raise DataError(
-            f"{name} has {size:,} bytes and unpacks to {unpacked:,}, more than {limit:,}: it was refused.",
+            "{name} has {size:,} bytes and unpacks to {unpacked:,}, more than {limit:,}: it was refused.",
             "Write it again without compression if you trust it.",
+            name=name,
+            size=size,
+            unpacked=unpacked,
+            limit=limit,
         )

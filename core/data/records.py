@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from io import TextIOWrapper
 from typing import Any
 
+from core.errors import Sentence
+
 # A longer line or JSON value is not one that anybody wrote.
 MAX_LINE_CHARS = 1 << 25
 
 # Where a row is not a line: it may take many of them, or there are none.
 COUNTED_SUFFIXES = (".json", ".csv", ".tsv", ".parquet")
 
-# file, row (0 is the whole file), what is wrong
+# file, row (0 is the whole file), what is wrong, most often as a Sentence
 Report = Callable[[str, int, str], None]
 Line = tuple[int, str]
 
@@ -34,12 +36,12 @@ def numbered_lines(text: TextIOWrapper) -> Iterator[Line]:
         yield number, line
 
 
-def place_text(file: str, row: int) -> str:
+def place_text(file: str, row: int) -> Sentence:
     """`a.jsonl, line 3`; rows of arrays and tables are counted, and 0 is the whole file."""
     if not row:
-        return file
+        return Sentence("{file}", file=file)
     is_counted = file.lower().removesuffix(".gz").endswith(COUNTED_SUFFIXES)
-    return f"{file}, {'row' if is_counted else 'line'} {row:,}"
+    return Sentence("{file}, row {row:,}" if is_counted else "{file}, line {row:,}", file=file, row=row)
 
 
 def one_line(exc: Exception) -> str:

@@ -19,7 +19,7 @@ from typing import IO, Any, NoReturn, cast
 
 import charset_normalizer
 
-from core.errors import DataError
+from core.errors import DataError, Sentence
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 HEAD_BYTES = 1 << 16
@@ -59,8 +59,11 @@ def _files_of(path: Path) -> Iterator[InputFile]:
         yield InputFile(path, _shown(path.name))
         return
     if not path.is_dir():
-        what = "is neither a file nor a folder" if path.exists() else "does not exist"
-        raise DataError(f"{path} {what}.", "Check the path.")
+        raise DataError(
+            "{path} is neither a file nor a folder." if path.exists() else "{path} does not exist.",
+            "Check the path.",
+            path=path,
+        )
     for folder, folders, names in os.walk(path, onerror=_cannot_be_listed):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
@@ -76,7 +79,10 @@ def _shown(name: str) -> str:
 
 def _cannot_be_listed(error: OSError) -> NoReturn:
     raise DataError(
-        f"The folder {error.filename} cannot be read: {error.strerror}.", "Change its permissions, or leave it out."
+        "The folder {path} cannot be read: {reason}.",
+        "Change its permissions, or leave it out.",
+        path=error.filename,
+        reason=error.strerror,
     ) from error
 
 
@@ -118,8 +124,11 @@ class Budget:
         self.left -= count
         if self.left < 0:
             raise DataError(
-                f"{self.name} has {self.size:,} bytes and unpacks to more than {self.limit:,}: it was refused.",
+                "{name} has {size:,} bytes and unpacks to more than {limit:,}: it was refused.",
                 "Unpack it yourself if you trust it.",
+                name=self.name,
+                size=self.size,
+                limit=self.limit,
             )
 
 
@@ -159,15 +168,15 @@ class _LateMember:
         return self._stream.read(size)
 
 
-def open_text(stream: IO[bytes]) -> io.TextIOWrapper | str:
+def open_text(stream: IO[bytes]) -> io.TextIOWrapper | Sentence:
     """The stream as text in the encoding that its beginning shows, or why it is no text."""
     buffered = io.BufferedReader(cast(io.RawIOBase, _Raw(stream)), HEAD_BYTES)
     head = buffered.peek(HEAD_BYTES)
     if not head.strip():
-        return "the file is empty"
+        return Sentence("the file is empty")
     encoding = detect_encoding(head)
     if encoding is None:
-        return "a binary file"
+        return Sentence("a binary file")
     return io.TextIOWrapper(buffered, encoding=encoding, errors="replace", newline=None)
 
 

@@ -113,8 +113,11 @@ class Tokenizer:
         """
         if vocab_size < MIN_VOCAB_SIZE:
             raise DataError(
-                f"A vocabulary of {vocab_size} is too small: bytes and control tokens alone take {MIN_VOCAB_SIZE - 1}.",
-                f"Ask for at least {MIN_VOCAB_SIZE} pieces.",
+                "A vocabulary of {size} is too small: bytes and control tokens alone take {taken}.",
+                "Ask for at least {least} pieces.",
+                size=vocab_size,
+                taken=MIN_VOCAB_SIZE - 1,
+                least=MIN_VOCAB_SIZE,
             )
         texts = [text.replace(SPACE_MARK, " ") for text in texts]
         if character_coverage is None:
@@ -143,9 +146,12 @@ class Tokenizer:
                 minloglevel=2,
             )
         except (RuntimeError, OSError) as exc:
+            wants_more = "required_chars" in str(exc)
             raise DataError(
-                f"A vocabulary of {vocab_size} could not be learnt: {_after_source_line(exc)}",
-                "Ask for a larger one." if "required_chars" in str(exc) else "Give more text or ask for a smaller one.",
+                "A vocabulary of {size} could not be learnt: {reason}",
+                "Ask for a larger one." if wants_more else "Give more text or ask for a smaller one.",
+                size=vocab_size,
+                reason=_after_source_line(exc),
             ) from exc
         return cls._from_sentencepiece(model.getvalue(), _own_settings())
 
@@ -326,10 +332,11 @@ def _added_tokens(entries: object) -> dict[str, int]:
     for entry in entries if isinstance(entries, list) else [entries]:
         content, number = (entry.get("content"), entry.get("id")) if isinstance(entry, dict) else (entry, None)
         if not isinstance(content, str) or type(number) is not int or not 0 <= number < MAX_VOCAB_SIZE:
-            message = (
-                f"{JSON_FILE} cannot be read: its added token {str(content)[:60]!r} has the id {str(number)[:20]}."
-            )
-            raise ModelError(message, "Download the model folder again.")
+            raise ModelError(
+                "{file} cannot be read: its added token {token!r} has the id {number}.",
+                "Download the model folder again.",
+                file=JSON_FILE, token=str(content)[:60], number=str(number)[:20],
+            )  # fmt: skip
         found[content] = number
     return found
 

@@ -61,8 +61,9 @@ class Workers:
                 yield pending.popleft().result()
         except BrokenProcessPool as exc:
             raise SetupError(
-                f"One of {self._count} worker processes was ended by the system, most often for lack of memory.",
+                "One of {count} worker processes was ended by the system, most often for lack of memory.",
                 "Close other programs, or use fewer with --workers.",
+                count=self._count,
             ) from exc
 
 

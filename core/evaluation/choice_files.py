@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from core.data.formats import UnrecognisedError
 from core.data.records import place_text
 from core.data.streams import InputFile, members, open_text
 from core.errors import DataError
@@ -46,11 +47,12 @@ def read_questions(file: InputFile) -> Iterator[Question]:
     for name, number, row in _rows(file):
         try:
             yield question_of(row)
-        except ValueError as exc:
-            raise DataError(f"{place_text(name, number)}: {exc}.", _FORMS) from exc
+        except UnrecognisedError as exc:
+            place = place_text(name, number)
+            raise DataError("{place}: {reason}.", _FORMS, place=place, reason=exc.sentence) from exc
         count += 1
     if not count:
-        raise DataError(f"{file.path} holds no question.", _FORMS)
+        raise DataError("{path} holds no question.", _FORMS, path=file.path)
 
 
 def _rows(file: InputFile) -> Iterator[tuple[str, int, dict[str, Any]]]:
@@ -69,7 +71,7 @@ def question_of(row: Mapping[str, Any]) -> Question:
     row = {key.lower(): value for key, value in row.items()}
     name = next((name for name in QUESTION_FIELDS if row.get(name)), None)
     if name is None:
-        raise ValueError(f"no question among {', '.join(map(str, list(row)[:6]))}")
+        raise UnrecognisedError("no question among {names}", names=", ".join(map(str, list(row)[:6])))
     passage = f"{row['passage']}\n" if row.get("passage") else ""
     if row.get("best answer"):  # TruthfulQA
         options = (row["best answer"], *(text.strip() for text in row["incorrect answers"].split(";") if text.strip()))
@@ -92,7 +94,7 @@ def _options(row: Mapping[str, Any]) -> tuple[str, ...]:
         found = ([str(row[name]) for name in some if row.get(name) is not None] for some in names)
         together = next((options for options in found if options), [])
     if not isinstance(together, Sequence) or len(together) < 2:
-        raise ValueError("fewer than two options")
+        raise UnrecognisedError("fewer than two options")
     return tuple(_LABEL.sub("", str(option), count=1) for option in together)
 
 
@@ -105,7 +107,9 @@ def _number(answer: Any, options: Sequence[str]) -> int:
         return int(text)
     if text in options:
         return list(options).index(text)
-    raise ValueError(f"the answer {answer!r} is none of the {len(options)} options")
+    raise UnrecognisedError(
+        "the answer {answer} is none of the {count} options", answer=repr(answer), count=len(options)
+    )
 
 
 def _question(text: str, options: Sequence[str], answer: int, *, is_continued: bool = False) -> Question:
@@ -120,7 +124,13 @@ def _hellaswag(file: InputFile) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Context, number of the right ending, four endings."""
     lines = [line for line in _text_of(file).splitlines() if line.strip()]
     if len(lines) % HELLASWAG_LINES:
-        raise DataError(f"{file.path} has {len(lines)} lines, six a task leave {len(lines) % HELLASWAG_LINES}.", _FORMS)
+        raise DataError(
+            "{path} has {count} lines, six a task leave {left}.",
+            _FORMS,
+            path=file.path,
+            count=len(lines),
+            left=len(lines) % HELLASWAG_LINES,
+        )
     for first in range(0, len(lines), HELLASWAG_LINES):
         context, answer, *endings = lines[first : first + HELLASWAG_LINES]
         yield file.name, first + 1, {"ctx": context, "label": answer, "endings": endings}
@@ -131,7 +141,7 @@ def _c3(file: InputFile) -> Iterator[tuple[str, int, dict[str, Any]]]:
     try:
         rows = json.loads(_text_of(file))
     except ValueError as exc:
-        raise DataError(f"{file.path} is not JSON: {exc}.", _FORMS) from exc
+        raise DataError("{path} is not JSON: {reason}.", _FORMS, path=file.path, reason=exc) from exc
     for number, row in enumerate(rows if isinstance(rows, list) else [], start=1):
         if isinstance(row, dict):
             yield file.name, number, row
@@ -140,7 +150,9 @@ def _c3(file: InputFile) -> Iterator[tuple[str, int, dict[str, Any]]]:
             lines, asked, _ = row
             yield from ((file.name, number, {"passage": "\n".join(lines), **question}) for question in asked)
         except (TypeError, ValueError) as exc:
-            raise DataError(f"{place_text(file.name, number)}: not a passage with questions.", _FORMS) from exc
+            raise DataError(
+                "{place}: not a passage with questions.", _FORMS, place=place_text(file.name, number)
+            ) from exc
 
 
 def _records(file: InputFile) -> Iterator[tuple[str, int, dict[str, Any]]]:
@@ -158,7 +170,7 @@ def _text_of(file: InputFile) -> str:
         _, stream = next(parts)
         text = open_text(stream)
         if isinstance(text, str):
-            raise DataError(f"{file.path}: {text}.", _FORMS)
+            raise DataError("{path}: {reason}.", _FORMS, path=file.path, reason=text)
         return text.read()
 
 

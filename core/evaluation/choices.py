@@ -88,15 +88,18 @@ def option_nats(model: LanguageModel, question: Question) -> tuple[list[float], 
     room = model.max_seq_len - max(map(len, options))
     if room < 1:
         raise DataError(
-            f"An option of {max(map(len, options))} tokens exceeds the context of {model.max_seq_len}.",
+            "An option of {count} tokens exceeds the context of {most}.",
             "Leave the question out, or load the model with a larger context.",
+            count=max(map(len, options)),
+            most=model.max_seq_len,
         )
     kept = wholes[0][:shared][-room:]
     nats = model.engine.call(partial(_option_nats, kept, options))
     if not all(map(math.isfinite, nats)):
         raise ModelError(
-            f"The loss of {model.name} on an option is not finite: its weights are damaged.",
+            "The loss of {name} on an option is not finite: its weights are damaged.",
             "Download the model again, or go back to an earlier checkpoint.",
+            name=model.name,
         )
     return nats, len(kept) < shared
 

@@ -43,7 +43,9 @@ def preference_margin(
         if all(len(ids) <= model.max_seq_len for ids, _ in answers):
             rewards.append([beta * _log_ratio(model, ids, first, adapter) for ids, first in answers])
     if not rewards:
-        raise DataError(f"None of {len(pairs)} pairs fits {model.max_seq_len} tokens.", "Give shorter pairs.")
+        raise DataError(
+            "None of {count} pairs fits {most} tokens.", "Give shorter pairs.", count=len(pairs), most=model.max_seq_len
+        )
     count = len(rewards)
     hits = sum(points(chosen, rejected) for chosen, rejected in rewards)
     chosen_reward, rejected_reward = (sum(row[side] for row in rewards) / count for side in (0, 1))

@@ -29,8 +29,9 @@ def recognised(file: InputFile, recognise: Callable[[str | dict[str, Any]], Valu
         try:
             yield recognise(record.value)
         except UnrecognisedError as exc:
-            raise not_read(record.file, record.row, str(exc)) from exc
+            raise not_read(record.file, record.row, exc.sentence) from exc
 
 
 def not_read(file: str, row: int, what: str) -> DataError:
-    return DataError(f"{place_text(file, row)}: {what}.", "Correct the file, or leave it out.")
+    place = place_text(file, row)
+    return DataError("{place}: {reason}.", "Correct the file, or leave it out.", place=place, reason=what)

@@ -97,7 +97,7 @@ class RewardScorer:
 def _pair(value: str | dict[str, Any]) -> Preference:
     example = recognise(value)
     if not isinstance(example, Preference):
-        raise UnrecognisedError(f"{example.kind} data among pairs")
+        raise UnrecognisedError("{kind} data among pairs", kind=example.kind)
     return example
 
 
@@ -110,7 +110,12 @@ def _score_pairs(scorer: RewardScorer, file: InputFile) -> PairScore:
     groups = [scorer.group(pair.messages, (pair.chosen, pair.rejected)) for pair in recognised(file, _pair)]
     fitting = [group for group in groups if scorer.fits(group)]
     if not fitting:
-        raise DataError(f"{file.path} holds no pair that fits {scorer.max_seq_len} tokens.", "Give preference pairs.")
+        raise DataError(
+            "{path} holds no pair that fits {most} tokens.",
+            "Give preference pairs.",
+            path=file.path,
+            most=scorer.max_seq_len,
+        )
     hits = sum(points(chosen, rejected) for chosen, rejected in scorer.rewards(fitting))
     longer = sum(points(len(group.answers[0]), len(group.answers[1])) for group in fitting)
     return PairScore(

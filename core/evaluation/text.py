@@ -55,15 +55,23 @@ def evaluate(model: LanguageModel, files: Sequence[str | Path]) -> list[Evaluati
 def _evaluate_file(model: LanguageModel, file: InputFile) -> Evaluation:
     texts = list(read_texts(file))
     if not texts:
-        raise DataError(f"{file.path} holds no text ({file.path.stat().st_size} bytes).", "Give a file with text.")
+        raise DataError(
+            "{path} holds no text ({size} bytes).",
+            "Give a file with text.",
+            path=file.path,
+            size=file.path.stat().st_size,
+        )
     nats, num_tokens = 0.0, 0
     for text in texts:
         text_nats, count = text_nats_of(model, text)
         nats, num_tokens = nats + text_nats, num_tokens + count
     if not math.isfinite(nats):
         raise ModelError(
-            f"The loss of {model.name} on {file.path} is {nats}: its weights are damaged.",
+            "The loss of {name} on {path} is {loss}: its weights are damaged.",
             "Download the model again, or go back to an earlier checkpoint.",
+            name=model.name,
+            path=file.path,
+            loss=nats,
         )
     raw = "\n".join(texts).encode()
     num_bytes = sum(len(text.encode()) for text in texts)

@@ -60,8 +60,10 @@ def win_rate(
     fitting = [prompt for prompt in prompts if len(scorer.group(prompt, ()).prompt) < room]
     if not fitting:
         raise DataError(
-            f"None of {len(prompts)} prompts leaves room for {max_new_tokens} tokens.",
+            "None of {count} prompts leaves room for {most} tokens.",
             "Give prompts, or fewer max_new_tokens.",
+            count=len(prompts),
+            most=max_new_tokens,
         )
     sampling["max_new_tokens"] = max_new_tokens
     answers = zip(_answers(model, fitting, sampling), _answers(other, fitting, sampling), strict=True)

@@ -5,11 +5,11 @@ import os
 import signal
 import sys
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from core.errors import AssistantError, is_out_of_memory
+from core.errors import AssistantError, Sentence, is_out_of_memory, packed, unpacked
 from core.files import DISK_FULL, write_bytes
 
 if TYPE_CHECKING:
@@ -34,6 +34,22 @@ class Cause:
     kind: str = "other"
     remedy: str = ""
 
+    @classmethod
+    def of(cls, error: AssistantError) -> Self:
+        """The cause that an error is."""
+        return cls(error.whole, is_root=True, kind=error.kind, remedy=error.advice)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """What `to_dict` gave; the file that a rank leaves has more beside it."""
+        sentence, remedy = unpacked(values["sentence"]), unpacked(values["remedy"])
+        return cls(sentence, values["is_root"], values["kind"], remedy)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON that keeps the values of the sentences."""
+        sentence, remedy = packed(self.sentence), packed(self.remedy)
+        return {"sentence": sentence, "is_root": self.is_root, "kind": self.kind, "remedy": remedy}
+
     def __str__(self) -> str:
         return f"{self.sentence} {self.remedy}".rstrip()
 
@@ -41,9 +57,10 @@ class Cause:
 def own_cause(rank: int, exc: BaseException) -> Cause:
     """The cause that a rank's own exception is."""
     if isinstance(exc, AssistantError):
-        return Cause(f"Rank {rank}: {exc.message}", is_root=True, kind=exc.kind, remedy=exc.remedy)
+        cause = Cause.of(exc)
+        return replace(cause, sentence=Sentence("Rank {rank}: {reason}", rank=rank, reason=cause.sentence))
     what = f"{type(exc).__name__}: {str(exc).partition(chr(10))[0]}"
-    return Cause(f"Rank {rank}: {what}", is_root=True, kind=_kind_of(exc))
+    return Cause(Sentence("Rank {rank}: {reason}", rank=rank, reason=what), is_root=True, kind=_kind_of(exc))
 
 
 def _kind_of(exc: BaseException) -> str:
@@ -61,7 +78,7 @@ def record_cause(cause: Cause) -> None:
         return
     if Path(path).exists():
         return
-    values = {"message": str(cause), "timestamp": int(time.time()), **asdict(cause)}
+    values = {"message": str(cause), "timestamp": int(time.time()), **cause.to_dict()}
     write_bytes(Path(path), json.dumps(values).encode())
 
 
@@ -83,24 +100,22 @@ def end_rank() -> None:
         os._exit(0)
 
 
-def read_cause(values: dict[str, Any]) -> Cause:
-    """The cause that `record_cause` wrote."""
-    return Cause(**{entry.name: values[entry.name] for entry in fields(Cause)})
-
-
 def cause_of_failure(error: "ChildFailedError") -> Cause:
     """Why a job failed: a rank's own error, else the signal that killed one, else what was seen."""
     failures = sorted(error.failures.items(), key=lambda item: item[1].timestamp)
     told = [failure for _, failure in failures if "timestamp" in failure.error_file_data]
     if roots := [failure for failure in told if failure.error_file_data["is_root"]]:
-        return read_cause(roots[0].error_file_data)
+        return Cause.from_dict(roots[0].error_file_data)
     for rank, failure in failures:
         if failure.exitcode < 0 and -failure.exitcode not in CLOSING_SIGNALS:
             return _killed(rank, failure)
     if told:
-        return read_cause(told[0].error_file_data)
+        return Cause.from_dict(told[0].error_file_data)
     rank, failure = failures[0]
-    sentence = f"Rank {rank} (process {failure.pid}) ended with exit code {failure.exitcode} and left no cause."
+    sentence = Sentence(
+        "Rank {rank} (process {process}) ended with exit code {code} and left no cause.",
+        rank=rank, process=failure.pid, code=failure.exitcode,
+    )  # fmt: skip
     return Cause(sentence, is_root=True)
 
 
@@ -108,10 +123,13 @@ def first_cause(folder: Path) -> Cause | None:
     """The first cause that ranks left anywhere in a folder: for a launcher that failed itself."""
     told = [json.loads(path.read_text(encoding="utf-8")) for path in folder.rglob("error.json")]
     told.sort(key=lambda cause: (not cause["is_root"], cause["timestamp"]))
-    return read_cause(told[0]) if told else None
+    return Cause.from_dict(told[0]) if told else None
 
 
 def _killed(rank: int, failure: "ProcessFailure") -> Cause:
     remedy = "If its machine was short of memory, lower micro_batch_size." if failure.exitcode == -9 else ""
-    sentence = f"Rank {rank} (process {failure.pid}) was killed by {failure.signal_name()}."
+    sentence = Sentence(
+        "Rank {rank} (process {process}) was killed by {signal}.",
+        rank=rank, process=failure.pid, signal=failure.signal_name(),
+    )  # fmt: skip
     return Cause(sentence, is_root=True, kind="killed", remedy=remedy)

@@ -18,6 +18,7 @@ from types import FrameType
 import psutil
 
 from core.config.train_config import TrainConfig
+from core.errors import Sentence
 from core.model.device import num_usable_cores
 from core.parallel.failure import Cause, cause_of_failure, first_cause, record_cause
 
@@ -77,7 +78,9 @@ class Launcher:
             except ChildFailedError as exc:
                 record_cause(cause_of_failure(exc))
             except (RendezvousError, RuntimeError, ValueError, OSError) as exc:
-                watching = Cause(f"The ranks could not be started or watched: {exc}", is_root=False)
+                watching = Cause(
+                    Sentence("The ranks could not be started or watched: {reason}", reason=str(exc)), is_root=False
+                )
                 record_cause(first_cause(Path(folder)) or watching)
             else:
                 self._exit_code = 0

@@ -20,7 +20,7 @@ def run_to_end(work: Callable[[], None]) -> int:
     try:
         work()
     except AssistantError as exc:
-        return _fail(Cause(exc.message, is_root=True, kind=exc.kind, remedy=exc.remedy))
+        return _fail(Cause.of(exc))
     except Exception as exc:
         logging.getLogger(__name__).exception("rank %s failed", rank := int(os.environ.get("RANK", "0")))
         return _fail(own_cause(rank, exc))

@@ -4,6 +4,7 @@ torchrun starts them and says through the environment who is who. On CUDA gradie
 else through gloo; `Ranks.alone()` is a run of one process and needs neither.
 """
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from core.errors import ConfigError, SetupError, TrainingError
+from core.errors import ConfigError, Sentence, SetupError, TrainingError, packed, unpacked
 from core.model.device import num_usable_cores, resolve_device
 from core.parallel.failure import record_cause
 from core.parallel.watchdog import Watchdog, is_lost_connection
@@ -77,14 +78,16 @@ class Ranks:
         return items[self.rank * count // self.world_size : (self.rank + 1) * count // self.world_size]
 
     def first_problem(self, problem: str | None) -> str | None:
-        """The problem of the lowest rank that has one, cut to PROBLEM_BYTES; every rank must ask."""
+        """The problem of the lowest rank that has one; every rank must ask. Of a very long one the beginning."""
         if not self.is_group:
             return problem
         content = torch.zeros(PROBLEM_BYTES, dtype=torch.uint8)
-        encoded = (problem or "").encode()[:PROBLEM_BYTES]
+        encoded = json.dumps(packed(problem), ensure_ascii=False).encode() if problem else b""
+        if len(encoded) > PROBLEM_BYTES:
+            encoded = json.dumps(str(problem)[: PROBLEM_BYTES // 8]).encode()
         content[: len(encoded)] = torch.tensor(list(encoded), dtype=torch.uint8)
-        texts = [bytes(part.tolist()).rstrip(b"\0").decode(errors="replace") for part in self.gather(content)]
-        return next((text for text in texts if text), None)
+        told = [bytes(part.tolist()).rstrip(b"\0") for part in self.gather(content)]
+        return next((unpacked(json.loads(one)) for one in told if one), None)
 
     def gather(self, values: Tensor) -> list[Tensor]:
         """Every rank's values, of one shape, by rank."""
@@ -113,9 +116,10 @@ class Ranks:
         device = resolve_device("cuda" if has_cuda else name.replace("auto", "cpu"))
         if device.type == "cuda" and self.local_world_size > torch.cuda.device_count():
             raise ConfigError(
-                f"{self.local_world_size} processes on this machine need as many GPUs,"
-                f" it has {torch.cuda.device_count()}.",
-                f"Use --nproc {torch.cuda.device_count()}, or --device cpu.",
+                "{wanted} processes on this machine need as many GPUs, it has {count}.",
+                "Use --nproc {count}, or --device cpu.",
+                wanted=self.local_world_size,
+                count=torch.cuda.device_count(),
             )
         return device
 
@@ -138,8 +142,11 @@ def join_ranks(device: str) -> Iterator[Ranks]:
         dist.init_process_group(ranks.backend, timeout=COLLECTIVE_TIMEOUT)
     except (RuntimeError, ValueError) as exc:
         raise SetupError(
-            f"Rank {ranks.rank} of {ranks.world_size} did not find the others: {exc}",
+            "Rank {rank} of {count} did not find the others: {reason}",
             "Check that all machines reach the rendezvous address.",
+            rank=ranks.rank,
+            count=ranks.world_size,
+            reason=exc,
         ) from exc
     watchdog = Watchdog(ranks.rank, ranks.world_size)
     try:
@@ -154,8 +161,8 @@ def join_ranks(device: str) -> Iterator[Ranks]:
         record_cause(cause)
         if not is_lost_connection(exc):
             raise
-        remedy = "The run goes on from its last checkpoint with --resume."
-        raise TrainingError(cause.sentence, cause.remedy or remedy, kind=cause.kind) from exc
+        advice = cause.remedy or Sentence("The run goes on from its last checkpoint with --resume.")
+        raise TrainingError("{reason}", "{advice}", kind=cause.kind, reason=cause.sentence, advice=advice) from exc
     dist.destroy_process_group()
 
 

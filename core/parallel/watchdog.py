@@ -25,6 +25,7 @@ from pathlib import Path
 import psutil
 import torch.distributed as dist
 
+from core.errors import Sentence
 from core.parallel.failure import Cause, end_process, own_cause
 
 BEAT_S = 1.0
@@ -106,7 +107,9 @@ class Watchdog:
             time.sleep(0.2)
             lost = self._look()
         return lost or Cause(
-            f"Rank {self._rank} lost the connection to the others: {exc}.", is_root=False, kind="peer_lost"
+            Sentence("Rank {rank} lost the connection to the others: {reason}.", rank=self._rank, reason=str(exc)),
+            is_root=False,
+            kind="peer_lost",
         )
 
     def _stop_thread(self) -> None:
@@ -128,7 +131,10 @@ class Watchdog:
             self._heard.clear()
         self._looked_at = now
         if os.getppid() != self._launcher:  # a process that loses its parent gets another
-            sentence = f"Rank {self._rank} lost its launcher (process {self._launcher}), which ended."
+            sentence = Sentence(
+                "Rank {rank} lost its launcher (process {process}), which ended.",
+                rank=self._rank, process=self._launcher,
+            )  # fmt: skip
             return Cause(sentence, is_root=False, kind="peer_lost")
         # Before the store is read: who is done says so there before it leaves.
         gone = [rank for rank, process in self._processes.items() if self._is_beside(process) and process.is_gone]
@@ -136,7 +142,7 @@ class Watchdog:
             self._num_beats += 1
             self._store.set(f"beat/{self._rank}", str(self._num_beats))
             if self._store.check(["cause"]):
-                return Cause(**json.loads(self._store.get("cause")))
+                return Cause.from_dict(json.loads(self._store.get("cause")))
             lost = self._lost(gone)
             return self._publish(lost) if lost else None
         except RuntimeError:
@@ -159,7 +165,10 @@ class Watchdog:
             if beat == before and now - since > self._silence_s:
                 if self._is_beside(process):
                     os.kill(process.pid, signal.SIGKILL)  # else the launcher waits for it
-                sentence = f"Rank {rank} ({process}) has not answered for {now - since:.0f} s."
+                sentence = Sentence(
+                    "Rank {rank} ({process}) has not answered for {seconds:.0f} s.",
+                    rank=rank, process=str(process), seconds=now - since,
+                )  # fmt: skip
                 return Cause(sentence, is_root=True, kind="peer_lost")
         return None
 
@@ -169,12 +178,20 @@ class Watchdog:
         if first is not None and self._is_beside(first):
             with suppress(ProcessLookupError):
                 os.kill(first.pid, signal.SIGKILL)
-        who = f"rank 0 ({first})" if first is not None else "the launcher"
-        sentence = f"Rank {self._rank} lost {who}, which held the store at {self._address}."
+        sentence = Sentence(
+            "Rank {rank} lost the launcher, which held the store at {address}."
+            if first is None
+            else "Rank {rank} lost rank 0 ({process}), which held the store at {address}.",
+            rank=self._rank,
+            process=str(first),
+            address=str(self._address),
+        )
         return Cause(sentence, is_root=False, kind="peer_lost")
 
     def _gone(self, rank: int) -> Cause:
-        sentence = f"Rank {rank} ({self._processes[rank]}) ended without a word."
+        sentence = Sentence(
+            "Rank {rank} ({process}) ended without a word.", rank=rank, process=str(self._processes[rank])
+        )
         return Cause(sentence, is_root=False, kind="peer_lost")
 
     def _is_beside(self, process: Process) -> bool:
@@ -183,8 +200,8 @@ class Watchdog:
 
     def _publish(self, cause: Cause) -> Cause:
         """Tell all ranks; the first cause stands, and is returned."""
-        told = self._store.compare_set("cause", "", json.dumps(asdict(cause)))
-        return Cause(**json.loads(told))
+        told = self._store.compare_set("cause", "", json.dumps(cause.to_dict()))
+        return Cause.from_dict(json.loads(told))
 
 
 def is_lost_connection(exc: BaseException) -> bool:

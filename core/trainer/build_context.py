@@ -16,7 +16,7 @@ from core.data.mixture import Mixture, Part
 from core.data.mmap_file import MANIFEST, MmapFileHandler
 from core.data.sampler import RowSampler
 from core.data.tokenizer import Tokenizer
-from core.errors import ConfigError, DataError, TrainingError
+from core.errors import ConfigError, DataError, Sentence, TrainingError
 from core.files import read_json_object, sha256_file
 from core.model.adapted_model import tokenizer_folder
 from core.model.checkpoint import find_model
@@ -117,15 +117,21 @@ def _check_rows(config: TrainConfig, ranks: Ranks) -> None:
     if config.global_batch_size % at_once:
         below = config.global_batch_size // at_once * at_once
         raise ConfigError(
-            f"global_batch_size {config.global_batch_size} is not a multiple of micro_batch_size"
-            f" {config.micro_batch_size} × {ranks.world_size} ranks.",
-            f"Use {max(below, at_once)} or {below + at_once}, or another micro_batch_size.",
+            "global_batch_size {rows} is not a multiple of micro_batch_size {at_once} × {ranks} ranks.",
+            "Use {less} or {more}, or another micro_batch_size.",
+            rows=config.global_batch_size,
+            at_once=config.micro_batch_size,
+            ranks=ranks.world_size,
+            less=max(below, at_once),
+            more=below + at_once,
         )
     if config.stage in RL_STAGES and config.global_batch_size // ranks.world_size % config.num_minibatches:
         raise ConfigError(
-            f"num_minibatches {config.num_minibatches} does not divide the {config.global_batch_size} prompts of a step"
-            f" among {ranks.world_size} ranks.",
+            "num_minibatches {parts} does not divide the {prompts} prompts of a step among {ranks} ranks.",
             "Use a global_batch_size that is a multiple of num_minibatches and the ranks.",
+            parts=config.num_minibatches,
+            prompts=config.global_batch_size,
+            ranks=ranks.world_size,
         )
 
 
@@ -153,9 +159,9 @@ def _check_sharding(config: TrainConfig) -> None:
         )
     if config.stage in RL_STAGES:
         raise ConfigError(
-            f"Stage {config.stage} lets each rank write texts, which has only a part of the weights with parallel"
-            " fsdp.",
+            "Stage {stage} lets each rank write texts, which has only a part of the weights with parallel fsdp.",
             "Set parallel to ddp; where the whole model has no room, train an adapter.",
+            stage=config.stage,
         )
 
 
@@ -170,10 +176,14 @@ def _data_hash(config: TrainConfig) -> str:
 def _open_data(folder: Path, config: TrainConfig, strategy: Strategy[Any]) -> MmapFileHandler:
     handler = MmapFileHandler(folder)
     if handler.kind not in strategy.dataset_kinds:
-        kinds = " or ".join(strategy.dataset_kinds)
         raise DataError(
-            f"{folder} holds {handler.kind} data, stage {config.stage} needs {kinds}.",
-            f"Prepare it with --kind {strategy.dataset_kinds[0]}.",
+            "{folder} holds {found} data, stage {stage} needs {kinds}.",
+            "Prepare it with --kind {wanted}.",
+            folder=folder,
+            found=handler.kind,
+            stage=config.stage,
+            kinds=" / ".join(strategy.dataset_kinds),
+            wanted=strategy.dataset_kinds[0],
         )
     return handler
 
@@ -190,9 +200,14 @@ def _train_rows(
         other = _open_data(Path(folder), config, strategy)
         if (other.kind, other.fingerprint) != (handler.kind, handler.fingerprint):
             raise DataError(
-                f"{folder} holds {other.kind} data of the tokenizer {other.fingerprint[:12]}…,"
-                f" {config.data} {handler.kind} data of {handler.fingerprint[:12]}….",
+                "{folder} holds {found} data of the tokenizer {tokenizer}…, {data} {own} data of {own_tokenizer}….",
                 "Prepare both alike.",
+                folder=folder,
+                found=other.kind,
+                tokenizer=other.fingerprint[:12],
+                data=config.data,
+                own=handler.kind,
+                own_tokenizer=handler.fingerprint[:12],
             )
         parts.append(Part(folder, strategy.rows(other, "train", tokenizer=tokenizer, seed=config.seed), share))
     return Mixture(parts)
@@ -212,12 +227,16 @@ def _checkpoint_to_resume(run: RunFolder, config: TrainConfig, ranks: Ranks) -> 
     begun = read_json_object(run.config) if run.config.exists() else {}
     now = config.to_dict()
     changed = [
-        f"{key} {begun[key]}, not {now[key]}" for key in SETTINGS_OF_A_RUN if begun.get(key, now[key]) != now[key]
+        Sentence("{name} {before}, not {now}", name=key, before=str(begun[key]), now=str(now[key]))
+        for key in SETTINGS_OF_A_RUN
+        if begun.get(key, now[key]) != now[key]
     ]
     if changed:
         raise TrainingError(
-            f"{run.root} was begun with {'; '.join(changed)}.",
+            "{path} was begun with {changed}.",
             "Resume with the run's own settings, or choose another --output.",
+            path=run.root,
+            changed=tuple(changed),
         )
     newest = run.newest_checkpoint() if ranks.is_first else None
     step = ranks.from_first(-1 if newest is None else step_of(newest))
@@ -225,8 +244,10 @@ def _checkpoint_to_resume(run: RunFolder, config: TrainConfig, ranks: Ranks) -> 
         return None  # it ended before its first one
     if step < 0:
         raise TrainingError(
-            f"{run.root} has no whole checkpoint among {len(run.checkpoint_folders())}.",
+            "{path} has no whole checkpoint among {count}.",
             "Start it again without --resume into another folder.",
+            path=run.root,
+            count=len(run.checkpoint_folders()),
         )
     return run.checkpoint(step)
 
@@ -236,14 +257,17 @@ def _restore(context: TrainContext, checkpoint: Path) -> None:
     state = read_state(checkpoint)
     if state.get("parent_hash") != context.parent_hash:
         raise TrainingError(
-            f"{context.config.base} is not the model that this run started from"
-            f" ({str(context.parent_hash)[:12]}…, then {str(state.get('parent_hash'))[:12]}…).",
+            "{path} is not the model that this run started from ({now}…, then {before}…).",
             "Put that model back, or start a new run.",
+            path=context.config.base,
+            now=str(context.parent_hash)[:12],
+            before=str(state.get("parent_hash"))[:12],
         )
     if state.get("data_hash") != context.data_hash:
         raise TrainingError(
-            f"{context.config.data} was prepared anew since this run began: its rows are not those it has learnt from.",
+            "{path} was prepared anew since this run began: its rows are not those it has learnt from.",
             "Put the data back, or start a new run.",
+            path=context.config.data,
         )
     context.step, context.tokens, context.train_s = state["step"], state["tokens"], state["train_s"]
     if state.get("best"):
@@ -285,13 +309,17 @@ def _build_model(config: TrainConfig, tokenizer: Tokenizer, source: Path | None,
     shape = model.config
     if shape.vocab_size < tokenizer.vocab_size:
         raise ConfigError(
-            f"The model has {shape.vocab_size} embeddings, the data's tokenizer {tokenizer.vocab_size} ids.",
+            "The model has {count} embeddings, the data's tokenizer {ids} ids.",
             "Prepare the data with the model's own tokenizer.",
+            count=shape.vocab_size,
+            ids=tokenizer.vocab_size,
         )
     if shape.max_position_embeddings < config.max_seq_len:
         raise ConfigError(
-            f"max_seq_len {config.max_seq_len} exceeds the model's context of {shape.max_position_embeddings}.",
-            f"Set max_seq_len to {shape.max_position_embeddings} or less.",
+            "max_seq_len {size} exceeds the model's context of {most}.",
+            "Set max_seq_len to {most} or less.",
+            size=config.max_seq_len,
+            most=shape.max_position_embeddings,
         )
     return model.to(device)
 
@@ -311,10 +339,12 @@ def _check_memory(shape: ModelConfig, device: torch.device) -> None:
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     if needed > free:
         raise ConfigError(
-            f"Training {shape.num_parameters:,} parameters takes {needed / 2**30:.1f} GiB at least,"
-            f" {free / 2**30:.1f} GiB are free.",
+            "Training {count:,} parameters takes {needed:.1f} GiB at least, {free:.1f} GiB are free.",
             "Choose a smaller preset or shape.",
             kind="oom",
+            count=shape.num_parameters,
+            needed=needed / 2**30,
+            free=free / 2**30,
         )
 
 
@@ -322,8 +352,9 @@ def _check_base(source: Path, tokenizer: Tokenizer) -> None:
     """Raise DataError when the data has another vocabulary."""
     if Tokenizer.load(tokenizer_folder(source)).fingerprint != tokenizer.fingerprint:
         raise DataError(
-            f"The data was prepared with another tokenizer than that of {source}.",
-            f"Prepare it again with --tokenizer {source}.",
+            "The data was prepared with another tokenizer than that of {path}.",
+            "Prepare it again with --tokenizer {path}.",
+            path=source,
         )
 
 

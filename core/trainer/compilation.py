@@ -12,7 +12,7 @@ import shutil
 import torch
 
 from core.config.train_config import TrainConfig
-from core.errors import ConfigError
+from core.errors import ConfigError, Sentence
 
 # Below so many parameters a run is over before the translation has paid for itself.
 MIN_PARAMETERS = 50_000_000
@@ -25,17 +25,17 @@ def resolve_compile(config: TrainConfig, device: torch.device, num_parameters: i
     missing = _missing_compiler(device)
     if config.compile == "on":
         if missing:
-            raise ConfigError(f"compile is on, and {missing}.", "Install it, or set compile to auto.")
+            raise ConfigError("compile is on, and {missing}.", "Install it, or set compile to auto.", missing=missing)
         return True
     pays = device.type == "cuda" and num_parameters >= MIN_PARAMETERS and config.adapter == "none"
     return pays and missing is None
 
 
-def _missing_compiler(device: torch.device) -> str | None:
+def _missing_compiler(device: torch.device) -> Sentence | None:
     """What torch.compile would want here and does not find."""
     if device.type == "cuda" and importlib.util.find_spec("triton") is None:
-        return "Triton is not installed"
+        return Sentence("Triton is not installed")
     names, variable = (("gcc", "clang", "cc"), "CC") if device.type == "cuda" else (("g++", "clang++", "cl"), "CXX")
     if any(shutil.which(name) for name in (os.environ.get(variable, ""), *names) if name):
         return None
-    return f"no compiler is on the PATH ({', '.join(names)})"
+    return Sentence("no compiler is on the PATH ({names})", names=", ".join(names))

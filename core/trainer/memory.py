@@ -35,21 +35,26 @@ def peak_memory(device: torch.device) -> int:
 
 
 def wanted_memory(exc: BaseException) -> str:
-    """` for 2.00 GiB`, where the error tells; else nothing."""
+    """`2.00 GiB`, where the error tells; else nothing."""
     asked = re.search(r"allocate ([\d.]+ ?\w+)", f"{exc} {exc.__cause__}")
-    return f" for {asked[1]}" if asked else ""
+    return asked[1] if asked else ""
 
 
 def out_of_memory(context: TrainContext, exc: BaseException) -> TrainingError:
     """What ends a run whose step found no memory."""
     config = context.config
-    smaller = (
-        f"Lower micro_batch_size (now {config.micro_batch_size}; the result stays the same)"
-        if config.micro_batch_size > 1
-        else f"Lower max_seq_len (now {config.max_seq_len}), or train an adapter"
-    )
+    wanted = wanted_memory(exc)
     return TrainingError(
-        f"Step {context.step} found no memory{wanted_memory(exc)} on {context.device.type}.",
-        f"{smaller}, then --resume; checkpoints are untouched.",
+        "Step {step} found no memory for {wanted} on {device}."
+        if wanted
+        else "Step {step} found no memory on {device}.",
+        "Lower micro_batch_size (now {rows}; the result stays the same), then --resume; checkpoints are untouched."
+        if config.micro_batch_size > 1
+        else "Lower max_seq_len (now {size}), or train an adapter, then --resume; checkpoints are untouched.",
         kind="oom",
+        step=context.step,
+        wanted=wanted,
+        device=context.device.type,
+        rows=config.micro_batch_size,
+        size=config.max_seq_len,
     )

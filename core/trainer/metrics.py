@@ -43,9 +43,12 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
                 line = line[file.write(line) :]
     except OSError as exc:
         raise TrainingError(
-            f"The row of step {row['step']} could not be written to {path.name}: {exc}.",
+            "The row of step {step} could not be written to {file}: {reason}.",
             "Free some space; checkpoints are untouched and the run resumes with --resume.",
             kind="disk_full",
+            step=row["step"],
+            file=path.name,
+            reason=exc,
         ) from exc
 
 

@@ -57,7 +57,9 @@ def _adamw_8bit(groups: list[dict[str, Any]], config: TrainConfig, device: torch
     """Raises ConfigError where bitsandbytes does not load or has no kernel for the device."""
     bitsandbytes = load_bitsandbytes("Set optimizer to adamw.")
     if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"optimizer adamw_8bit does not run on {device.type}.", "Set optimizer to adamw.")
+        raise ConfigError(
+            "optimizer adamw_8bit does not run on {device}.", "Set optimizer to adamw.", device=device.type
+        )
     betas = (config.adam_beta1, config.adam_beta2)
     optimizer: Optimizer = bitsandbytes.optim.AdamW8bit(groups, lr=config.learning_rate, betas=betas)
     return optimizer

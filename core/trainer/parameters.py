@@ -45,8 +45,11 @@ def load_base(path: Path, config: TrainConfig) -> Transformer:
         return load_floats(path).requires_grad_(True)
     if stored is not None and config.base_quantization not in ("none", stored.name):
         raise ModelError(
-            f"{path} is {stored.name} already, and base_quantization is {config.base_quantization}.",
-            f"Set base_quantization to none or {stored.name}, or start from the unquantised model.",
+            "{path} is {stored} already, and base_quantization is {wanted}.",
+            "Set base_quantization to none or {stored}, or start from the unquantised model.",
+            path=path,
+            stored=stored.name,
+            wanted=config.base_quantization,
         )
     scheme = SCHEMES[config.base_quantization] if stored is None else None
     model = load_merged(path, dtype=torch.float32, scheme=scheme, blocks_only=True)

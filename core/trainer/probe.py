@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from core.config.rl_options import STAGES as RL_STAGES
 from core.config.train_config import TrainConfig
 from core.data.pairs import PairDataset
-from core.errors import AssistantError
+from core.errors import AssistantError, packed
 from core.model.device import free_memory_bytes
 from core.parallel.failure import end_rank
 from core.parallel.priority import asks_for_background, lower_priority
@@ -191,10 +191,10 @@ def main() -> int:
                 logging.disable(logging.WARNING)  # every rank would say the same
             measured = probe(config, ranks=ranks)
     except AssistantError as exc:
-        print_row({"error": exc.message, "remedy": exc.remedy, "kind": exc.kind})
+        print_row({"error": exc.to_dict(), "kind": exc.kind})
         return 1
     if ranks.is_first:
-        print_row(asdict(measured))
+        print_row(asdict(measured) | {"problems": packed(tuple(measured.problems))})
     end_rank()
     return 0
 

@@ -122,6 +122,7 @@ class ReferenceCache:
             else:
                 return
         raise TrainingError(
-            f"The reference's log-probabilities could not be written beside the data or in the run: {problems[-1]}.",
+            "The reference's log-probabilities could not be written beside the data or in the run: {reason}.",
             "Free some space, or train without cache_reference.",
+            reason=problems[-1],
         ) from problems[-1]

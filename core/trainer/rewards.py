@@ -31,24 +31,32 @@ def build_reward(context: TrainContext) -> Reward:
     """
     path = context.config.reward_model
     if (path is None) == (context.reward is None):
-        given = "no reward" if path is None else f"reward_model {path} and a reward function too"
-        raise ConfigError(f"There is {given}.", "Set reward_model, or call train(config, reward=function).")
+        raise ConfigError(
+            "There is no reward." if path is None else "There is reward_model {path} and a reward function too.",
+            "Set reward_model, or call train(config, reward=function).",
+            path=path,
+        )
     if context.reward is not None:
         return FunctionReward(context.reward, context.tokenizer)
     folder = find_model(str(path))
     tokenizer = Tokenizer.load(folder)
     if tokenizer.fingerprint != context.tokenizer.fingerprint:
         raise ModelError(
-            f"The reward model {folder} has another tokenizer ({tokenizer.vocab_size:,} ids) than the policy"
-            f" ({context.tokenizer.vocab_size:,} ids).",
+            "The reward model {path} has another tokenizer ({ids:,} ids) than the policy ({own:,} ids).",
             "Train a reward model from the policy, with --stage rm.",
+            path=folder,
+            ids=tokenizer.vocab_size,
+            own=context.tokenizer.vocab_size,
         )
     model = load_reward_model(folder, device=context.device, dtype=torch.float32)
     context_tokens = model.config.max_position_embeddings
     if context_tokens < context.config.max_seq_len:
         raise ModelError(
-            f"The reward model {folder} reads {context_tokens} tokens, max_seq_len is {context.config.max_seq_len}.",
-            f"Set max_seq_len to {context_tokens} or less.",
+            "The reward model {path} reads {most} tokens, max_seq_len is {size}.",
+            "Set max_seq_len to {most} or less.",
+            path=folder,
+            most=context_tokens,
+            size=context.config.max_seq_len,
         )
     return ModelReward(context, model.requires_grad_(False))
 
@@ -66,8 +74,10 @@ class FunctionReward:
         rewards = list(self.function([prompt for prompt, _ in texts], [completion for _, completion in texts]))
         if len(rewards) != len(texts):
             raise TrainingError(
-                f"The reward function gave {len(rewards)} rewards for {len(texts)} completions.",
+                "The reward function gave {count} rewards for {wanted} completions.",
                 "Return one number for each completion, in order.",
+                count=len(rewards),
+                wanted=len(texts),
             )
         return _finite(torch.tensor([float(reward) for reward in rewards]), texts)
 
@@ -106,7 +116,11 @@ def _finite(rewards: Tensor, texts: Sequence[tuple[str, str]]) -> Tensor:
         if not math.isfinite(value):
             prompt, completion = texts[row]
             raise TrainingError(
-                f"The reward of row {row} is {value}, of the completion {completion!r:.200} to {prompt!r:.200}.",
+                "The reward of row {row} is {value}, of the completion {completion!r:.200} to {prompt!r:.200}.",
                 "The reward must be a finite number for every text, an empty one too.",
+                row=row,
+                value=value,
+                completion=completion,
+                prompt=prompt,
             )
     return rewards

@@ -58,7 +58,9 @@ class Completion:
         if not isinstance(error.__cause__, AssistantError | None):
             raise error.__cause__  # as it was: the Trainer knows what to say when memory is out
         raise TrainingError(
-            f"The policy cannot generate: {error}", "Lower learning_rate or raise kl_coef, then --resume."
+            "The policy cannot generate: {reason}",
+            "Lower learning_rate or raise kl_coef, then --resume.",
+            reason=error.whole if isinstance(error, AssistantError) else str(error),
         ) from error
 
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from core.config.train_config import TrainConfig
 from core.data.tokenizer import Tokenizer
-from core.errors import ModelError, TrainingError
+from core.errors import ModelError, Sentence, TrainingError
 from core.files import make_folder, sha256_file, sync, write_json
 from core.model.checkpoint import free_bytes, save_description, weights_of
 from core.model.shards import open_shards
@@ -156,16 +156,21 @@ def _agree(run: RunFolder, snapshot: Snapshot, ranks: Ranks, write: Callable[[],
         write()
     except (OSError, SafetensorError, ModelError) as exc:
         free_mb = free_bytes(run.root) / 1e6
-        problem = exc.message if isinstance(exc, ModelError) else f"{exc} ({free_mb:.1f} MB free)."
+        if isinstance(exc, ModelError):
+            problem = exc.whole
+        else:
+            problem = Sentence("{reason} ({free:.1f} MB free).", reason=str(exc), free=free_mb)
     if (first := ranks.first_problem(problem)) is None:
         return
     step = snapshot.state["step"]
     if ranks.is_first:
         shutil.rmtree(run.checkpoints / f".{run.checkpoint(step).name}.tmp", ignore_errors=True)
     raise TrainingError(
-        f"The checkpoint of step {step} could not be written: {first}",
+        "The checkpoint of step {step} could not be written: {reason}",
         "Free some space; earlier checkpoints are untouched and the run resumes with --resume.",
         kind="disk_full",
+        step=step,
+        reason=first,
     )
 
 

@@ -50,7 +50,9 @@ class SamplesCallback:
             logger.warning(
                 "Step %d found no memory%s to write samples and goes on without: lower micro_batch_size (now %d), give"
                 " shorter sample_prompts, or set sample_interval to 0.",
-                *(context.step, wanted_memory(exc), context.config.micro_batch_size),
+                context.step,
+                f" for {wanted}" if (wanted := wanted_memory(exc)) else "",
+                context.config.micro_batch_size,
             )
             return
         for prompt, text in zip(prompts, texts, strict=True):

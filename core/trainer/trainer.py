@@ -18,7 +18,7 @@ from torch import Tensor
 
 from core.config.train_config import TrainConfig
 from core.data.prefetch import Prefetch
-from core.errors import TrainingError, is_out_of_memory
+from core.errors import Sentence, TrainingError, is_out_of_memory
 from core.files import make_folder, write_json
 from core.model.checkpoint import free_bytes, load_model
 from core.model.folder import is_reward_model
@@ -70,7 +70,8 @@ def train(
 @contextmanager
 def _lock(run: RunFolder, ranks: Ranks) -> Iterator[None]:
     """Keep other processes out of the run's folder. Raises TrainingError when one is in it, on every rank."""
-    lock, problem, is_new = FileLock(run.lock, timeout=0), None, not run.root.exists()
+    lock, is_new = FileLock(run.lock, timeout=0), not run.root.exists()
+    problem: str | None = None
     if ranks.is_first:
         # A folder that cannot be made or written is told by what is written there first.
         with suppress(OSError):
@@ -78,9 +79,9 @@ def _lock(run: RunFolder, ranks: Ranks) -> Iterator[None]:
             try:
                 lock.acquire()
             except Timeout:
-                problem = f"{run.root} is being trained by another process."
+                problem = Sentence("{path} is being trained by another process.", path=str(run.root))
     if problem := ranks.first_problem(problem):
-        raise TrainingError(problem, "Wait for it or stop it, or choose another --output.")
+        raise TrainingError("{reason}", "Wait for it or stop it, or choose another --output.", reason=problem)
     try:
         yield
     finally:
@@ -105,7 +106,9 @@ def _train(  # noqa: PLR0913 - what train is given
     if restart:
         resume = ranks.any_true(ranks.is_first and run.newest_checkpoint() is not None)
     elif ranks.is_first and not resume and run.holds_another(config):
-        raise TrainingError(f"{run.root} already holds a run.", "Resume it with --resume, or choose another --output.")
+        raise TrainingError(
+            "{path} already holds a run.", "Resume it with --resume, or choose another --output.", path=run.root
+        )
     context = build_context(config, resume=resume, ranks=ranks, reward=reward)
     report = report if ranks.is_first else None
     if report:
@@ -166,9 +169,12 @@ def _open_metrics(run: RunFolder, context: TrainContext) -> MetricsWriter:
         return MetricsWriter(run.metrics, context.attempt, tensorboard=tensorboard)
     except OSError as exc:
         raise TrainingError(
-            f"{run.root} could not be written: {exc} ({free_bytes(run.root) / 1e6:.1f} MB free).",
+            "{path} could not be written: {reason} ({free:.1f} MB free).",
             "Free some space, or choose another --output.",
             kind="disk_full",
+            path=run.root,
+            reason=exc,
+            free=free_bytes(run.root) / 1e6,
         ) from exc
 
 
@@ -298,23 +304,38 @@ class Trainer:
 
 
 def _nothing_to_learn(context: TrainContext) -> TrainingError:
-    left_out = "; ".join(context.train_rows.problems) or "its rows carry no label"
+    left_out = tuple(context.train_rows.problems) or (Sentence("its rows carry no label"),)
     return TrainingError(
-        f"Step {context.step} has no token to learn from: {left_out}.", "Raise max_seq_len.", kind="data"
+        "Step {step} has no token to learn from: {left_out}.",
+        "Raise max_seq_len.",
+        kind="data",
+        step=context.step,
+        left_out=left_out,
     )
 
 
 def _divergence(context: TrainContext, loss: float, grad_norm: float) -> TrainingError:
     """Why a step cannot be taken. The weights on disk are those before it."""
-    message = f"The loss of step {context.step} is {loss}, its gradient's norm {grad_norm}."
+    reason = Sentence(
+        "The loss of step {step} is {loss}, its gradient's norm {norm}.", step=context.step, loss=loss, norm=grad_norm
+    )
     bad = sum(int((~torch.isfinite(whole(parameter))).sum()) for parameter in context.model.parameters())
     if bad and not context.step:
         return TrainingError(
-            f"{message} {bad} weights of {context.config.base} are not finite.", "Start from another base.", kind="nan"
+            "{reason} {count} weights of {path} are not finite.",
+            "Start from another base.",
+            kind="nan",
+            reason=reason,
+            count=bad,
+            path=context.config.base,
         )
-    rate = context.config.learning_rate
-    remedy = f"Lower learning_rate (now {rate}) or use precision fp32, then --resume."
-    return TrainingError(message, remedy, kind="nan")
+    return TrainingError(
+        "{reason}",
+        "Lower learning_rate (now {rate}) or use precision fp32, then --resume.",
+        kind="nan",
+        reason=reason,
+        rate=context.config.learning_rate,
+    )
 
 
 def _origin(context: TrainContext) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """What the studio shows, as HTML: nothing that a file, a model or a log says becomes markup."""
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from app.studio_preferences_view import contest_html, counts_html, no_contest_ht
 from app.studio_runs_view import (
     checkpoints_html,
     facts_html,
+    failure_html,
     head_html,
     log_html,
     proofs_html,
@@ -24,13 +26,17 @@ from app.studio_runs_view import (
     skeleton_html,
 )
 from app.studio_texts import METRICS
+from core.errors import Sentence, TrainingError
+from core.parallel.failure import ERROR_FILE, own_cause, record_cause
 from studio import Failure, Job, JobSpec, JobState
 from studio.bottleneck import Limit, LimitKind
-from studio.datasets import BadRow, DataReport, FileReport, Lengths, Preview
+from studio.datasets import BadRow, DataReport, FileReport, Lengths, Preview, look_at
 from studio.estimate import Estimate
 from studio.failures import KINDS
 from studio.form import fields
+from studio.job_folder import End, JobFolder
 from studio.model_registry import ModelNode
+from studio.supervisor import read_cause
 from studio.token_inspector import TokenView
 from tests.conftest import ROOT
 
@@ -77,6 +83,34 @@ def test_waiting_runs_stand_in_their_order_and_can_be_moved() -> None:
 )
 def test_a_run_offers_what_its_state_allows(state: str, acts: list[str]) -> None:
     assert buttons(head_html(job(state), "en")) == acts
+
+
+def test_why_a_rank_ended_is_said_in_chinese_after_all_files_it_goes_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = Sentence("The loss of step {step} is {loss}, its gradient's norm {norm}.", step=7, loss="inf", norm="nan")
+    remedy = "Lower learning_rate (now {rate}) or use precision fp32, then --resume."
+    monkeypatch.setenv(ERROR_FILE, str(tmp_path / "error.json"))
+    record_cause(own_cause(1, TrainingError("{reason}", remedy, kind="nan", reason=shape, rate=0.5)))
+    folder = JobFolder(tmp_path)
+    folder.write_end(1, End(JobState.FAILED, 1, time.time(), failure=read_cause(tmp_path / "error.json")))
+    end = folder.read_end(1)
+    assert end is not None
+    page = failure_html(job("failed", failure=end.failure), "zh")
+    assert "进程 1：第 7 步的损失是 inf，梯度范数是 nan。" in page
+    assert "请降低 learning_rate（现为 0.5）或把 precision 设为 fp32" in page
+    english = failure_html(job("failed", failure=end.failure), "en")
+    assert "Rank 1: The loss of step 7 is inf, its gradient&#x27;s norm nan." in english
+
+
+def test_why_a_row_is_left_out_is_said_in_chinese(tmp_path: Path) -> None:
+    rows = ['{"prompt": "a", "completion": ""}', '{"colour": "red"}', "{", '{"text": "Otters swim in the river."}']
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows * 2), encoding="utf-8")
+    (tmp_path / "empty.txt").write_bytes(b"")
+    page = report_html(look_at([tmp_path]), "zh")
+    for words in ("回答是空的", "没有可识别的字段，现有：colour", "JSON 已损坏：", "文件是空的"):
+        assert words in page, words
+    assert not re.search(r"the answer is empty|no known fields|broken JSON|the file is empty", page)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

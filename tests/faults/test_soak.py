@@ -1,7 +1,7 @@
 """The whole program under mixed load for minutes: its memory, descriptors and threads stay where they are.
 
 Its user deletes the oldest conversations and documents, so that what is kept does not grow and what grows is a leak.
-What has a bound grows until it is there: SQLite's pages, the exact replies, a tokeniser's words, Python's table of names.
+What has a bound grows until it is there: SQLite's pages, exact replies, a tokeniser's words, Python's table of names.
 So the user hurries at first, until those are full, and the growth after is counted. In minutes it is the noise of an
 allocator, whose steps are larger than the goal's 2 MB an hour; ASTRAI_SOAK_MINUTES=60 shows those.
 """

@@ -79,7 +79,7 @@ def test_a_flipped_byte_is_found(tmp_path: Path) -> None:
 def test_a_cut_file_is_named_with_both_sizes(tmp_path: Path) -> None:
     folder = write(tmp_path / "d", [[1, 2, 3]])
     os.truncate(folder / "train-00000.tokens.bin", 4)
-    with pytest.raises(DataError, match="is 4 bytes, 6 bytes were written"):
+    with pytest.raises(DataError, match="has 4 bytes, 6 were written"):
         MmapFileHandler(folder)
 
 

@@ -141,9 +141,9 @@ def test_a_long_prompt_loses_its_beginning_and_is_counted(tokenizer: Tokenizer, 
 def test_a_pair_whose_answer_does_not_fit_is_left_out_and_counted(tokenizer: Tokenizer, tmp_path: Path) -> None:
     write_one(tmp_path / "data", tokenizer, "why", "because", "the fox " * 40)
     rows = dataset(tmp_path / "data", tokenizer, max_seq_len=32)
-    assert rows.problems == ["1 pairs have an answer of more than 31 tokens and are left out"]
+    assert rows.problems == ["1 pairs have an answer of 32 tokens or more and are left out"]
     assert whole(rows).pairs.tolist() == [1]
-    with pytest.raises(DataError, match=r"No pair of the train split can be used: 2 pairs .* more than 1 tokens"):
+    with pytest.raises(DataError, match=r"No pair of the train split can be used: 2 pairs .* 2 tokens or more"):
         dataset(tmp_path / "data", tokenizer, max_seq_len=2)
 
 
