@@ -139,7 +139,7 @@ def _chat_message(message: Message, language: str) -> dict[str, Any]:
 def _section(title: str, conversations: Sequence[Conversation], opened: str, language: str) -> str:
     more = len(conversations) - MAX_LISTED
     note = f'<p class="none">{t("older_ones", language, count=more)}</p>' if more > 0 else ""
-    return f"<h3>{html.escape(title)}</h3>{_items(conversations, opened, language)}{note}"
+    return f"<h2>{html.escape(title)}</h2>{_items(conversations, opened, language)}{note}"
 
 
 def _items(conversations: Sequence[Conversation], opened: str, language: str) -> str:

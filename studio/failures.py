@@ -47,7 +47,7 @@ class Failure:
         """What `to_dict` or a rank's cause gave, or None for anything else."""
         try:
             sentence, remedy = unpacked(values["sentence"]), unpacked(values.get("remedy"))
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, LookupError, TypeError, ValueError):
             return None
         if not isinstance(sentence, str):
             return None

@@ -19,7 +19,7 @@ class Header:
     def __init__(self) -> None:
         with gr.Row(elem_id="header"):
             self.sidebar = gr.Button("☰", elem_id="sidebar-toggle", size="sm", min_width=40, scale=0)
-            self.title = gr.HTML('<div class="brand">AstrAI</div>', elem_id="brand")
+            self.title = gr.HTML('<h1 class="brand">AstrAI</h1>', elem_id="brand")
             self.model = gr.Dropdown(
                 [], show_label=False, container=False, elem_id="model", min_width=120, scale=0, filterable=False
             )

@@ -111,7 +111,7 @@ def test_conversations_are_found_named_pinned_deleted_and_their_versions_turned(
     expect(page.locator(ENTRY)).to_have_count(2)
 
     act(page, 1, "pin")
-    expect(page.locator("#conversations h3").first).to_have_text("Pinned")
+    expect(page.locator("#conversations h2").first).to_have_text("Pinned")
     act(page, 0, "rename")
     page.keyboard.type("<img src=x onerror=document.title='owned'>")
     page.keyboard.press("Enter")

@@ -53,7 +53,13 @@ def test_every_kind_has_a_remedy() -> None:
     assert set(REMEDIES) == set(KINDS)
 
 
-@pytest.mark.parametrize("values", [None, 3, {}, {"sentence": 3}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        *(None, 3, {}, {"sentence": 3}),
+        *({"sentence": {"template": told, "values": {"a": "x"}}} for told in ("{}", "{b}", "{a:,}", "{a.b}")),
+    ],
+)
 def test_what_is_no_failure_is_none(values: object) -> None:
     assert Failure.from_dict(values) is None
 
