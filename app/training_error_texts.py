@@ -299,7 +299,6 @@ TRAINING_ERRORS: dict[str, str] = {
     "Leave the question out, or load the model with a larger context.": "请去掉这道题，或以更大的上下文加载模型。",
     "The loss of {name} on an option is not finite: its weights are damaged.":
         "{name} 在一个选项上的损失不是有限数：其权重已损坏。",
-    "Download the model again, or go back to an earlier checkpoint.": "请重新下载模型，或退回更早的检查点。",
     "{path} holds no text ({size} bytes).": "{path} 中没有文本（{size} 字节）。",
     "Give a file with text.": "请提供含有文本的文件。",
     "The loss of {name} on {path} is {loss}: its weights are damaged.":
