@@ -59,7 +59,9 @@ class Library:
             check_parts(kb)
             write_files(place / "files", SECOND, AFTER_NS)
             follow(kb, place / "files")
-            assert documents(kb) == self.end
+            now = documents(kb)
+            differing = {name: row[:4] for name, row in now.items() if row != self.end.get(name)}
+            assert now == self.end, f"these differ or were not to be there: {differing}"
             assert kb._store.pending() == []
             assert {document.content_id for document in kb.documents()} - {None} == {*content_ids(kb)}
             check_parts(kb)
