@@ -34,16 +34,15 @@ SECOND = {
 }
 
 
-def write_files(folder: Path, texts: dict[str, str], mtime_ns: int) -> None:
-    """Let a folder hold these files alone; unchanged ones keep their time."""
+def write_files(folder: Path, texts: dict[str, str]) -> None:
+    """Let a folder hold these files alone, each with the time of its text, whatever the folder held before."""
     folder.mkdir(exist_ok=True)
     for gone in {path.name for path in folder.iterdir()} - texts.keys():
         (folder / gone).unlink()
     for name, text in texts.items():
-        path = folder / name
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
-            os.utime(path, ns=(mtime_ns, mtime_ns))
+        mtime_ns = BEFORE_NS if FIRST.get(name) == text else AFTER_NS
+        (folder / name).write_text(text, encoding="utf-8")
+        os.utime(folder / name, ns=(mtime_ns, mtime_ns))
 
 
 def follow(kb: KnowledgeBase, folder: Path) -> None:

@@ -21,7 +21,7 @@ from rag.vector_index import VectorIndex
 from tests.faults.system_calls import CALLS, FEW_AND_ALL, Ended, Ground, fail_at, kill_at, needs_strace, programs
 from tests.figures import Figure
 from tests.rag.conftest import HashEmbedder
-from tests.rag.indexing_program import AFTER_NS, BEFORE_NS, BROKEN, FIRST, SECOND, follow, write_files
+from tests.rag.indexing_program import BROKEN, FIRST, SECOND, follow, write_files
 
 State = dict[str, Any]
 
@@ -34,8 +34,8 @@ class Library:
     def __init__(self, folder: Path) -> None:
         self.contents: dict[tuple[str, str], State] = {}
         with KnowledgeBase(folder / "reference", HashEmbedder()) as kb:
-            for texts, mtime_ns in ((FIRST, BEFORE_NS), (SECOND, AFTER_NS)):
-                write_files(folder / "files", texts, mtime_ns)
+            for texts in (FIRST, SECOND):
+                write_files(folder / "files", texts)
                 follow(kb, folder / "files")
                 self.contents |= contents(kb)
             self.end = documents(kb)
@@ -57,7 +57,7 @@ class Library:
             for key, found in contents(kb).items():
                 assert found == self.contents[key]
             check_parts(kb)
-            write_files(place / "files", SECOND, AFTER_NS)
+            write_files(place / "files", SECOND)
             follow(kb, place / "files")
             now = documents(kb)
             differing = {name: row[:4] for name, row in now.items() if row != self.end.get(name)}
@@ -70,9 +70,8 @@ class Library:
 
 def prepare(place: Path) -> None:
     """The files that a run begins with."""
-    write_files(place / "files", FIRST, BEFORE_NS)
-    write_files(place / "second", FIRST, BEFORE_NS)
-    write_files(place / "second", SECOND, AFTER_NS)
+    write_files(place / "files", FIRST)
+    write_files(place / "second", SECOND)
 
 
 def version(document: DocumentRow) -> tuple[str, int]:
