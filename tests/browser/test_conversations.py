@@ -18,6 +18,7 @@ from app.preference_rows import Origin
 from tests.browser.conftest import ANNOUNCEMENT
 from tests.browser.test_page import ANSWER, COMPOSER, QUESTION, SEND, ask
 from tests.conftest import ROOT
+from tests.figures import Figure
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(400)]
 SCRIPT = {
@@ -186,7 +187,7 @@ RICH = "Some **bold** words.\n\n1. first\n2. second\n\n```python\ndef f(x):\n   
 @pytest.mark.long
 @pytest.mark.alone
 def test_a_long_conversation_opens_at_its_end_and_streams_without_lag(
-    start_in: Start, page: Page, browser: Browser, tmp_path: Path
+    start_in: Start, page: Page, browser: Browser, tmp_path: Path, figure: Figure
 ) -> None:
     """Measured is the processor time of the tasks of the page's main thread, which a busy machine does not change."""
     chats = Conversations(tmp_path / "home" / "conversations")
@@ -215,6 +216,7 @@ def test_a_long_conversation_opens_at_its_end_and_streams_without_lag(
         f"{NUM_MESSAGES} messages: {len(tasks)} tasks, p95 {p95:.0f} ms, longest {tasks[-1]:.0f} ms of processor time"
     )
     sys.stdout.write(f"{told}\n")
+    figure("page tasks", p95)
     assert p95 <= MAX_TASK_MS, told
     page.click("#earlier")
     expect(page.locator("#conversation .message-row")).to_have_count(120)

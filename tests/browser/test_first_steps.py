@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import ANNOUNCEMENT, APP
 from tests.conftest import ROOT
 from tests.core.conftest import sentences
+from tests.figures import Figure
 from tests.hub_server import FakeHub, serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(400)]
@@ -50,6 +51,14 @@ class Newcomer:
         self.page.fill("#composer textarea", question)
         self.page.press("#composer textarea", "Enter")
 
+    def arrive(self, where: str, figure: Figure) -> None:
+        """Tell what the way there took."""
+        seconds = time.monotonic() - self.started
+        sys.stderr.write(f"\n{where}: {self.clicks} clicks, {seconds:.1f} s from the command on\n")
+        figure("newcomer clicks", self.clicks)
+        figure(f"newcomer {where}", seconds)
+        assert self.clicks <= MAX_CLICKS
+
 
 @pytest.fixture
 def newcomer(tmp_path: Path, browser: Browser) -> Iterator[Newcomer]:
@@ -71,35 +80,23 @@ def newcomer(tmp_path: Path, browser: Browser) -> Iterator[Newcomer]:
             process.communicate(timeout=30)
 
 
-@pytest.fixture
-def told(newcomer: Newcomer, record_property: Callable[[str, object], None]) -> Iterator[None]:
-    """Print what it took."""
-    yield
-    seconds = time.monotonic() - newcomer.started
-    record_property("clicks", newcomer.clicks)
-    record_property("seconds", round(seconds, 1))
-    sys.stderr.write(f"\n{newcomer.clicks} clicks, {seconds:.1f} s from the command on\n")
-    assert newcomer.clicks <= MAX_CLICKS
-
-
-@pytest.mark.usefixtures("told")
-def test_to_the_first_answer_of_the_starter(newcomer: Newcomer) -> None:
+def test_to_the_first_answer_of_the_starter(newcomer: Newcomer, figure: Figure) -> None:
     newcomer.click("#first .act.starter")
     newcomer.ask("Hello! Who are you?")
     expect(newcomer.page.locator("#conversation .bot.message").last).to_contain_text(WORDS, timeout=LIMIT_MS)
+    newcomer.arrive("answer", figure)
 
 
-@pytest.mark.usefixtures("told")
-def test_from_nothing_to_a_downloaded_model_that_answers(newcomer: Newcomer) -> None:
+def test_from_nothing_to_a_downloaded_model_that_answers(newcomer: Newcomer, figure: Figure) -> None:
     newcomer.click(f"#first .act.download[data-offer='{FIRST_MODEL}']")
     expect(newcomer.page.locator("#model input")).to_have_value(FIRST_MODEL, timeout=LIMIT_MS)
     newcomer.ask("Hello! Who are you?")
     expect(newcomer.page.locator("#conversation .bot.message").last).to_contain_text(WORDS, timeout=LIMIT_MS)
+    newcomer.arrive("model", figure)
     assert newcomer.clicks == 1
 
 
-@pytest.mark.usefixtures("told")
-def test_to_an_answer_that_cites_a_document(newcomer: Newcomer, tmp_path: Path) -> None:
+def test_to_an_answer_that_cites_a_document(newcomer: Newcomer, tmp_path: Path, figure: Figure) -> None:
     path = tmp_path / "ferries.md"
     path.write_text(f"# Ferries\n\n{FACT}\n", encoding="utf-8")
     page = newcomer.page
@@ -112,10 +109,10 @@ def test_to_an_answer_that_cites_a_document(newcomer: Newcomer, tmp_path: Path) 
     cited = page.locator("#conversation a[href^='/library/passage/']").first
     expect(cited).to_be_attached(timeout=LIMIT_MS)
     expect(page.locator("#conversation")).to_contain_text("half past seven")
+    newcomer.arrive("citation", figure)
 
 
-@pytest.mark.usefixtures("told")
-def test_to_a_training_that_has_begun(newcomer: Newcomer, tmp_path: Path) -> None:
+def test_to_a_training_that_has_begun(newcomer: Newcomer, tmp_path: Path, figure: Figure) -> None:
     words = sentences(400, seed=5)
     rows = [{"instruction": f"{a}?", "output": b} for a, b in zip(words[::2], words[1::2], strict=True)]
     path = tmp_path / "chats.jsonl"
@@ -126,3 +123,4 @@ def test_to_a_training_that_has_begun(newcomer: Newcomer, tmp_path: Path) -> Non
     expect(page.locator("#data-report .report")).to_be_visible(timeout=LIMIT_MS)
     newcomer.click("#start-run")
     expect(page.locator("#runs-board li[data-run] .badge").first).to_have_text(BEGUN, timeout=LIMIT_MS)
+    newcomer.arrive("run", figure)

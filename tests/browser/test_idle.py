@@ -9,6 +9,8 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.figures import Figure
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(400)]
 SECONDS, SETTLE_S, SAMPLE_S, PATIENCE_S = 30.0, 8.0, 2.0, 90.0
 MAX_SHARE = 0.02  # of one core
@@ -50,7 +52,7 @@ def measure(processes: list[psutil.Process]) -> float:
 
 @pytest.mark.parametrize("tab", ["Chat", "Library", "Studio", "Models", "Settings"])
 def test_an_idle_page_takes_less_than_a_fiftieth_of_a_core(
-    tab: str, start: Callable[..., str], browser: Browser
+    tab: str, start: Callable[..., str], browser: Browser, figure: Figure
 ) -> None:
     page: Page = browser.new_context(locale="en-US").new_page()
     page.goto(start())
@@ -63,5 +65,6 @@ def test_an_idle_page_takes_less_than_a_fiftieth_of_a_core(
     server = measure(servers()[-1:])
     shown = (cpu_s(browsers()) - before) / SECONDS
     sys.stderr.write(f"\nidle on {tab}: server {server:.2%} of a core, browser {shown:.2%}\n")
+    figure("page idle", 100 * max(server, shown))
     assert server < MAX_SHARE
     assert shown < MAX_SHARE

@@ -6,6 +6,7 @@ chat, add documents, and with DATA train. Whatever a user would take for kept go
 
 import json
 import os
+import secrets
 import sys
 import threading
 import time
@@ -24,6 +25,7 @@ from studio import start
 NUM_TOKENS = 60
 PAUSE_S = float(os.environ.get("ASTRAI_USER_PAUSE_S", "0.05"))
 HURRIED_S = float(os.environ.get("ASTRAI_USER_HURRIES_S", "0"))  # at first, without a pause
+NUM_NEW_WORDS = 60  # of a document while the user hurries: a tokeniser remembers the first 10,000 that it meets
 NUM_KEPT = int(os.environ.get("ASTRAI_USER_KEEPS", "0"))  # conversations and documents; older ones go. 0 keeps all
 
 
@@ -32,7 +34,12 @@ class User:
 
     def __init__(self, services: Services, files: Path, said: Path) -> None:
         self._services, self._files = services, files
+        self._calm_at = time.monotonic() + HURRIED_S
         self._said = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    @property
+    def is_hurried(self) -> bool:
+        return time.monotonic() < self._calm_at
 
     def say(self, what: str, *details: Any) -> None:
         os.write(self._said, (json.dumps([what, *details]) + "\n").encode())
@@ -63,7 +70,8 @@ class User:
         """A document, which the library holds when its work has ended."""
         number = time.monotonic_ns()
         path = self._files / f"{number}.txt"
-        path.write_text(f"The otter number {number} swims.", encoding="utf-8")
+        words = " ".join(secrets.token_hex(4) for _ in range(NUM_NEW_WORDS)) if self.is_hurried else ""
+        path.write_text(f"The otter number {number} swims. {words}", encoding="utf-8")
         library = self._services.library
         library.add([path], "otters")
         if library.wait(60):
@@ -95,10 +103,9 @@ def build(model: Path | None = None) -> Services:
     def again(act: Callable[[], None]) -> None:
         services.models.select(services.models.choices()[0])
         services.models.wait(timeout_s=120)
-        calm_at = time.monotonic() + HURRIED_S
         while True:
             act()
-            if time.monotonic() > calm_at:
+            if not user.is_hurried:
                 time.sleep(PAUSE_S)
 
     acts = [user.chat, user.add, *([lambda: user.train(Path(sys.argv[4]))] if len(sys.argv) > 4 else [])]
