@@ -84,13 +84,18 @@ const astraiConversations = (() => {
       row.querySelector(".message-content").append(live);
       new MutationObserver(() => { if (words() !== shownWords) showLive(); }).observe(live, { childList: true, subtree: true, characterData: true });
     };
+    // A panel that opens below takes some of the messages' place.
+    let sized = null;
+    const stay = () => { if (wasAtEnd) sized.scrollTop = sized.scrollHeight; };
+    const sizes = new ResizeObserver(stay);
     const showLive = () => {
       const messages = document.querySelector("#conversation .bubble-wrap");
       if (!messages) return;
+      if (messages !== sized) { sizes.disconnect(); sizes.observe(sized = messages); }
       shownWords = words();
       if (!shownWords.trim()) row.remove();
       else if (row.parentElement !== messages || row.nextElementSibling) messages.append(row);
-      if (wasAtEnd && row.isConnected) messages.scrollTop = messages.scrollHeight;
+      if (row.isConnected) stay();
     };
     // Gradio's hidden clock ticks in there too.
     const words = () => live?.querySelector(".md")?.textContent ?? "";

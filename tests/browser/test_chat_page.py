@@ -108,6 +108,16 @@ def test_a_persona_is_made_speaks_to_the_model_and_stays_with_its_conversation(v
     expect(page.locator("#persona input")).to_have_value("Pirate")
 
 
+@pytest.mark.parametrize("size", [(1280, 900), (390, 844)])
+def test_the_end_of_the_conversation_stays_in_sight_when_a_panel_opens(visit: Open, size: tuple[int, int]) -> None:
+    page = visit(viewport=dict(zip(("width", "height"), size, strict=True)))
+    ask(page, "rich")
+    expect(page.locator("#conversation .seen")).to_be_in_viewport(ratio=1)
+    page.click("#persona-edit")
+    expect(page.locator("#persona-name")).to_be_visible()
+    expect(page.locator("#conversation .seen")).to_be_in_viewport(ratio=1)
+
+
 def test_the_meter_and_the_settings_are_there_and_go_back_to_what_they_were(visit: Open) -> None:
     page = visit()
     ask(page, "rich")
