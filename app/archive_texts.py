@@ -4,7 +4,7 @@ ARCHIVE_TEXTS: dict[str, dict[str, str]] = {
     "archive_title": {"en": "Backup", "zh": "备份"},
     "archive_about": {
         "en": "Conversations, ratings, library and settings go into one zip. Models and runs of the studio do not.",
-        "zh": "对话、评价、资料库和设置会写入一个 zip 文件；模型和工作室的训练不在其中。",
+        "zh": "对话、评价、资料库和设置会写入一个 zip 文件；模型和训练工坊的训练不在其中。",
     },
     "archive_back_up": {"en": "Back up everything…", "zh": "备份全部数据…"},
     "archive_restore": {"en": "Restore from a backup…", "zh": "从备份恢复…"},
