@@ -5,6 +5,7 @@ from starlette.requests import Request
 from app.archive_texts import ARCHIVE_TEXTS
 from app.chatpage_texts import CHATPAGE_TEXTS
 from app.conversation_texts import CONVERSATION_TEXTS
+from app.figure_texts import FIGURE_TEXTS
 from app.guard_texts import GUARD_TEXTS
 from app.library_texts import LIBRARY_TEXTS
 from app.models_texts import MODELS_TEXTS
@@ -15,7 +16,8 @@ LANGUAGES = {ENGLISH: "English", CHINESE: "中文"}
 
 OF_PAGES = (
     ARCHIVE_TEXTS | LIBRARY_TEXTS | STUDIO_TEXTS | MODELS_TEXTS | GUARD_TEXTS | CONVERSATION_TEXTS | CHATPAGE_TEXTS
-)
+    | FIGURE_TEXTS
+)  # fmt: skip
 TEXTS: dict[str, dict[str, str]] = {
     "model": {"en": "Model", "zh": "模型"},
     "language": {"en": "Language", "zh": "语言"},

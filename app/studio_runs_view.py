@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from app.error_texts import sentence_text
+from app.figure_texts import FIGURE_TEXTS
 from app.format import short_count, short_time
 from app.i18n import t
 from app.library_view import duration_text, size_text
 from app.studio_parts import act_button, folded
 from app.studio_texts import CHECKS, METRICS, REASONS
+from core.errors import unpacked
 
 if TYPE_CHECKING:
     from studio import Job
@@ -253,7 +255,7 @@ def result_html(result: Mapping[str, Any], language: str) -> str:
         key = "proof_holds" if verdict.get("holds") else "proof_fails"
         rows = "".join(_check_html(check, language) for check in checks if isinstance(check, dict))
         return f'<div class="verdict {key}"><p>{t(key, language)}</p><ul>{rows}</ul></div>'
-    return f'<div class="result">{_value_html(result)}</div>'
+    return f'<div class="result">{_value_html(result, language)}</div>'
 
 
 def proofs_html(jobs: "Sequence[Job]", results: Mapping[str, Mapping[str, Any]], language: str) -> str:
@@ -275,29 +277,43 @@ def _check_html(check: Mapping[str, Any], language: str) -> str:
     given = check.get("figures")
     figures = given if isinstance(given, dict) else {}
     reason = figures.get("reason")
-    values = t(f"reason_{reason}", language) if reason in REASONS else _figures_text(figures)
+    values = t(f"reason_{reason}", language) if reason in REASONS else _figures_text(figures, language)
+    if "error" in figures:
+        values = " ".join(sentence_text(one, language) for one in unpacked(figures["error"]))
     name = str(check.get("name", ""))
     title = t(f"check_{name}", language) if name in CHECKS else name
     return f'<li class="{word}"><b>{sign} {html.escape(title)}</b> <span>{html.escape(values)}</span></li>'
 
 
-def _figures_text(figures: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {_short(value)}" for name, value in figures.items())
+def _figures_text(figures: Mapping[str, Any], language: str) -> str:
+    return ", ".join(f"{_figure_name(name, language)} {_short(value, name)}" for name, value in figures.items())
 
 
-def _short(value: object) -> str:
+def _figure_name(name: str, language: str) -> str:
+    """The name of a figure for people, where it is one that our programs give."""
+    return t(f"figure_{name}", language) if f"figure_{name}" in FIGURE_TEXTS else name
+
+
+def _short(value: object, name: str = "") -> str:
+    """A figure as text, with the unit that its name ends with."""
     if isinstance(value, list):
-        return ", ".join(map(_short, value[:8]))
+        return ", ".join(_short(one, name) for one in value[:8])
+    if isinstance(value, (int, float)) and name.endswith("_bytes"):
+        return size_text(int(value))
+    if isinstance(value, (int, float)) and name.endswith("_s"):
+        return duration_text(value) if value >= 60 else f"{value:.3g} s"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _value_html(value: Any, depth: int = 0) -> str:
-    """Nested figures as lists, three levels deep."""
-    if isinstance(value, dict) and depth < 3:
+def _value_html(value: Any, language: str, name: str = "", depth: int = 0) -> str:
+    """Nested figures as lists, four levels deep."""
+    if isinstance(value, dict) and depth < 4:
         rows = "".join(
-            f"<div><dt>{html.escape(str(k))}</dt><dd>{_value_html(v, depth + 1)}</dd></div>" for k, v in value.items()
+            f"<div><dt>{html.escape(_figure_name(str(key), language))}</dt>"
+            f"<dd>{_value_html(one, language, str(key), depth + 1)}</dd></div>"
+            for key, one in value.items()
         )
         return f"<dl>{rows}</dl>"
-    if isinstance(value, list) and depth < 3:
-        return "".join(f"<div>{_value_html(one, depth + 1)}</div>" for one in value[:20])
-    return html.escape(_short(value)[:300])
+    if isinstance(value, list) and depth < 4 and any(isinstance(one, dict) for one in value):
+        return "".join(f"<div>{_value_html(one, language, name, depth + 1)}</div>" for one in value[:20])
+    return html.escape(_short(value, name)[:300])

@@ -18,6 +18,7 @@ from core.config.preference_options import WITHOUT_REFERENCE
 from core.config.rl_options import STAGES as RL_STAGES
 from core.config.train_config import TrainConfig
 from core.files import read_json_object, write_json
+from core.parallel.failure import Cause
 from studio.proof import Check, ProgramError, Report, copy_of, must_run
 
 MODULE = "core.trainer.preflight"
@@ -50,7 +51,7 @@ def preflight(config: TrainConfig, work: Path, *, report: Report) -> list[Check]
     must_run([MODULE, *files, "--trial", str(work / "trial.json")], work / "alone.log", show=progress.show)
     found = read_json_object(work / "alone.json")
     if "error" in found:
-        return [Check("cost" if found["is_memory"] else "finite", passed=False, figures={"error": found["error"]})]
+        return [Check.failed("cost" if found["is_memory"] else "finite", Cause.from_dict(found["error"]))]
     checks = [
         _finite(found["trial"]),
         _first_loss(config, found["loss"], found["trial"]["vocab_size"]),
@@ -146,7 +147,7 @@ def _ranks(config: TrainConfig, trial: Mapping[str, Any], work: Path) -> Check:
     try:
         must_run([MODULE, str(path), "--output", str(work)], log, nproc=NUM_RANKS)
     except ProgramError as exc:
-        return Check("ranks", passed=False, figures={"error": str(exc)})
+        return Check.failed("ranks", exc.cause)
     return _same("ranks", read_json_object(work / "ranks.json"))
 
 

@@ -36,7 +36,7 @@ def prove(kind: str, config: TrainConfig, folder: Path, *, seed: int, nproc: int
         else:
             checks = preflight(config, work, report=report)
     except ProgramError as exc:
-        checks = [Check("ran", passed=False, figures={"error": str(exc)})]
+        checks = [Check.failed("ran", exc.cause)]
     finally:
         shutil.rmtree(work, ignore_errors=True)
     failed = [check.name for check in checks if check.passed is False]

@@ -15,7 +15,7 @@ from typing import Any
 
 from core.config.train_config import TrainConfig
 from core.files import write_json
-from studio.proof import Check, ProgramError, Report, copy_of, last_line, must_run, run_module
+from studio.proof import Check, ProgramError, Report, cause_of, copy_of, must_run, run_module
 
 NUM_STEPS = 12
 REHEARSAL = "core.trainer.rehearsal"
@@ -67,7 +67,7 @@ class _Runs:
         arguments, log = self._arguments(output, options), self._log(phase)
         code = run_module(arguments, log, nproc=self._nproc, show=self._shown(phase))
         if code > 0 and self._nproc == 1:
-            raise ProgramError(last_line(log))
+            raise ProgramError(cause_of(code, log))
         return code != 0
 
     def _arguments(self, output: Path, options: tuple[str, ...]) -> list[str]:

@@ -29,6 +29,7 @@ from core.data.pairs import PairBatch, PairDataset
 from core.errors import TrainingError, is_out_of_memory
 from core.files import read_json_object, write_json
 from core.model.device import resolve_device
+from core.parallel.failure import Cause
 from core.parallel.program import print_row, run_to_end
 from core.parallel.setup import Ranks, join_ranks
 from core.parallel.wrap import whole
@@ -173,7 +174,7 @@ def figures_alone(trial: TrainConfig, config: TrainConfig, folder: Path) -> None
     try:
         found["trial"] = try_steps(trial)
     except TrainingError as exc:  # no number, or no memory: what follows would meet the same
-        write_json(folder / "alone.json", {"error": str(exc), "is_memory": is_out_of_memory(exc)})
+        write_json(folder / "alone.json", {"error": Cause.of(exc).to_dict(), "is_memory": is_out_of_memory(exc)})
         return
     _progress(1, "trial")
     gc.collect()

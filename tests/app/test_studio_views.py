@@ -1,5 +1,7 @@
 """What the studio shows, as HTML: nothing that a file, a model or a log says becomes markup."""
 
+import dataclasses
+import json
 import re
 import time
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.figure_texts import FIGURE_TEXTS
 from app.i18n import LANGUAGES
 from app.preference_rows import Answer, Counts, Pair, Review, Source, Tally
 from app.studio_models_view import tree_html
@@ -27,7 +30,9 @@ from app.studio_runs_view import (
 )
 from app.studio_texts import METRICS
 from core.errors import Sentence, TrainingError
-from core.parallel.failure import ERROR_FILE, own_cause, record_cause
+from core.evaluation.rewards import PairScore
+from core.evaluation.text import Evaluation
+from core.parallel.failure import ERROR_FILE, Cause, own_cause, record_cause
 from studio import Failure, Job, JobSpec, JobState
 from studio.bottleneck import Limit, LimitKind
 from studio.datasets import BadRow, DataReport, FileReport, Lengths, Preview, look_at
@@ -36,6 +41,7 @@ from studio.failures import KINDS
 from studio.form import fields
 from studio.job_folder import End, JobFolder
 from studio.model_registry import ModelNode
+from studio.proof import Check
 from studio.supervisor import read_cause
 from studio.token_inspector import TokenView
 from tests.conftest import ROOT
@@ -157,6 +163,21 @@ def test_a_proof_says_whether_it_holds_and_which_check_failed() -> None:
     assert "It does not hold." in page
     assert page.count("✓") == page.count("✗") == 1
     assert "It holds." in result_html({"verdict": {"holds": True}, "checks": checks[:1]}, "en")
+
+
+def test_what_a_program_found_is_said_in_the_language_of_the_page() -> None:
+    cost = {"name": "cost", "passed": True, "figures": {"memory_bytes": 2.5e9, "step_s": 0.25, "total_s": 7500}}
+    page = result_html({"verdict": {"holds": True}, "checks": [cost]}, "zh")
+    assert "内存 2.5 GB, 每步 0.25 s, 全程 2:05 h" in page
+    error = Sentence("The process ended with exit code {code} and left no word.", code=9)
+    ran = Check.failed("ran", Cause(error, is_root=True, remedy="Give a file with text.")).to_dict()
+    page = result_html({"verdict": {"holds": False}, "checks": [json.loads(json.dumps(ran))]}, "zh")
+    assert "进程以退出码 9 结束，没有留下说明。 请提供含有文本的文件。" in page
+    for kind in (Evaluation, PairScore):
+        assert {f"figure_{one.name}" for one in dataclasses.fields(kind)} <= FIGURE_TEXTS.keys()
+    page = result_html({"model": "m", "results": [{"file": HOSTILE, "num_bytes": 2048, "bits_per_byte": 1.5}]}, "zh")
+    assert "每字节比特</dt><dd>1.5<" in page
+    assert "大小</dt><dd>2.0 KB<" in page
 
 
 def test_checkpoints_are_asked_with_a_prompt_and_a_seed() -> None:

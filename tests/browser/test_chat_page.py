@@ -108,7 +108,7 @@ def test_a_persona_is_made_speaks_to_the_model_and_stays_with_its_conversation(v
     expect(page.locator("#persona input")).to_have_value("Pirate")
 
 
-@pytest.mark.parametrize("size", [(1280, 900), (390, 844)])
+@pytest.mark.parametrize("size", [pytest.param((1280, 900), marks=pytest.mark.long), (390, 844)])
 def test_the_end_of_the_conversation_stays_in_sight_when_a_panel_opens(visit: Open, size: tuple[int, int]) -> None:
     page = visit(viewport=dict(zip(("width", "height"), size, strict=True)))
     ask(page, "rich")

@@ -238,7 +238,7 @@ def test_a_model_is_evaluated_exported_and_opened_from_the_tree(program: Program
     node.locator("[data-act=evaluate]").click()
     show_panel(page, "Runs")
     badge(page, "finished")
-    expect(page.locator("[data-slot=result]")).to_contain_text("bits_per_byte")
+    expect(page.locator("[data-slot=result]")).to_contain_text("Bits per byte")
     show_panel(page, "Models")
     expect(node.locator(".evaluation")).to_contain_text("bits/byte")
     node.locator("[data-act=train]").click()

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from core.parallel.failure import ERROR_FILE
-from studio.proof import Report
+from studio.proof import CAUSE_SUFFIX, Report
 from tests.studio import seeded_bugs
 
 forks = multiprocessing.get_context("forkserver")
@@ -54,8 +54,8 @@ def run(arguments: list[str], bug: str, log: Path, output: Path, place: tuple[in
         os.environ |= {
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "LOCAL_RANK": str(rank),
             "WORLD_SIZE": str(nproc), "LOCAL_WORLD_SIZE": str(nproc), "TORCHELASTIC_RUN_ID": "test",
-            ERROR_FILE: str(log.with_suffix(f".{rank}.error")),
         }  # fmt: skip
+    os.environ[ERROR_FILE] = str(log.with_suffix(CAUSE_SUFFIX if nproc == 1 else f".{rank}.error"))
     if bug:
         getattr(seeded_bugs, bug)()
     sys.argv = arguments

@@ -12,8 +12,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from app.error_texts import sentence_text
+from app.figure_texts import FIGURE_TEXTS
 from core.config.train_config import TrainConfig
 from core.data.tokenizer import Tokenizer
+from core.errors import unpacked
 from core.trainer import train
 from studio import JobState, JobStore, preflight, proof, resume_proof, start_program
 from studio.proofs import prove
@@ -104,12 +107,22 @@ def failed(result: dict[str, Any]) -> set[str]:
         "num_checks": len(result["checks"]),
     }
     assert set(result["verdict"]["failed"]) == names
+    given = {figure for check in result["checks"] for figure in check["figures"]} - {"reason", "error"}
+    assert {f"figure_{figure}" for figure in given} <= FIGURE_TEXTS.keys()
     return names
 
 
 def figures(result: dict[str, Any], name: str) -> dict[str, Any]:
     found: dict[str, Any] = next(check["figures"] for check in result["checks"] if check["name"] == name)
     return found
+
+
+def cause(result: dict[str, Any], name: str) -> str:
+    """Why a check's program failed, which the page can say in Chinese."""
+    sentence, remedy = unpacked(figures(result, name)["error"])
+    assert sentence_text(sentence, "zh") != sentence
+    assert sentence_text(remedy, "zh") != remedy
+    return str(sentence)
 
 
 @pytest.mark.slow
@@ -196,7 +209,7 @@ def test_numbers_that_run_over_are_found(prover: Prover, configs: Configs) -> No
     config = TrainConfig.from_dict({**configs["pt"].to_dict(), "learning_rate": 1e30})
     result = prover("preflight", config)
     assert failed(result) == {"finite"}
-    assert "gradient's norm nan" in figures(result, "finite")["error"]
+    assert "gradient's norm nan" in cause(result, "finite")
 
 
 @pytest.mark.slow
@@ -205,7 +218,7 @@ def test_a_run_that_does_not_begin_is_not_proven_and_says_why(prover: Prover, co
     for kind in ("resume", "preflight"):
         result = prover(kind, config)
         assert failed(result) == {"ran"}
-        assert "nowhere" in figures(result, "ran")["error"]
+        assert "nowhere" in cause(result, "ran")
 
 
 def test_tensors_are_hashed_by_type_shape_and_bytes(tmp_path: Path) -> None:
