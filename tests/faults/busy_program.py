@@ -70,8 +70,8 @@ class User:
         """A document, which the library holds when its work has ended."""
         number = time.monotonic_ns()
         path = self._files / f"{number}.txt"
-        words = " ".join(secrets.token_hex(4) for _ in range(NUM_NEW_WORDS)) if self.is_hurried else ""
-        path.write_text(f"The otter number {number} swims. {words}", encoding="utf-8")
+        words = [secrets.token_hex(4) for _ in range(NUM_NEW_WORDS if self.is_hurried else 0)]
+        path.write_text(" ".join([f"The otter number {number} swims.", *words]), encoding="utf-8")
         library = self._services.library
         library.add([path], "otters")
         if library.wait(60):

@@ -70,13 +70,13 @@ def test_a_killed_program_starts_again_and_has_lost_nothing(
     draw, ready = random.Random(SEED), list[float]()
     jobs: list[psutil.Process] = []
     for number in range(NUM_KILLS + 1):
-        program = WholeProgram(home)
-        ready.append(program.ready_s)
-        check(home)
-        end(jobs)
-        if number < NUM_KILLS:
-            time.sleep(draw.random() * LONGEST_S)
-        jobs = program.kill(with_jobs=number % 2 == 1 or number == NUM_KILLS)
+        with WholeProgram(home) as program:
+            ready.append(program.ready_s)
+            check(home)
+            end(jobs)
+            if number < NUM_KILLS:
+                time.sleep(draw.random() * LONGEST_S)
+            jobs = program.kill(with_jobs=number % 2 == 1 or number == NUM_KILLS)
     counts = {what: sum(said[0] == what for said in home.acknowledged()) for what in ("answered", "added", "started")}
     sys.stdout.write(f"{NUM_KILLS} kills, acknowledged {counts}, ready after {sorted(ready)[len(ready) // 2]:.1f} s, ")
     sys.stdout.write(f"the slowest after {max(ready):.1f} s\n")
