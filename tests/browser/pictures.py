@@ -3,6 +3,7 @@
 They show the program as it is, with its starter on this machine; its speeds are in them, so let nothing else run.
 """
 
+import io
 import json
 import shutil
 import sys
@@ -10,6 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from recipes.starter.dialogues import dialogues
@@ -24,6 +26,7 @@ SIZE = {"width": 1280, "height": 800}
 STUDIO_SIZE = {"width": 1360, "height": 900}
 NUM_DIALOGUES, NUM_STEPS = 600, 60
 SETTINGS = {"max_steps": str(NUM_STEPS), "epochs": "1", "log_interval": "1", "validation_interval": "10"}
+NUM_COLORS = 256  # a palette, for half the bytes
 DRAWN_MS = 1500  # until charts, notices and pictures have come to rest
 
 
@@ -82,7 +85,8 @@ STYLE = "<meta charset=utf-8><style>body { font: 20px/1.5 'Noto Sans CJK SC'; ma
 def take(page: Page, name: str) -> None:
     page.mouse.move(0, 0)
     page.wait_for_timeout(DRAWN_MS)
-    page.screenshot(path=IMAGES / f"{name}.png")
+    with Image.open(io.BytesIO(page.screenshot())) as picture:
+        picture.quantize(NUM_COLORS, dither=Image.Dither.NONE).save(IMAGES / f"{name}.png", optimize=True)
     sys.stdout.write(f"{name}\n")
 
 
