@@ -276,16 +276,18 @@ def _check_html(check: Mapping[str, Any], language: str) -> str:
     sign, word = ("✓", "passed") if passed else ("–", "skipped") if passed is None else ("✗", "failed")
     given = check.get("figures")
     figures = given if isinstance(given, dict) else {}
-    reason = figures.get("reason")
-    values = t(f"reason_{reason}", language) if reason in REASONS else _figures_text(figures, language)
-    if "error" in figures:
-        values = " ".join(sentence_text(one, language) for one in unpacked(figures["error"]))
+    values = _figures_text(figures, language)
     name = str(check.get("name", ""))
     title = t(f"check_{name}", language) if name in CHECKS else name
     return f'<li class="{word}"><b>{sign} {html.escape(title)}</b> <span>{html.escape(values)}</span></li>'
 
 
 def _figures_text(figures: Mapping[str, Any], language: str) -> str:
+    """What a check found, why it was not made, or why its program failed."""
+    if "error" in figures:
+        return " ".join(sentence_text(one, language) for one in unpacked(figures["error"]))
+    if (reason := figures.get("reason")) in REASONS:
+        return t(f"reason_{reason}", language)
     return ", ".join(f"{_figure_name(name, language)} {_short(value, name)}" for name, value in figures.items())
 
 
