@@ -140,6 +140,23 @@
     const element = event.target.closest?.("[data-address].outside");
     if (element) ask(element);
   });
+  // An answer on its way is drawn anew, and moves, while its reader presses: what was pressed counts, not what stands
+  // under the pointer when it is let go.
+  const LINKS = "a[href], [data-address].outside";
+  const target = (link) => link.dataset.address ?? link.getAttribute("href");
+  const STILL = 5; // pixels that a hand moves in a click
+  let pressed = null;
+  addEventListener("pointerdown", (event) => {
+    const link = event.button === 0 && event.target.closest?.(`#conversation :is(${LINKS})`);
+    pressed = link && { link, x: event.clientX, y: event.clientY };
+  }, true);
+  addEventListener("pointerup", (event) => {
+    if (!pressed || pressed.link.contains(event.target)) return;
+    if (Math.hypot(event.clientX - pressed.x, event.clientY - pressed.y) > STILL) return;
+    const { link } = pressed;
+    const drawn = link.isConnected ? [link] : [...document.querySelectorAll(`#conversation :is(${LINKS})`)];
+    drawn.findLast((other) => target(other) === target(link))?.click();
+  }, true);
   addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || !event.target.matches?.("[data-address].outside")) return;
     event.preventDefault(); // or the same key would press the dialog's first button

@@ -163,6 +163,24 @@ def test_a_dropped_pdf_is_asked_and_the_passage_is_seen_in_its_box(page: Page) -
 
 
 @pytest.mark.slow
+def test_a_marker_that_is_drawn_anew_or_moves_while_it_is_pressed_is_followed(page: Page) -> None:
+    ask_documents(page, QUESTION)
+    expect(page.get_by_role("button", name="Retry")).to_be_visible()
+    for change in (
+        "link => link.replaceWith(link.cloneNode(true))",
+        "link => link.closest('.message-content').innerHTML += ''",
+        "link => link.closest('.message-content').style.marginTop = '200px'",
+    ):
+        page.locator(MARKER).first.hover()
+        page.mouse.down()
+        page.locator(MARKER).first.evaluate(change)
+        page.mouse.up()
+        expect(page.locator(DIALOG)).to_contain_text("timetable.pdf")
+        page.keyboard.press("Escape")
+        expect(page.locator(DIALOG)).not_to_be_visible()
+
+
+@pytest.mark.slow
 def test_what_the_documents_do_not_say_is_refused_and_files_are_counted(page: Page) -> None:
     ask_documents(page, "Who painted the ceiling of the Sistine Chapel?")
     expect(page.locator(ANSWER).first).to_contain_text("Not in your documents")
