@@ -162,13 +162,17 @@ class Assistant:
         scope: Scope,
         passages: Sequence[Mapping[str, Any]],
     ) -> Iterator[Update]:
-        """Search, decide whether the documents answer, then let a model that can read write, or quote them."""
+        """Search, decide whether the documents answer, then let a model that can read write, or quote them.
+
+        A question that came with files is answered out of these where the documents do not answer, or nobody reads them.
+        """
         yield Update("", t("searching", language))
         grounds = self._documents.grounds(messages, scope)
         if grounds.inventory is not None:
             yield Update(lines_markdown(grounds.inventory), "")
             return
-        if not grounds.is_answerable:
+        has_files = bool(messages[-1].get("attached"))
+        if not grounds.is_answerable and not has_files:
             yield Update(refusal(grounds, scope.collections, language), "", is_refusal=True)
             return
         if self.models.choice is not None and not self.models.choice.is_starter:
@@ -176,6 +180,10 @@ class Assistant:
         if tab in self._stopped:
             return
         model = self._documents.reader()
+        if has_files and (model is None or not grounds.is_answerable):
+            heading = f"*{t('files_alone' if model else 'files_unread', language)}*\n\n"
+            yield from self._from_model(tab, messages, sampling, language, heading, passages)
+            return
         if model is None:
             yield self._quoted(grounds, language)
             return

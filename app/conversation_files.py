@@ -75,6 +75,14 @@ def read(conversations: Conversations, name: str, content: bytes) -> int:
     try:
         text = content.decode("utf-8-sig")
         found = list({"json": _from_json, "jsonl": _from_lines, "md": _from_markdown}[kind](text))
+    except json.JSONDecodeError as exc:
+        raise DataError(
+            "{name!r} cannot be read as JSON: it is wrong in line {line}, column {column}.",
+            "Export it again.",
+            name=name[:80],
+            line=exc.lineno,
+            column=exc.colno,
+        ) from exc
     except (ValueError, RecursionError) as exc:
         raise DataError(
             "{name!r} is no file of conversations: {reason}.", "Export it again.", name=name[:80], reason=exc
@@ -130,7 +138,17 @@ def _from_json(text: str) -> Iterator[tuple[Conversation, list[Row]]]:
 
 
 def _from_lines(text: str) -> Iterator[tuple[Conversation, list[Row]]]:
-    yield from _from_examples(json.loads(line) for line in text.splitlines() if line.strip())
+    def values() -> Iterator[Any]:
+        place = 0
+        for line in text.splitlines(keepends=True):
+            try:
+                if line.strip():
+                    yield json.loads(line)
+            except json.JSONDecodeError as exc:
+                raise json.JSONDecodeError(exc.msg, text, place + exc.pos) from exc
+            place += len(line)
+
+    yield from _from_examples(values())
 
 
 def _from_examples(values: Iterable[Any]) -> Iterator[tuple[Conversation, list[Row]]]:

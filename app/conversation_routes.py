@@ -41,7 +41,7 @@ def conversation_routes(conversations: Conversations) -> APIRouter:
             count = await run_in_threadpool(files.read, conversations, name, bytes(content))
         except AssistantError as exc:
             return PlainTextResponse(error_text(exc, asked_language(request)), 400)
-        return PlainTextResponse(t("imported", asked_language(request), count=count))
+        return PlainTextResponse(t("imported", asked_language(request), name=name[:80], count=count))
 
     return router
 

@@ -27,7 +27,7 @@ CONVERSATION_TEXTS: dict[str, dict[str, str]] = {
     "export_jsonl": {"en": "Export as training data", "zh": "导出为训练数据"},
     "export_all": {"en": "Export all", "zh": "全部导出"},
     "import": {"en": "Import", "zh": "导入"},
-    "imported": {"en": "{count} conversations imported.", "zh": "已导入 {count} 个对话。"},
+    "imported": {"en": "{name}: imported ({count}).", "zh": "{name}：已导入 {count} 个对话。"},
     "conversation_log": {"en": "The conversation", "zh": "对话内容"},
     "copy_message": {"en": "Copy message", "zh": "复制消息"},
     "scroll_down": {"en": "Scroll down", "zh": "滚动到底部"},

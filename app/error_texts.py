@@ -121,6 +121,9 @@ IN_CHINESE: dict[str, str] = {
     "Export it again.": "请重新导出。",
     "{name!r} ({size:,} bytes) cannot be read as conversations.": "{name!r}（{size:,} 字节）不能作为对话读取。",
     "Give .json, .jsonl or .md of at most {most:,} bytes.": "请提供不超过 {most:,} 字节的 .json、.jsonl 或 .md 文件。",
+    "{name!r} cannot be read as JSON: it is wrong in line {line}, column {column}.": (
+        "{name!r} 不能作为 JSON 读取：第 {line} 行第 {column} 列有误。"
+    ),
     "{name!r} is no file of conversations: {reason}.": "{name!r} 不是对话文件：{reason}。",
     "{name!r} holds no conversation.": "{name!r} 中没有对话。",
     # Archives

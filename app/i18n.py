@@ -75,7 +75,7 @@ TEXTS: dict[str, dict[str, str]] = {
     },
     "version_better": {"en": "This version is the best", "zh": "这个版本最好"},
     "pick_kept": {
-        "en": "Kept: {count} new pairs for the studio to learn from.",
+        "en": "Kept. New pairs for the studio to learn from: {count}.",
         "zh": "已保存：{count} 对新的偏好，可在训练室使用。",
     },
     "correction_kept": {
@@ -129,6 +129,14 @@ TEXTS: dict[str, dict[str, str]] = {
     "alone": {
         "en": "By the model alone: nothing in this answer comes from your documents.",
         "zh": "仅由模型回答：以下内容并非来自您的文档。",
+    },
+    "files_alone": {
+        "en": "From the attached files alone: the documents do not answer this.",
+        "zh": "仅依据所附文件：文档中没有答案。",
+    },
+    "files_unread": {
+        "en": "From the attached files alone: no model that can read documents is loaded.",
+        "zh": "仅依据所附文件：当前没有加载能够阅读文档的模型。",
     },
     "supported": {"en": "{count} of {total} sentences have a source", "zh": "{total} 句中有 {count} 句有出处"},
     "no_source": {"en": "no source", "zh": "无出处"},

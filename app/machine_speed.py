@@ -77,6 +77,11 @@ class SpeedMeter:
     def is_measuring(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
+    @property
+    def is_done(self) -> bool:
+        """Whether it was measured by this meter, or could not be."""
+        return self._thread is not None and not self._thread.is_alive()
+
     def begin(self, *, again: bool = False) -> None:
         """Measure where nothing is known yet, or `again`."""
         with self._lock:

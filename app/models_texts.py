@@ -195,8 +195,7 @@ MODELS_TEXTS: dict[str, dict[str, str]] = {
         "zh": "自 {time} 启动以来，只进行了您要求的下载（{count} 个，见下表）。",
     },
     "receipt_others": {
-        "en": "Since AstrAI was started at {time} there were {count} connections that were no download of yours:"
-        " see below.",
+        "en": "Connections since AstrAI was started at {time} that were no download of yours: {count}. See below.",
         "zh": "自 {time} 启动以来，有 {count} 个并非您要求的对外连接，见下表。",
     },
     "receipt_how": {

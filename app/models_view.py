@@ -80,8 +80,11 @@ def getting_html(downloads: Sequence[Download], addition: Addition | None, host:
     return f'<div class="getting">{"".join(rows)}</div>' if rows else ""
 
 
-def first_html(offers: Sequence[Offer], speed: MachineSpeed | None, host: str, language: str) -> str:
+def first_html(
+    offers: Sequence[Offer], speed: MachineSpeed | None, host: str, language: str, *, is_measuring: bool = False
+) -> str:
     """The first page: two models to fetch, the starter, or all of them."""
+    measuring = f'<p class="hint">{html.escape(t("speed_measuring", language))}</p>' if is_measuring else ""
     cards = "".join(_first_offer(offer, speed, language) for offer in offers)
     starter = (
         f'<div class="card"><div class="title"><b>{html.escape(t("first_starter_name", language))}</b></div>'
@@ -92,7 +95,7 @@ def first_html(offers: Sequence[Offer], speed: MachineSpeed | None, host: str, l
         f'<section class="first"><h2>{html.escape(t("first_title", language))}</h2>'
         f'<div class="shelf">{cards}{starter}</div>'
         f'<p class="hint">{html.escape(t("first_note", language, host=host))}'
-        f" {act_button('all', t('first_all', language))}</p></section>"
+        f" {act_button('all', t('first_all', language))}</p>{measuring}</section>"
     )
 
 

@@ -2,7 +2,7 @@
 
 PREFERENCE_TEXTS: dict[str, dict[str, str]] = {
     "pairs_counted": {
-        "en": "{new} pairs wait for your review; {accepted} of {all} are accepted and will be trained on.",
+        "en": "Pairs that wait for your review: {new}. Accepted, and to be trained on: {accepted} of {all}.",
         "zh": "{new} 对待审阅；共 {all} 对，其中 {accepted} 对已接受、将用于训练。",
     },
     "thumbs_alone": {
@@ -85,14 +85,14 @@ PREFERENCE_TEXTS: dict[str, dict[str, str]] = {
     },
     "pairs_importing": {"en": "Reading …", "zh": "正在读取……"},
     "pairs_imported": {
-        "en": "{added} new pairs from {name}; {known} were here already.",
+        "en": "New pairs from {name}: {added}. Here already: {known}.",
         "zh": "从 {name} 新增 {added} 对；{known} 对已存在。",
     },
     "pairs_opposite": {
-        "en": "{count} say the opposite of a pair here, which was kept.",
+        "en": "Opposite to a pair that is here and was kept: {count}.",
         "zh": "{count} 对与已有回答对相反，已保留原有的。",
     },
-    "pairs_bad": {"en": "{count} rows were left out:", "zh": "{count} 行未导入："},
+    "pairs_bad": {"en": "Rows left out: {count}.", "zh": "{count} 行未导入："},
     "pairs_bad_row": {"en": "row {row}: {problem}", "zh": "第 {row} 行：{problem}"},
     "pairs_bad_more": {"en": "and {count} more.", "zh": "以及另外 {count} 行。"},
 }

@@ -8,6 +8,7 @@ from app.error_texts import error_text
 from app.format import to_html
 from app.i18n import t
 from app.model_board import ModelBoard
+from app.models import ModelState
 from app.models_view import first_html, getting_html
 from app.settings import Settings
 from core.errors import AssistantError
@@ -39,8 +40,21 @@ class FirstPanel:
         """The panel as the page opens."""
         if not self.is_due:
             return [gr.update(visible=False), gr.Timer(active=False), ""]
-        offers, speed = self.board.first_offers(), self.board.speed
-        return [gr.update(value=first_html(offers, speed, self.board.host, language), visible=True), gr.skip(), ""]
+        return self._offers(language, waits=self._waits_for_speed())
+
+    def _waits_for_speed(self) -> bool:
+        """Whether this machine's speed is still to come; it is measured when no model loads beside."""
+        board = self.board
+        if board.speed is not None or board.meter.is_done:
+            return False
+        if board.models.state is not ModelState.LOADING:
+            board.meter.begin()
+        return True
+
+    def _offers(self, language: str, *, waits: bool) -> list[Any]:
+        offers, host = self.board.first_offers(), self.board.host
+        shown = first_html(offers, self.board.speed, host, language, is_measuring=waits)
+        return [gr.update(value=shown, visible=True), gr.Timer(active=waits), ""]
 
     def act(self, language: str, event: gr.EventData) -> list[Any]:
         """Do what a button says."""
@@ -61,7 +75,12 @@ class FirstPanel:
         return [gr.update(visible=False), gr.Timer(active=False), ""]
 
     def poll(self, wanted: str, language: str) -> list[Any]:
-        """How far the model is that was asked for; once it is here it is loaded, and the panel goes."""
+        """How far the model is that was asked for; once it is here it is loaded, and the panel goes.
+
+        Before one was asked for, the offers are shown again as soon as this machine's speed is known.
+        """
+        if not wanted and self.is_due:
+            return [gr.skip()] * 3 if self._waits_for_speed() else self._offers(language, waits=False)
         if choice := self.board.take_over_finished(wanted):
             gr.Info(to_html(t("first_ready", language, name=choice.name)))
             return [gr.update(visible=False), gr.Timer(active=False), ""]

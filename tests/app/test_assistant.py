@@ -180,6 +180,18 @@ def test_what_the_documents_do_not_say_is_refused_with_the_nearest_passages() ->
     assert models.asked == {}
 
 
+@pytest.mark.parametrize(("reads", "is_answerable"), [(True, False), (False, False), (False, True)])
+def test_a_question_with_files_is_answered_from_these_where_documents_cannot(reads: bool, is_answerable: bool) -> None:
+    models = FakeModels(FakeStream(["At nine."]))
+    documents = FakeDocuments(Grounds("When?", (LEASE,), is_answerable=is_answerable), models if reads else None)
+    turns = [{"role": "user", "content": "When?", "attached": "[a.md]\nAt nine."}]
+    (*_, update) = assistant_of(models, documents).answer("tab", turns, {}, language="en", scope=HOME)
+    assert models.asked["messages"] == [{"role": "user", "content": "[a.md]\nAt nine.\n\nWhen?"}]
+    assert update.text.startswith("*From the attached files alone")
+    assert update.text.endswith("At nine.")
+    assert update.origin is None
+
+
 def test_files_are_listed_as_plain_text() -> None:
     grounds = Grounds("Hi", (), is_answerable=True, inventory="One file.\n\n- <b>.md")
     update = from_documents(FakeModels(FakeStream([])), FakeDocuments(grounds))

@@ -98,6 +98,8 @@ def wrong(**changes: Any) -> bytes:
         ("x.exe", b"", "cannot be read as conversations"),
         ("x.json", b"\xff", "is no file of conversations"),
         ("x.json", b"[" * 100_000, "is no file of conversations"),
+        ("x.json", b"{", "wrong in line 1, column 2"),
+        ("x.jsonl", b'\n\n{"messages": [}', "wrong in line 3, column 15"),
         ("x.json", b"{}", "row 1"),
         ("x.json", b"[]", "holds no conversation"),
         ("x.json", b"3", "is no object"),
@@ -142,7 +144,7 @@ def test_the_routes_give_files_and_take_them(chats: Conversations, opened: str) 
         assert answer.headers["content-disposition"].startswith("attachment; filename*=UTF-8''%E5%8A%A8%E7%89%A9")
     everything = client.get("/conversations/all.json")
     said = client.post("/conversations/import?name=all.json&language=zh", content=everything.content)
-    assert (said.status_code, said.text, len(chats.all())) == (200, "已导入 1 个对话。", 2)
+    assert (said.status_code, said.text, len(chats.all())) == (200, "all.json：已导入 1 个对话。", 2)
     assert client.post("/conversations/import?name=all.json", content=b"{").status_code == 400
     assert client.get("/conversations/0123456789abcdef.md").status_code == 404
     assert client.get(f"/conversations/{opened}.exe").status_code == 404

@@ -63,7 +63,7 @@ def test_a_connection_that_is_no_download_is_told_as_such() -> None:
     strange = Visit(UNMARKED, ("192.0.2.1",), 30.0, 30.0)
     assert "only what you asked for was fetched: 1 of" in receipt_html([fetched], 5.0, "en")
     assert "Nothing left this computer" in receipt_html([fetched], 25.0, "en")
-    assert "1 connections that were no download" in receipt_html([strange, fetched], 5.0, "en")
+    assert "that were no download of yours: 1." in receipt_html([strange, fetched], 5.0, "en")
 
 
 def test_figures_are_short() -> None:

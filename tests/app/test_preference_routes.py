@@ -37,7 +37,7 @@ def test_what_was_exported_comes_in_again_and_is_known(client: TestClient, prefe
     assert 'filename="preferences.jsonl"' in answer.headers["content-disposition"]
     assert len(answer.text.splitlines()) == 3
     told = client.post("/studio/preferences?name=p.jsonl", content=answer.content).text
-    assert "0 new pairs from p.jsonl; 3 were here already." in told
+    assert "New pairs from p.jsonl: 0. Here already: 3." in told
     preferences.delete([pair.id for pair in preferences.pairs()])
     told = client.post("/studio/preferences?name=p.jsonl&language=zh", content=answer.content).text
     assert "从 p.jsonl 新增 3 对" in told
@@ -48,7 +48,7 @@ def test_bad_rows_are_named_and_the_good_ones_taken(client: TestClient, preferen
     rows = [{"prompt": "q", "chosen": "c", "rejected": "r"}, {HOSTILE: 1}, *[{"prompt": "q"}] * 20]
     body = "".join(f"{json.dumps(row)}\n" for row in rows)
     told = client.post(f"/studio/preferences?name={HOSTILE}", content=body).text
-    assert "21 rows were left out" in told
+    assert "Rows left out: 21." in told
     assert "row 2:" in told
     assert "and 13 more." in told
     assert "<script" not in told

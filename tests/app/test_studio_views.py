@@ -274,7 +274,7 @@ def test_pairs_are_escaped_and_can_be_decided() -> None:
     assert "<img" not in page
     assert {"keep", "reject", "swap", "delete", "edit"} < set(buttons(page))
     counts = Counts(dict.fromkeys(Review, 1), dict.fromkeys(Source, 0), 0, 0, 1, 0, 2)
-    assert "1 pairs wait for your review; 2 of 4 are accepted" in counts_html(counts, "en")
+    assert "wait for your review: 1. Accepted, and to be trained on: 2 of 4." in counts_html(counts, "en")
 
 
 def test_every_figure_of_the_trainer_has_a_name_for_people() -> None:

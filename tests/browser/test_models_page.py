@@ -28,11 +28,13 @@ def hub() -> Iterator[FakeHub]:
 
 @pytest.fixture
 def page(hub: FakeHub, start: Callable[..., str], browser: Browser) -> Page:
-    """The models page of a fresh program."""
+    """The models page of a fresh program, whose first page has told how fast the models would be here."""
     page = browser.new_context(locale="en-US").new_page()
     page.set_default_timeout(SLOW_MS)
     page.goto(start())
     page.wait_for_selector("#composer textarea")
+    offer = page.locator("#first .card", has=page.locator(f"[data-offer='{NAME}']"))
+    expect(offer).to_contain_text(re.compile(r"GB while it loads · ≈ [\d,]+ tokens/s"), timeout=SLOW_MS)
     page.get_by_role("tab", name="Models").first.click()
     page.wait_for_selector("#shelf .card")
     return page
