@@ -164,7 +164,7 @@ class Assistant:
     ) -> Iterator[Update]:
         """Search, decide whether the documents answer, then let a model that can read write, or quote them.
 
-        A question that came with files is answered out of these where the documents do not answer, or nobody reads them.
+        A question that came with files is answered out of these where the documents do not, or nobody reads them.
         """
         yield Update("", t("searching", language))
         grounds = self._documents.grounds(messages, scope)
