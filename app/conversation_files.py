@@ -4,6 +4,7 @@ What comes in was written by anybody: it is bounded, every field is checked, and
 model's own unless it says so as our own files do.
 """
 
+import io
 import json
 import math
 import re
@@ -140,7 +141,7 @@ def _from_json(text: str) -> Iterator[tuple[Conversation, list[Row]]]:
 def _from_lines(text: str) -> Iterator[tuple[Conversation, list[Row]]]:
     def values() -> Iterator[Any]:
         place = 0
-        for line in text.splitlines(keepends=True):
+        for line in io.StringIO(text):  # not `splitlines`, which ends one at a U+2028 within words
             try:
                 if line.strip():
                     yield json.loads(line)

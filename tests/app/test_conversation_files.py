@@ -76,6 +76,13 @@ def test_training_data_ends_before_an_answer_from_documents(chats: Conversations
     assert files.to_examples(chats.path(opened)[:1]) == ""
 
 
+def test_no_character_of_an_answer_ends_a_line_of_training_data(chats: Conversations) -> None:
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a\u2028b\x85c"}]
+    content = "\r\n".join([json.dumps({"messages": turns}, ensure_ascii=False)] * 2)
+    assert files.read(chats, "x.jsonl", content.encode()) == 2
+    assert [chats.path(row.id)[1].content for row in chats.all()] == ["a\u2028b\x85c"] * 2
+
+
 def test_conversations_of_other_programs_are_read(chats: Conversations) -> None:
     rows = [
         {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"},
