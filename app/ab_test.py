@@ -51,6 +51,11 @@ class Trial:
     def texts(self) -> tuple[str, str]:
         return self.left.text, self.right.text
 
+    @property
+    def says_nothing(self) -> bool:
+        """Whether one of the answers is empty, of which no pair can be made: such a trial is not voted on."""
+        return not all(text.strip() for text in self.texts)
+
 
 class BlindTest:
     """Contests of the model that is loaded."""

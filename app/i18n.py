@@ -93,6 +93,10 @@ TEXTS: dict[str, dict[str, str]] = {
         "zh": "**{new}** 由您的偏好训练而成。提个问题：它与 **{old}** 并排作答，左右顺序每次随机，由您投票决定。",
     },
     "version_base": {"en": "the model itself", "zh": "原模型"},
+    "blind_empty": {
+        "en": "One of them answered nothing, so there is nothing to compare. Ask again, or something else.",
+        "zh": "有一方没有作答，无法比较。请再问一次，或换个问题。",
+    },
     "blind_ask": {"en": "Ask both", "zh": "同时提问"},
     "vote_left": {"en": "← Left is better", "zh": "← 左边更好"},
     "vote_tie": {"en": "Equal", "zh": "一样"},

@@ -75,7 +75,9 @@ class BlindPanel:
         except AssistantError as exc:
             gr.Warning(to_html(error_text(exc, language)))
             return
-        can_vote = trial is not None and trial.is_whole and all(text.strip() for text in trial.texts)
+        if trial is not None and trial.is_whole and trial.says_nothing:
+            gr.Info(t("blind_empty", language))
+        can_vote = trial is not None and trial.is_whole and not trial.says_nothing
         yield self._voted(trial if can_vote else None)
 
     def vote(self, side: str, trial: Trial | None, language: str) -> Updates:

@@ -26,6 +26,7 @@ class FakeTest:
         self.found: Contest | None = CONTEST
         self.votes: list[str] = []
         self.is_adopted = False
+        self.said = "old"
 
     def contest(self) -> Contest | None:
         return self.found
@@ -35,7 +36,7 @@ class FakeTest:
             raise ModelError("There is no second version.", "Make one.")
         self.sampling = sampling
         for text, is_whole in (("ne", False), ("new", True)):
-            yield Trial(CONTEST, messages, Answer(text), Answer("old"), new_is_left=True, is_whole=is_whole)
+            yield Trial(CONTEST, messages, Answer(text), Answer(self.said), new_is_left=True, is_whole=is_whole)
 
     def vote(self, trial: Trial, side: str) -> Tally:
         self.votes.append(side)
@@ -85,6 +86,15 @@ def test_a_vote_can_be_cast_when_both_answers_are_whole_and_only_once(panel: Bli
     assert "19" in voted[panel.tally]  # votes that are missing
     panel.vote(LEFT, None, "en")
     assert test_.votes == [LEFT]
+
+
+def test_where_one_answers_nothing_that_is_told_and_there_is_no_vote(
+    panel: BlindPanel, test_: FakeTest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    test_.said = " \n"
+    *_, last = panel.compare("Who?", "en", 0.5, 0.9, 64.0)
+    assert "nothing to compare" in capsys.readouterr().out  # what the page shows as a toast
+    assert (last[panel.trial], last[panel.votes[LEFT]]["interactive"]) == (None, False)
 
 
 def test_the_panel_is_away_without_two_versions_and_an_empty_question_asks_nobody(
