@@ -52,7 +52,7 @@ class Trial:
         return self.left.text, self.right.text
 
     @property
-    def says_nothing(self) -> bool:
+    def has_empty_answer(self) -> bool:
         """Whether one of the answers is empty, of which no pair can be made: such a trial is not voted on."""
         return not all(text.strip() for text in self.texts)
 

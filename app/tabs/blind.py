@@ -75,10 +75,13 @@ class BlindPanel:
         except AssistantError as exc:
             gr.Warning(to_html(error_text(exc, language)))
             return
-        if trial is not None and trial.is_whole and trial.says_nothing:
+        if trial is None or not trial.is_whole:
+            yield self._voted(None)
+        elif trial.has_empty_answer:
             gr.Info(t("blind_empty", language))
-        can_vote = trial is not None and trial.is_whole and not trial.says_nothing
-        yield self._voted(trial if can_vote else None)
+            yield self._voted(None)
+        else:
+            yield self._voted(trial)
 
     def vote(self, side: str, trial: Trial | None, language: str) -> Updates:
         """Count the vote; the answers stay to be read."""

@@ -103,7 +103,7 @@ def spoken(blind_test: BlindTest, question: Sequence[Mapping[str, str]], samplin
     while True:
         *_, trial = blind_test.ask(question, sampling)
         assert trial.is_whole
-        if not trial.says_nothing:
+        if not trial.has_empty_answer:
             return trial
 
 
