@@ -94,9 +94,10 @@ class ChatTab:
         asked: dict[str, Any] = {"outputs": [self.composer, *self.attachments.outputs, *kept], **PRIVATE}
 
         def then_answer(event: Any, how: Any = self.answer) -> None:
-            event.success(how, **answer).then(self.finish, here, **asked)
+            event.success(how, **answer).then(self.finish, [*here, self.sidebar.search], **asked)
 
         asking = [*here, self.sidebar.temporary, self.collections, self.persona.picker, self.attachments.batch]
+        asking.append(self.sidebar.search)
         at_once = "(typed, ...more) => [astraiComposer.text(typed), ...more]"
         submitted = self.composer.submit(self.ask, [self.composer, *asking], js=at_once, **asked)
         # What was typed since it was sent stays in the composer.
@@ -114,7 +115,7 @@ class ChatTab:
         )  # fmt: skip
         self.composer.stop(self.stop, queue=False, **PRIVATE)
         for button in (self.new_chat, self.sidebar.new):
-            started = button.click(self.start_over, self.language, kept, queue=False, **PRIVATE)
+            started = button.click(self.start_over, [self.language, self.sidebar.search], kept, queue=False, **PRIVATE)
             started.then(None, js=TELL_OPENED, **PRIVATE)
         self.sidebar.wire(self.feedback, self.language, self.stop, PRIVATE)
         self.feedback.wire(self.language, PRIVATE, then_answer)
@@ -209,6 +210,7 @@ class ChatTab:
         collections: Any,
         persona: Any,
         batch: str,
+        search: str,
     ) -> Updates:
         """Put the question into the conversation, a new one where none is open; the page empties the composer.
 
@@ -233,7 +235,7 @@ class ChatTab:
         return {
             self.composer: gr.update(submit_btn=False, stop_btn=True),
             **self.attachments.shown("", language),
-            **self._shown(opened, view, language),
+            **self._shown(opened, view, language, search),
         }
 
     def ask_example(  # noqa: PLR0913, PLR0917 - as `ask`
@@ -245,9 +247,10 @@ class ChatTab:
         collections: Any,
         persona: Any,
         batch: str,
+        search: str,
         event: gr.SelectData,
     ) -> Updates:
-        return self.ask(to_text(event.value), opened, view, language, is_temporary, collections, persona, batch)
+        return self.ask(to_text(event.value), opened, view, language, is_temporary, collections, persona, batch, search)
 
     def take_back(self, opened: str, view: View, language: str) -> Updates:
         """The conversation up to its last question, which is asked again; the answer stays as a version."""
@@ -319,20 +322,20 @@ class ChatTab:
             passages=passages,
         )
 
-    def finish(self, opened: str, view: View, language: str) -> Updates:
+    def finish(self, opened: str, view: View, language: str, search: str) -> Updates:
         """The conversation with its answer, as it is stored; not where another one was opened meanwhile."""
-        shown = self._shown(opened, view, language) if view.opened == opened else {self.thread.live: ""}
+        shown = self._shown(opened, view, language, search) if view.opened == opened else {self.thread.live: ""}
         return {self.composer: gr.update(submit_btn=True, stop_btn=False), **shown}
 
     def stop(self, request: gr.Request) -> None:
         self.services.assistant.stop(request.session_hash or "")
 
-    def start_over(self, language: str, request: gr.Request) -> Updates:
-        return self.sidebar.begin(language, request)
+    def start_over(self, language: str, search: str, request: gr.Request) -> Updates:
+        return self.sidebar.begin(language, search, request)
 
-    def _shown(self, opened: str, view: View, language: str) -> Updates:
+    def _shown(self, opened: str, view: View, language: str, search: str = "") -> Updates:
         """The conversation, and its place in the list."""
-        return {**self.feedback.shown(opened, view, language), **self.sidebar.shown(opened, language)}
+        return {**self.feedback.shown(opened, view, language), **self.sidebar.shown(opened, language, search)}
 
     def texts(self, language: str) -> Updates:
         """What each component with text shows in a language."""

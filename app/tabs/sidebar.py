@@ -33,50 +33,48 @@ class Sidebar:
         """`stop` ends the answer that is under way in a tab."""
         self.feedback, self.thread, self.stop = feedback, feedback.thread, stop
         self.conversations = self.thread.conversations
-        here = [*self.thread.place, language]
+        here = [*self.thread.place, language, self.search]
         # Not `input`, which comes with the text of before where several characters are put in at once.
         self.search.change(
-            self.find, [self.search, self.thread.opened, language], self.list, trigger_mode="always_last", **options
+            self.find, [self.thread.opened, language, self.search], self.list, trigger_mode="always_last", **options
         )
         shown = [self.list, self.search, *feedback.outputs]
         acted = self.list.input(self.act, here, shown, **options)
-        begun = self.temporary.input(self.begin, language, [self.list, *feedback.outputs], **options)
+        begun = self.temporary.input(self.begin, [language, self.search], [self.list, *feedback.outputs], **options)
         for event in (acted, begun):
             event.then(None, js=TELL_OPENED, **options)
 
-    def shown(self, opened: str, language: str) -> Updates:
-        """The list, with the open conversation marked."""
-        try:
-            return {self.list: list_html(self.conversations.all(), opened, language)}
-        except AssistantError as exc:
-            gr.Warning(to_html(error_text(exc, language)))
-            return {self.list: ""}
+    def shown(self, opened: str, language: str, search: str = "") -> Updates:
+        """The list, or what is searched for, with the open conversation marked."""
+        return {self.list: self.find(opened, language, search)}
 
     # Handlers
 
-    def find(self, text: str, opened: str, language: str) -> str:
+    def find(self, opened: str, language: str, search: str) -> str:
         """The list, or what a search finds."""
-        words = to_text(text)[:MAX_SEARCH_CHARS]
-        if not words.strip():
-            return str(self.shown(opened, language)[self.list])
+        words = to_text(search)[:MAX_SEARCH_CHARS]
         try:
+            if not words.strip():
+                return list_html(self.conversations.all(), opened, language)
             return found_html(self.conversations.search(words), opened, language)
         except AssistantError as exc:
             return f'<p class="none">{to_html(error_text(exc, language))}</p>'
 
-    def act(self, opened: str, view: View, language: str, event: gr.EventData, request: gr.Request) -> Updates:
+    def act(
+        self, opened: str, view: View, language: str, search: str, event: gr.EventData, request: gr.Request
+    ) -> Updates:
         """Do what an entry of the list says."""
         act, chosen, text = (to_text(getattr(event, name, "")) for name in ("act", "conversation", "text"))
         try:
-            return self._act(act, chosen, text, (opened, view, language, request))
+            return self._act(act, chosen, text, (opened, view, language, search, request))
         except AssistantError as exc:
             gr.Warning(to_html(error_text(exc, language)))
-            return self.shown(opened, language)
+            return self.shown(opened, language, search)
 
-    def begin(self, language: str, request: gr.Request) -> Updates:
+    def begin(self, language: str, search: str, request: gr.Request) -> Updates:
         """An empty conversation; it is made when something is said in it."""
         self.stop(request)
-        return {**self.feedback.shown("", View(), language), **self.shown("", language)}
+        return {**self.feedback.shown("", View(), language), **self.shown("", language, search)}
 
     def texts(self, language: str) -> Updates:
         """What each part with text shows in a language."""
@@ -87,17 +85,17 @@ class Sidebar:
             self.temporary: gr.update(label=t("temporary", language)),
         }
 
-    def _act(self, act: str, chosen: str, text: str, here: tuple[str, View, str, gr.Request]) -> Updates:
-        opened, _, language, request = here
+    def _act(self, act: str, chosen: str, text: str, here: tuple[str, View, str, str, gr.Request]) -> Updates:
+        opened, _, language, search, request = here
         if act == "open":
             self.stop(request)
             if text.isascii() and text.isdigit():
                 self.conversations.reveal(chosen, int(text))
-            return {**self.feedback.shown(chosen, View(), language), **self.shown(chosen, language)}
+            return {**self.feedback.shown(chosen, View(), language), **self.shown(chosen, language, search)}
         if act == "delete":
             conversation = self.conversations.get(chosen)
             self.conversations.delete(chosen)
-            rest = self.begin(language, request) if chosen == opened else self.shown(opened, language)
+            rest = self.begin(language, search, request) if chosen == opened else self.shown(opened, language, search)
             return {**rest, self.list: undo_html(conversation, language) + str(rest[self.list])}
         if act == "undelete":
             self.conversations.undelete(chosen)

@@ -104,10 +104,13 @@ def test_conversations_are_found_named_pinned_deleted_and_their_versions_turned(
     expect(page.locator(ENTRY)).to_have_count(2)
     page.fill(SEARCH, "熊貓住在哪")
     expect(page.locator(ENTRY)).to_have_count(1)
+    asked(page, "And the 熊猫?", 2)
+    expect(page.locator(ENTRY)).to_have_count(1)  # an answer leaves what is searched for
     page.fill(SEARCH, "eats fis")
     expect(page.locator(f"{ENTRY} small")).to_contain_text("swims well and eats fish")
     page.click(f"{ENTRY} .open")
-    expect(page.locator(QUESTION)).to_have_text("Only of the otter, please")
+    expect(page.locator(QUESTION)).to_have_text(["Only of the otter, please"])
+    expect(page.locator(f"{ENTRY} small")).not_to_have_count(0)  # so does opening what was found
     page.fill(SEARCH, "")
     expect(page.locator(ENTRY)).to_have_count(2)
 
